@@ -1,0 +1,250 @@
+//! What the kernel and the agent share: keys, values and events of the BPF maps.
+//!
+//! Every type is `repr(C)` with fixed-size fields and no padding, so that `bpftool map dump`
+//! prints each field by name and the agent may read the bytes as they are. Who writes which map
+//! stands in `ARCHITECTURE.md`.
+
+use core::mem::size_of;
+
+/// How many instances one agent may have: the size of the arrays below.
+pub const MAX_INSTANCES: usize = 16;
+/// How many addresses all instances may have together.
+pub const MAX_VIPS: usize = 64;
+/// Bytes of the ring buffer; a lost event costs nothing, the maps hold the latest state.
+pub const EVENTS_BYTES: usize = 64 * 1024;
+
+/// The names under which the maps are pinned.
+pub mod name {
+    /// [`VipKey`](super::VipKey) -> [`Vip`](super::Vip), written by the agent.
+    pub const VIPS: &str = "VIPS";
+    /// Instance -> [`Gate`](super::Gate), written by the agent.
+    pub const GATES: &str = "GATES";
+    /// TCP port (host order) -> instance, written by the agent.
+    pub const PORTS: &str = "PORTS";
+    /// Instance -> [`PortCounters`](super::PortCounters), per CPU, written by XDP and TCX.
+    pub const PORT_COUNTERS: &str = "PORT_COUNTERS";
+    /// Instance -> [`ArpCounters`](super::ArpCounters), per CPU, written by XDP and TCX.
+    pub const ARP_COUNTERS: &str = "ARP_COUNTERS";
+    /// Instance -> [`Watch`](super::Watch), written by the agent.
+    pub const WATCHES: &str = "WATCHES";
+    /// [`Event`](super::Event)s for the agent.
+    pub const EVENTS: &str = "EVENTS";
+    /// All maps, in the order of this list.
+    pub const ALL: [&str; 7] = [VIPS, GATES, PORTS, PORT_COUNTERS, ARP_COUNTERS, WATCHES, EVENTS];
+}
+
+/// An address as the maps hold it: IPv6, or IPv4 mapped into it (`::ffff:a.b.c.d`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct VipKey {
+    /// Network order.
+    pub address: [u8; 16],
+}
+
+impl VipKey {
+    /// An IPv4 address in its mapped form.
+    #[must_use]
+    #[inline(always)]
+    pub const fn v4(a: [u8; 4]) -> Self {
+        Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]] }
+    }
+}
+
+/// Whose a virtual address is, and the MAC that answers for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Vip {
+    /// Index into the arrays.
+    pub instance: u32,
+    /// The MAC of this host's interface.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+/// `Gate::state`: no traffic passes; TCP is answered by RST.
+pub const GATE_CLOSED: u32 = 0;
+/// `Gate::state`: traffic passes while the lease lasts.
+pub const GATE_OPEN: u32 = 1;
+
+/// May traffic for the instance's addresses pass here?
+///
+/// The lease covers both answers, `state` and `claimed`: once it has ended the gate is *lapsed*,
+/// and this host neither answers for the addresses nor lets a packet of theirs in or out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Gate {
+    /// [`GATE_CLOSED`] or [`GATE_OPEN`].
+    pub state: u32,
+    /// 1: this host claims the addresses (answers ARP) though the gate may still be closed,
+    /// as it does while its database is being promoted. An open gate always claims.
+    pub claimed: u32,
+    /// The term in which the gate was set.
+    pub term: u64,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub lease_until_ns: u64,
+}
+
+/// What the kernel does with a gate at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// Traffic passes, ARP is answered.
+    Open,
+    /// TCP gets an RST, ARP is answered: a takeover is under way.
+    Claimed,
+    /// TCP gets an RST, ARP is dropped.
+    Closed,
+    /// Everything is dropped: the lease ran out with nobody deciding.
+    Lapsed,
+}
+
+impl Gate {
+    /// The state at `now_ns` of `CLOCK_BOOTTIME`. The one place where the rule stands: the
+    /// kernel enforces it, the agent reports it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn passage(&self, now_ns: u64) -> Passage {
+        let open = self.state == GATE_OPEN;
+        if !open && self.claimed == 0 {
+            Passage::Closed
+        } else if now_ns >= self.lease_until_ns {
+            Passage::Lapsed
+        } else if open {
+            Passage::Open
+        } else {
+            Passage::Claimed
+        }
+    }
+}
+
+/// TCP on the instance's port and addresses of this host, counted where the packet passes the
+/// interface. Times are `CLOCK_BOOTTIME` nanoseconds of the last such packet, 0 for never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct PortCounters {
+    /// SYN without ACK, towards the port.
+    pub syn_in: u64,
+    /// SYN with ACK, from the port.
+    pub synack_out: u64,
+    /// RST towards the port.
+    pub rst_in: u64,
+    /// RST from the port: the host's, and those by which a closed gate rejects.
+    pub rst_out: u64,
+    /// FIN towards the port.
+    pub fin_in: u64,
+    /// FIN from the port.
+    pub fin_out: u64,
+    /// Segments with payload towards the port.
+    pub data_in: u64,
+    /// Segments with payload from the port.
+    pub data_out: u64,
+    /// Packets for the addresses that a closed gate rejected by RST.
+    pub rejected: u64,
+    /// Packets from or for the addresses that the gate dropped.
+    pub dropped: u64,
+    /// Time of the last `syn_in`.
+    pub syn_in_last_ns: u64,
+    /// Time of the last `synack_out`.
+    pub synack_out_last_ns: u64,
+    /// Time of the last `rst_in`.
+    pub rst_in_last_ns: u64,
+    /// Time of the last `rst_out`.
+    pub rst_out_last_ns: u64,
+    /// Time of the last `data_in`.
+    pub data_in_last_ns: u64,
+    /// Time of the last `data_out`.
+    pub data_out_last_ns: u64,
+}
+
+/// ARP for the instance's addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct ArpCounters {
+    /// Requests answered by XDP.
+    pub answered: u64,
+    /// Requests dropped because the gate does not claim the address.
+    pub dropped: u64,
+    /// Frames in which another host claims an address that we hold.
+    pub conflicts: u64,
+    /// Frames claiming an address that were kept from leaving this host.
+    pub suppressed: u64,
+}
+
+/// The database of an instance that the tracepoints watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Watch {
+    /// Process id (thread group, initial pid namespace) of the database's main process; 0: none.
+    pub tgid: u32,
+    /// TCP port of the listener, host order; 0: this entry is unused.
+    pub port: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// `Event::kind`: a LISTEN socket on the port appeared.
+pub const EVENT_LISTENER_UP: u32 = 1;
+/// `Event::kind`: a LISTEN socket on the port is gone.
+pub const EVENT_LISTENER_GONE: u32 = 2;
+/// `Event::kind`: the watched process has exited; `detail` is its process id.
+pub const EVENT_PROCESS_EXIT: u32 = 3;
+/// `Event::kind`: another host claims an address that we hold; `detail` is its MAC, in the low
+/// 48 bits, first octet highest.
+pub const EVENT_CONFLICT: u32 = 4;
+
+/// A wake-up for the agent. The maps hold the state; this only says that it is worth a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Event {
+    /// One of the `EVENT_` constants.
+    pub kind: u32,
+    /// Index of the instance.
+    pub instance: u32,
+    /// `CLOCK_BOOTTIME`, nanoseconds, when the kernel saw it.
+    pub time_ns: u64,
+    /// As the kind says.
+    pub detail: u64,
+}
+
+const _: () = {
+    assert!(size_of::<VipKey>() == 16);
+    assert!(size_of::<Vip>() == 12);
+    assert!(size_of::<Gate>() == 24);
+    assert!(size_of::<PortCounters>() == 128);
+    assert!(size_of::<ArpCounters>() == 32);
+    assert!(size_of::<Watch>() == 16);
+    assert!(size_of::<Event>() == 24);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lease_ends_an_open_gate_and_a_claim_but_not_a_closed_gate() {
+        let gate = |state, claimed| Gate { state, claimed, term: 1, lease_until_ns: 100 };
+        for (state, claimed, before, after) in [
+            (GATE_OPEN, 1, Passage::Open, Passage::Lapsed),
+            (GATE_OPEN, 0, Passage::Open, Passage::Lapsed),
+            (GATE_CLOSED, 1, Passage::Claimed, Passage::Lapsed),
+            (GATE_CLOSED, 0, Passage::Closed, Passage::Closed),
+        ] {
+            assert_eq!(gate(state, claimed).passage(99), before);
+            assert_eq!(gate(state, claimed).passage(100), after);
+        }
+    }
+
+    #[test]
+    fn a_gate_that_was_never_set_is_closed() {
+        assert_eq!(Gate::default().passage(0), Passage::Closed);
+    }
+}

@@ -1,0 +1,2 @@
+//! What goes over the wire: parse, validate, encode. One parser for the kernel and for user space.
+
