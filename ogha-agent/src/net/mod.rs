@@ -1,0 +1,3 @@
+//! The only user of netlink and raw sockets.
+
+pub mod interface;
