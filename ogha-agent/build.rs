@@ -12,9 +12,10 @@ const CHOICE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/ogha-bpf-to
 
 fn main() -> anyhow::Result<()> {
     let toolchain = toolchain();
+    // For the cargo within: what it says comes out as warnings, so it shall speak of faults only.
+    set("CARGO_TERM_QUIET", "true");
     if toolchain == "debian" {
-        // SAFETY: this is the only thread of the build script.
-        unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+        set("RUSTC_BOOTSTRAP", "1");
     }
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../ogha-ebpf");
     aya_build::build_ebpf(
@@ -22,6 +23,11 @@ fn main() -> anyhow::Result<()> {
         Toolchain::Custom(&toolchain),
     )
     .context("building the BPF programs failed; `cargo xtask setup` installs what they need")
+}
+
+fn set(variable: &str, value: &str) {
+    // SAFETY: this is the only thread of the build script.
+    unsafe { std::env::set_var(variable, value) };
 }
 
 fn toolchain() -> String {
