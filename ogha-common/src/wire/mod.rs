@@ -1,2 +1,3 @@
 //! What goes over the wire: parse, validate, encode. One parser for the kernel and for user space.
 
+pub mod vrrp;
