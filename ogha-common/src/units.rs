@@ -42,6 +42,8 @@ impl Priority {
     pub const DEFAULT: Self = Self(100);
     /// The highest that does not claim to own the address.
     pub const HIGHEST: Self = Self(254);
+    /// The router owns the addresses, and is active whenever it is up.
+    pub const OWNER: Self = Self(255);
 
     /// Any octet is a priority: 0 releases, 255 owns the address, the rest are ranks.
     #[must_use]
@@ -70,6 +72,9 @@ impl Priority {
 pub struct Centis(u16);
 
 impl Centis {
+    /// The interval that version 2 is usually run with, and the unit of its skew.
+    pub const ONE_SECOND: Self = Self(100);
+
     /// `None` outside 1 to 4095.
     #[must_use]
     pub const fn new(centis: u16) -> Option<Self> {
