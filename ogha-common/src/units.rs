@@ -85,7 +85,7 @@ impl Centis {
     #[must_use]
     pub const fn from_duration(duration: Duration) -> Option<Self> {
         let nanos = duration.as_nanos();
-        if nanos % 10_000_000 != 0 || nanos > 40_950_000_000 {
+        if !nanos.is_multiple_of(10_000_000) || nanos > 40_950_000_000 {
             return None;
         }
         Self::new((nanos / 10_000_000) as u16)

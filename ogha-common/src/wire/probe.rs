@@ -78,7 +78,7 @@ pub mod offset {
     pub const TAG: usize = 104;
 }
 
-const _: () = assert!(LEN % 8 == 0 && offset::RESERVED + 12 == offset::TAG);
+const _: () = assert!(LEN.is_multiple_of(8) && offset::RESERVED + 12 == offset::TAG);
 
 /// Question or answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

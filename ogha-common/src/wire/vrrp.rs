@@ -250,7 +250,7 @@ fn write_interval(advert: &Advert) -> Result<[u8; 2], Error> {
     let centis = advert.interval.get();
     match advert.version {
         Version::V3 => Ok(centis.to_be_bytes()),
-        Version::V2 if centis % 100 == 0 => {
+        Version::V2 if centis.is_multiple_of(100) => {
             let seconds = u8::try_from(centis / 100).map_err(|_| Error::Interval)?;
             let auth_type = match advert.auth {
                 Auth::None => AUTH_NONE,
