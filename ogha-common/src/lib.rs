@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod election;
 pub mod maps;
 pub mod units;
 pub mod wire;
