@@ -6,7 +6,9 @@ use super::*;
 
 /// Any keyed function will do here.
 fn tag(octets: &[u8]) -> u64 {
-    octets.iter().fold(7, |hash: u64, &octet| hash.rotate_left(9) ^ u64::from(octet) * 0x9e37_79b9)
+    octets
+        .iter()
+        .fold(7, |hash: u64, &octet| hash.rotate_left(9) ^ (u64::from(octet) * 0x9e37_79b9))
 }
 
 fn probe() -> Probe {
