@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod election;
+pub mod failover;
 pub mod maps;
 pub mod units;
 pub mod wire;

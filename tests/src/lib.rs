@@ -1,1 +1,6 @@
-//! x
+//! The lab and what runs in it.
+//!
+//! [`lab`] builds hosts (network namespaces), a switch, databases, agents, a writer and a watcher
+//! on one machine. The scenarios in `tests/` and the benchmarks run in it. All of it needs root.
+
+pub mod lab;
