@@ -80,7 +80,11 @@ fn a_foreign_claim_is_a_conflict_for_the_holder_only() {
     for (conflicts, gate) in [(2, open()), (4, claimed())] {
         stage.gate(gate);
         let before = clock::now().ns();
-        stage.wire.send(&frames::gratuitous(own));
+        // The node's own announcement comes back; the frame's header is the client's, lest the
+        // switch take the node for moved.
+        let mut reflected = frames::gratuitous(own);
+        reflected[6..12].copy_from_slice(&stage.client.mac());
+        stage.wire.send(&reflected);
         stage.wire.send(&frames::gratuitous(foreign));
         stage.wire.send(&frames::arp(REPLY, foreign, own));
         stage.ask_for_vip();
