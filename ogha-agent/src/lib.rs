@@ -1,1 +1,4 @@
-//! x
+//! The agent of ogha: what runs on each node beside its database.
+
+pub mod kernel;
+pub mod net;

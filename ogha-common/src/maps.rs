@@ -10,6 +10,8 @@ use core::mem::size_of;
 pub const MAX_INSTANCES: usize = 16;
 /// How many addresses all instances may have together.
 pub const MAX_VIPS: usize = 64;
+/// How many interfaces one agent may use.
+pub const MAX_INTERFACES: usize = 8;
 /// Bytes of the ring buffer; a lost event costs nothing, the maps hold the latest state.
 pub const EVENTS_BYTES: usize = 64 * 1024;
 
@@ -49,6 +51,13 @@ impl VipKey {
     pub const fn v4(a: [u8; 4]) -> Self {
         Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]] }
     }
+}
+
+/// A MAC as a number: the low 48 bits, first octet highest. As events and the programs hold it.
+#[must_use]
+#[inline(always)]
+pub const fn mac_number(mac: [u8; 6]) -> u64 {
+    u64::from_be_bytes([0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]])
 }
 
 /// Whose a virtual address is, and the MAC that answers for it.
@@ -160,6 +169,34 @@ pub struct PortCounters {
     pub data_out_last_ns: u64,
 }
 
+impl PortCounters {
+    /// Two CPUs' counters in one: sums, and the later of each time.
+    #[must_use]
+    pub const fn merge(self, other: &Self) -> Self {
+        const fn later(a: u64, b: u64) -> u64 {
+            if a > b { a } else { b }
+        }
+        Self {
+            syn_in: self.syn_in + other.syn_in,
+            synack_out: self.synack_out + other.synack_out,
+            rst_in: self.rst_in + other.rst_in,
+            rst_out: self.rst_out + other.rst_out,
+            fin_in: self.fin_in + other.fin_in,
+            fin_out: self.fin_out + other.fin_out,
+            data_in: self.data_in + other.data_in,
+            data_out: self.data_out + other.data_out,
+            rejected: self.rejected + other.rejected,
+            dropped: self.dropped + other.dropped,
+            syn_in_last_ns: later(self.syn_in_last_ns, other.syn_in_last_ns),
+            synack_out_last_ns: later(self.synack_out_last_ns, other.synack_out_last_ns),
+            rst_in_last_ns: later(self.rst_in_last_ns, other.rst_in_last_ns),
+            rst_out_last_ns: later(self.rst_out_last_ns, other.rst_out_last_ns),
+            data_in_last_ns: later(self.data_in_last_ns, other.data_in_last_ns),
+            data_out_last_ns: later(self.data_out_last_ns, other.data_out_last_ns),
+        }
+    }
+}
+
 /// ARP for the instance's addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -173,6 +210,19 @@ pub struct ArpCounters {
     pub conflicts: u64,
     /// Frames claiming an address that were kept from leaving this host.
     pub suppressed: u64,
+}
+
+impl ArpCounters {
+    /// Two CPUs' counters in one.
+    #[must_use]
+    pub const fn merge(self, other: &Self) -> Self {
+        Self {
+            answered: self.answered + other.answered,
+            dropped: self.dropped + other.dropped,
+            conflicts: self.conflicts + other.conflicts,
+            suppressed: self.suppressed + other.suppressed,
+        }
+    }
 }
 
 /// The database of an instance that the tracepoints watch.
@@ -190,14 +240,14 @@ pub struct Watch {
     pub reserved: u32,
 }
 
-/// `Event::kind`: a LISTEN socket on the port appeared.
+/// `Event::kind`: a LISTEN socket on the port appeared; `detail` is the network namespace.
 pub const EVENT_LISTENER_UP: u32 = 1;
-/// `Event::kind`: a LISTEN socket on the port is gone.
+/// `Event::kind`: a LISTEN socket on the port is gone, though another may go on listening there;
+/// `detail` is the network namespace.
 pub const EVENT_LISTENER_GONE: u32 = 2;
 /// `Event::kind`: the watched process has exited; `detail` is its process id.
 pub const EVENT_PROCESS_EXIT: u32 = 3;
-/// `Event::kind`: another host claims an address that we hold; `detail` is its MAC, in the low
-/// 48 bits, first octet highest.
+/// `Event::kind`: another host claims an address that we hold; `detail` is its [`mac_number`].
 pub const EVENT_CONFLICT: u32 = 4;
 
 /// A wake-up for the agent. The maps hold the state; this only says that it is worth a look.
@@ -241,6 +291,20 @@ mod tests {
             assert_eq!(gate(state, claimed).passage(99), before);
             assert_eq!(gate(state, claimed).passage(100), after);
         }
+    }
+
+    #[test]
+    fn counters_add_up_and_times_are_the_latest() {
+        let cpu0 = PortCounters { syn_in: 2, syn_in_last_ns: 9, ..PortCounters::default() };
+        let cpu1 = PortCounters { syn_in: 3, syn_in_last_ns: 5, ..PortCounters::default() };
+        let both = PortCounters { syn_in: 5, syn_in_last_ns: 9, ..PortCounters::default() };
+        assert_eq!(cpu0.merge(&cpu1), both);
+        assert_eq!(cpu1.merge(&cpu0), both);
+    }
+
+    #[test]
+    fn a_mac_is_a_number_with_the_first_octet_highest() {
+        assert_eq!(mac_number([1, 2, 3, 4, 5, 6]), 0x0102_0304_0506);
     }
 
     #[test]

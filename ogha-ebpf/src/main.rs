@@ -1,5 +1,154 @@
+//! The kernel side of ogha: entry points, and the only table from a reason to a verdict.
+//!
+//! * `ogha_xdp`, at each interface: ARP, the gate and the counters for what comes in.
+//! * `ogha_egress`, at the TCX hook of each interface: the same for what leaves.
+//! * `ogha_listener` and `ogha_exit`, for the host: the death watch.
+//!
+//! They read what the agent has written into the maps, and go on when the agent has died.
 #![no_std]
 #![no_main]
+
+mod arp;
+mod events;
+mod gate;
+mod ipv4;
+mod listener;
+mod maps;
+mod packet;
+mod reset;
+mod tcp;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    macros::{btf_tracepoint, classifier, xdp},
+    programs::{BtfTracePointContext, TcContext, XdpContext},
+};
+use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, Tcp};
+
+/// What was found about a packet.
+#[derive(Clone, Copy)]
+pub enum Reason {
+    /// ogha has no say in it.
+    NotOurs,
+    /// Too short, or not what its header says: the host's own stack judges it.
+    Malformed,
+    /// From or for a virtual address whose gate lets it pass.
+    GateOpen,
+    /// From or for a virtual address whose gate does not.
+    GateShut,
+    /// For a virtual address whose gate is not open, in a frame for another host.
+    Flooded,
+    /// The packet has become the RST that answers it.
+    Rejected,
+    /// The packet has become the ARP reply.
+    ArpAnswered,
+    /// A request for a virtual address that we do not hold.
+    ArpNotHeld,
+    /// Another host claims a virtual address that we hold.
+    ArpConflict,
+    /// The host claims a virtual address that it does not hold.
+    ArpSuppressed,
+}
+
+/// What happens to a packet.
+enum Verdict {
+    /// The host's stack, or the wire, gets it.
+    Pass,
+    /// Nobody gets it.
+    Drop,
+    /// It goes back to where it came from.
+    Return,
+}
+
+/// Fails open for everything that is not about a virtual address.
+impl From<Reason> for Verdict {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::NotOurs | Reason::Malformed | Reason::GateOpen | Reason::ArpConflict => {
+                Self::Pass
+            }
+            Reason::GateShut | Reason::Flooded | Reason::ArpNotHeld | Reason::ArpSuppressed => {
+                Self::Drop
+            }
+            Reason::Rejected | Reason::ArpAnswered => Self::Return,
+        }
+    }
+}
+
+/// What comes in.
+#[xdp]
+fn ogha_xdp(ctx: XdpContext) -> u32 {
+    match Verdict::from(ingress(&ctx)) {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Return => xdp_action::XDP_TX,
+    }
+}
+
+/// What leaves. `TC_ACT_UNSPEC` lets the next program at the hook speak.
+#[classifier]
+fn ogha_egress(ctx: TcContext) -> i32 {
+    match Verdict::from(egress(&ctx)) {
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop | Verdict::Return => TC_ACT_SHOT as i32,
+    }
+}
+
+/// A TCP socket changes its state.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn ogha_listener(ctx: BtfTracePointContext) -> Option<()> {
+    listener::state_changed(&ctx)
+}
+
+/// A task exits.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn ogha_exit(ctx: BtfTracePointContext) -> Option<()> {
+    listener::task_exited(&ctx)
+}
+
+#[inline(always)]
+fn ingress(ctx: &XdpContext) -> Reason {
+    let frame = Frame::new(ctx.data(), ctx.data_end());
+    match kind(frame) {
+        Some(KIND_ARP) => arp::ingress(frame),
+        Some(KIND_IPV4) => ipv4::ingress(ctx, frame),
+        Some(_) => Reason::NotOurs,
+        None => Reason::Malformed,
+    }
+}
+
+#[inline(always)]
+fn egress(ctx: &TcContext) -> Reason {
+    /// The longest headers that we look at.
+    const HEADERS: u32 = (Ethernet::LEN + 3 * Ipv4::LEN + Tcp::LEN) as u32;
+    let length = ctx.len();
+    let mut frame = Frame::new(ctx.data(), ctx.data_end());
+    if frame.len() < HEADERS as usize && (frame.len() as u32) < length {
+        // Headers may lie in pages that the program cannot see yet. Where there is no memory to
+        // pull them in, the packet is judged by what can be seen.
+        let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
+        frame = Frame::new(ctx.data(), ctx.data_end());
+    }
+    match kind(frame) {
+        Some(KIND_ARP) => arp::egress(frame),
+        Some(KIND_IPV4) => ipv4::egress(frame, length as usize),
+        Some(_) => Reason::NotOurs,
+        None => Reason::Malformed,
+    }
+}
+
+#[inline(always)]
+fn kind(frame: Frame) -> Option<u16> {
+    // SAFETY: `at` has checked the bounds.
+    frame.at::<Ethernet>(0).map(|ethernet| unsafe { (*ethernet).kind })
+}
+
+/// The kernel lends some of its helpers to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

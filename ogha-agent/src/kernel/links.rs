@@ -1,0 +1,158 @@
+//! Links: what ties a program to its place, pinned so that it outlives the agent.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use aya::{
+    programs::{
+        BtfTracePoint, LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
+        links::{FdLink, LinkError, PinnedLink},
+        tc::TcAttachOptions,
+    },
+    sys::SyscallError,
+};
+
+use crate::net::interface::Interface;
+
+/// Where links are pinned, under `bpf_dir`.
+pub const DIRECTORY: &str = "links";
+/// Pins of the tracepoint programs.
+pub const TRACEPOINTS: [&str; 2] = ["listener", "exit"];
+
+const XDP: &str = "xdp_";
+const EGRESS: &str = "tcx_egress_";
+/// A pin that waits to take the place of another.
+const SUCCESSOR: &str = "_new";
+
+/// The pins are named by index, for a BPF file system allows no dot, and names of VLAN
+/// interfaces have one.
+fn pin_of(directory: &Path, prefix: &str, index: u32) -> PathBuf {
+    directory.join(format!("{prefix}{index}"))
+}
+
+/// Puts the program at the interface; one that is there already is replaced without a gap.
+pub fn xdp(program: &mut Xdp, directory: &Path, interface: &Interface) -> anyhow::Result<()> {
+    let Interface { name, index, .. } = interface;
+    let pin = pin_of(directory, XDP, *index);
+    if let Some(link) = pinned(&pin)? {
+        let result = program.attach_to_link(link.try_into().context("no XDP link is pinned")?);
+        if replaced(result.map(drop), &pin)? {
+            return Ok(());
+        }
+    }
+    let link = program.attach_to_if_index(*index, XdpMode::Skb).with_context(|| {
+        format!("attaching XDP to {name}; `ip link show {name}` tells whether another program holds it")
+    })?;
+    pin_link(program.take_link(link)?.try_into()?, &pin)
+}
+
+/// The same at the TCX hook for what leaves; before other programs, which might end the chain.
+pub fn egress(
+    program: &mut SchedClassifier,
+    directory: &Path,
+    interface: &Interface,
+) -> anyhow::Result<()> {
+    let Interface { name, index, .. } = interface;
+    let pin = pin_of(directory, EGRESS, *index);
+    if let Some(link) = pinned(&pin)? {
+        let result = program.attach_to_link(link.try_into().context("no TCX link is pinned")?);
+        if replaced(result.map(drop), &pin)? {
+            return Ok(());
+        }
+    }
+    let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let link = program
+        .attach_with_options(name, TcAttachType::Egress, options)
+        .with_context(|| format!("attaching TCX to {name}; it needs Linux 6.6 or later"))?;
+    pin_link(program.take_link(link)?.try_into()?, &pin)
+}
+
+/// Attaches the program, and only then lets go of the one that was there: for a moment both see
+/// the same events, which is harmless, while a gap would not be.
+pub fn tracepoint(
+    program: &mut BtfTracePoint,
+    directory: &Path,
+    name: &str,
+) -> anyhow::Result<()> {
+    let link = program.attach().with_context(|| format!("attaching the tracepoint of {name}"))?;
+    let successor = directory.join(format!("{name}{SUCCESSOR}"));
+    remove(&successor)?;
+    pin_link(program.take_link(link)?.into(), &successor)?;
+    fs::rename(&successor, directory.join(name)).with_context(|| format!("pinning {name}"))
+}
+
+/// Detaches what is pinned for interfaces that are gone or no longer used.
+pub fn drop_stale(directory: &Path, interfaces: &[Interface]) -> anyhow::Result<()> {
+    for path in entries(directory)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let index = [EGRESS, XDP].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let Some(index) = index.and_then(|index| index.parse::<u32>().ok()) else { continue };
+        if interfaces.iter().all(|interface| interface.index != index) {
+            tracing::info!(link = %path.display(), "detaching from an interface no longer used");
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Detaches everything. Returns how many pins there were.
+pub fn drop_all(directory: &Path) -> anyhow::Result<usize> {
+    let mut removed = 0;
+    for path in entries(directory)? {
+        removed += usize::from(remove(&path)?);
+    }
+    Ok(removed)
+}
+
+/// Removes a pin. Returns whether it was there.
+pub fn remove(pin: &Path) -> anyhow::Result<bool> {
+    match fs::remove_file(pin) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("removing {}", pin.display())),
+    }
+}
+
+fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let listing = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listing => listing,
+    };
+    listing
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .with_context(|| format!("listing {}", directory.display()))
+}
+
+fn pinned(pin: &Path) -> anyhow::Result<Option<FdLink>> {
+    match PinnedLink::from_pin(pin) {
+        Ok(link) => Ok(Some(link.into())),
+        Err(LinkError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.kind() == io::ErrorKind::NotFound =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("opening {}", pin.display())),
+    }
+}
+
+/// Did the pinned link take the new program? If its interface is gone, and this is another of the
+/// same index, the pin is removed instead.
+fn replaced(result: Result<(), ProgramError>, pin: &Path) -> anyhow::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.raw_os_error() == Some(libc::ENOLINK) =>
+        {
+            remove(pin)?;
+            Ok(false)
+        }
+        Err(error) => Err(error).with_context(|| format!("replacing {}", pin.display())),
+    }
+}
+
+fn pin_link(link: FdLink, pin: &Path) -> anyhow::Result<()> {
+    link.pin(pin).map(drop).with_context(|| format!("pinning {}", pin.display()))
+}

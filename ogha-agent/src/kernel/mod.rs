@@ -1,0 +1,282 @@
+//! The data plane: loads, attaches and pins it, reads and writes its maps.
+//!
+//! The only user of aya. The programs and maps outlive the agent: a [`Kernel`] that is dropped
+//! leaves them as they are, the next [`Kernel::start`] takes them over without a gap, and only
+//! [`unload`] removes them.
+
+mod btf;
+mod checks;
+mod events;
+mod links;
+mod load;
+
+use std::{fs, io, net::IpAddr, path::Path};
+
+use anyhow::{Context as _, bail, ensure};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+};
+use ogha_common::maps::{
+    ArpCounters, Gate, MAX_INSTANCES, PortCounters, Vip, VipKey, Watch, name,
+};
+
+pub use self::events::Events;
+use crate::net::interface::Interface;
+use load::Pinned;
+
+/// The maps of a data plane that is attached.
+pub struct Kernel {
+    vips: HashMap<MapData, Plain<VipKey>, Plain<Vip>>,
+    gates: Array<MapData, Plain<Gate>>,
+    ports: HashMap<MapData, u32, u32>,
+    port_counters: PerCpuArray<MapData, Plain<PortCounters>>,
+    arp_counters: PerCpuArray<MapData, Plain<ArpCounters>>,
+    watches: Array<MapData, Plain<Watch>>,
+    events: Option<RingBuf<MapData>>,
+}
+
+/// What a map holds, for aya.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: `bytemuck::Pod` asks for more than aya's: no padding, any bytes are a value.
+unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
+
+impl Kernel {
+    /// Attaches the data plane to the interfaces, in the current network namespace.
+    ///
+    /// Where one is pinned in `bpf_dir` already, its maps are kept with what they hold, and its
+    /// programs are replaced: no packet goes unseen. One of another version is removed first.
+    ///
+    /// # Errors
+    ///
+    /// If privileges, the kernel's type information or the BPF file system are missing, if an
+    /// interface is gone, or if the kernel refuses. A first start that fails leaves nothing behind.
+    pub fn start(bpf_dir: &Path, interfaces: &[Interface]) -> anyhow::Result<Self> {
+        checks::privileges()?;
+        let types = btf::Types::of_the_kernel()?;
+        checks::interfaces(interfaces)?;
+        checks::bpf_dir(bpf_dir)?;
+        let mut found = load::pinned(bpf_dir)?;
+        if found == Pinned::Other {
+            tracing::warn!(bpf_dir = %bpf_dir.display(), "replacing the data plane of another version");
+            unload(bpf_dir)?;
+            checks::bpf_dir(bpf_dir)?;
+            found = Pinned::Nothing;
+        }
+        let started = load::load(bpf_dir, interfaces, &types).and_then(Self::from_maps);
+        if started.is_err() && found == Pinned::Nothing {
+            // The first error is the one to tell.
+            let _ = unload(bpf_dir);
+        }
+        started.with_context(|| format!("starting the data plane in {}", bpf_dir.display()))
+    }
+
+    fn from_maps(mut ebpf: Ebpf) -> anyhow::Result<Self> {
+        Ok(Self {
+            vips: take(&mut ebpf, name::VIPS)?,
+            gates: take(&mut ebpf, name::GATES)?,
+            ports: take(&mut ebpf, name::PORTS)?,
+            port_counters: take(&mut ebpf, name::PORT_COUNTERS)?,
+            arp_counters: take(&mut ebpf, name::ARP_COUNTERS)?,
+            watches: take(&mut ebpf, name::WATCHES)?,
+            events: Some(take(&mut ebpf, name::EVENTS)?),
+        })
+    }
+
+    /// Sets the virtual addresses of an instance, and the MAC that answers for them.
+    ///
+    /// If it shares none with the addresses that the instance had, its gate is closed first: the
+    /// gate was that of another.
+    ///
+    /// # Errors
+    ///
+    /// If an address is another instance's, or there are too many.
+    pub fn set_vips(
+        &mut self,
+        instance: u32,
+        addresses: &[IpAddr],
+        mac: [u8; 6],
+    ) -> anyhow::Result<()> {
+        check(instance)?;
+        let wanted: Vec<VipKey> = addresses.iter().copied().map(key).collect();
+        let mut old = Vec::new();
+        for entry in self.vips.iter() {
+            let (Plain(address), Plain(vip)) = entry.context("reading the virtual addresses")?;
+            if vip.instance == instance {
+                old.push(address);
+            } else if let Some(index) = wanted.iter().position(|key| *key == address) {
+                bail!("{} is an address of another instance too", addresses[index]);
+            }
+        }
+        if !old.is_empty() && !old.iter().any(|key| wanted.contains(key)) {
+            self.set_gate(instance, Gate::default())?;
+        }
+        let vip = Vip { instance, mac, reserved: [0; 2] };
+        for (key, address) in wanted.iter().zip(addresses) {
+            self.vips
+                .insert(Plain(*key), Plain(vip), 0)
+                .with_context(|| format!("adding {address} to the virtual addresses"))?;
+        }
+        for key in old.into_iter().filter(|key| !wanted.contains(key)) {
+            self.vips.remove(&Plain(key)).context("removing a virtual address")?;
+        }
+        Ok(())
+    }
+
+    /// Sets the TCP port on which an instance's database listens.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn set_port(&mut self, port: u16, instance: u32) -> anyhow::Result<()> {
+        check(instance)?;
+        let port = u32::from(port);
+        let others = self
+            .ports
+            .iter()
+            .filter(|entry| !matches!(entry, Ok((p, i)) if *i != instance || *p == port))
+            .map(|entry| entry.map(|(port, _)| port))
+            .collect::<Result<Vec<u32>, MapError>>()
+            .context("reading the ports")?;
+        for other in others {
+            self.ports.remove(&other).context("removing a port")?;
+        }
+        self.ports.insert(port, instance, 0).with_context(|| format!("adding port {port}"))
+    }
+
+    /// Sets what the tracepoints watch for an instance.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn set_watch(&mut self, instance: u32, watch: Watch) -> anyhow::Result<()> {
+        check(instance)?;
+        self.watches.set(instance, Plain(watch), 0).context("setting the death watch")
+    }
+
+    /// Sets an instance's gate. When this returns the kernel has it.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn set_gate(&mut self, instance: u32, gate: Gate) -> anyhow::Result<()> {
+        check(instance)?;
+        self.gates.set(instance, Plain(gate), 0).context("setting the gate")
+    }
+
+    /// An instance's gate, as the kernel has it.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn gate(&self, instance: u32) -> anyhow::Result<Gate> {
+        Ok(self.gates.get(&instance, 0).context("reading the gate")?.0)
+    }
+
+    /// TCP on an instance's port, summed over the CPUs.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn port_counters(&self, instance: u32) -> anyhow::Result<PortCounters> {
+        let values = self.port_counters.get(&instance, 0).context("reading the port's counters")?;
+        Ok(values.iter().fold(PortCounters::default(), |sum, Plain(cpu)| sum.merge(cpu)))
+    }
+
+    /// ARP for an instance's addresses, summed over the CPUs.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn arp_counters(&self, instance: u32) -> anyhow::Result<ArpCounters> {
+        let values = self.arp_counters.get(&instance, 0).context("reading the ARP counters")?;
+        Ok(values.iter().fold(ArpCounters::default(), |sum, Plain(cpu)| sum.merge(cpu)))
+    }
+
+    /// Forgets the instances from `count` on, which an older configuration may have left: their
+    /// gates are closed, their addresses, ports and watches removed.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn forget_instances_from(&mut self, count: u32) -> anyhow::Result<()> {
+        for instance in count..MAX_INSTANCES as u32 {
+            self.set_vips(instance, &[], [0; 6])?;
+            self.set_gate(instance, Gate::default())?;
+            self.set_watch(instance, Watch::default())?;
+        }
+        let stale = self
+            .ports
+            .iter()
+            .filter(|entry| !matches!(entry, Ok((_, instance)) if *instance < count))
+            .map(|entry| entry.map(|(port, _)| port))
+            .collect::<Result<Vec<u32>, MapError>>()
+            .context("reading the ports")?;
+        for port in stale {
+            self.ports.remove(&port).context("removing a port")?;
+        }
+        Ok(())
+    }
+
+    /// The events, once: they have one reader. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If they were taken already.
+    pub fn take_events(&mut self) -> anyhow::Result<Events> {
+        Events::new(self.events.take().context("the events have a reader already")?)
+    }
+}
+
+/// Detaches the data plane and removes what is pinned in `bpf_dir`. Returns the number of pins
+/// that were there; 0 is no error.
+///
+/// # Errors
+///
+/// If a pin cannot be removed.
+pub fn unload(bpf_dir: &Path) -> anyhow::Result<usize> {
+    let directory = bpf_dir.join(links::DIRECTORY);
+    let mut removed = links::drop_all(&directory)?;
+    for map in name::ALL {
+        removed += usize::from(links::remove(&bpf_dir.join(map))?);
+    }
+    for directory in [directory.as_path(), bpf_dir] {
+        match fs::remove_dir(directory) {
+            Ok(()) => {}
+            // What is left is not ours, or it is where the file system is mounted.
+            Err(error) if expected(&error) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("removing {}", directory.display()));
+            }
+        }
+    }
+    Ok(removed)
+}
+
+fn expected(error: &io::Error) -> bool {
+    use io::ErrorKind::{DirectoryNotEmpty, NotFound, ResourceBusy};
+    matches!(error.kind(), DirectoryNotEmpty | NotFound | ResourceBusy)
+}
+
+fn check(instance: u32) -> anyhow::Result<()> {
+    ensure!(
+        (instance as usize) < MAX_INSTANCES,
+        "instance {instance}: ogha handles at most {MAX_INSTANCES}"
+    );
+    Ok(())
+}
+
+fn key(address: IpAddr) -> VipKey {
+    match address {
+        IpAddr::V4(address) => VipKey::v4(address.octets()),
+        IpAddr::V6(address) => VipKey { address: address.octets() },
+    }
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<T> {
+    let map = ebpf.take_map(name).with_context(|| format!("the object has no map {name}"))?;
+    map.try_into().with_context(|| format!("the map {name} is of another kind"))
+}

@@ -1,0 +1,35 @@
+//! The gate: may traffic for an instance's addresses pass here?
+
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use ogha_common::maps::{Gate, Passage, Vip};
+
+use crate::{
+    maps::{GATES, VIPS},
+    packet::Address,
+};
+
+/// `CLOCK_BOOTTIME`, nanoseconds: the clock of the lease, which goes on while the host sleeps.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: the helper reads a clock.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The virtual address that this is, if it is one.
+#[inline(always)]
+pub fn vip(address: Address) -> Option<Vip> {
+    // SAFETY: a copy is taken at once. An entry that the agent replaces meanwhile gives one of
+    // its two values or a mixture of them, for one packet.
+    unsafe { VIPS.get(address.key()).copied() }
+}
+
+/// What the instance's gate says at `now`. An instance that has no gate has lapsed.
+#[inline(always)]
+pub fn passage(instance: u32, now: u64) -> Passage {
+    match GATES.get_ptr(instance) {
+        // SAFETY: the element is there while the program runs; volatile, for the agent writes it
+        // at any time. `state` and `claimed` are one aligned word and the lease another.
+        Some(gate) => unsafe { gate.cast::<Gate>().read_volatile() }.passage(now),
+        None => Passage::Lapsed,
+    }
+}

@@ -1,0 +1,98 @@
+//! The death watch: a listener appears or goes, a process exits.
+//!
+//! The programs see all network namespaces of the host. Where a field stands in the kernel's
+//! structures depends on its build: the loader reads it from the kernel's BTF.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    programs::BtfTracePointContext,
+};
+use ogha_common::maps::{
+    EVENT_LISTENER_GONE, EVENT_LISTENER_UP, EVENT_PROCESS_EXIT, MAX_INSTANCES, Watch,
+};
+
+use crate::{events, gate, maps::WATCHES};
+
+/// The kernel's `TCP_LISTEN`.
+const TCP_LISTEN: i32 = 10;
+const IPPROTO_TCP: u16 = 6;
+
+/// Byte offsets of fields in the kernel's structures, written by the loader.
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        $($(#[$doc])* #[unsafe(no_mangle)] static $name: u32 = 0;)+
+    };
+}
+
+offsets! {
+    /// `sock.sk_protocol`, 16 bits.
+    SOCK_PROTOCOL,
+    /// `sock.__sk_common.skc_num`, 16 bits: the local port, host order.
+    SOCK_PORT,
+    /// `sock.__sk_common.skc_net.net`, a pointer to `net`.
+    SOCK_NET,
+    /// `net.ns.inum`, 32 bits.
+    NET_INUM,
+    /// `task_struct.signal`, a pointer to `signal_struct`.
+    TASK_SIGNAL,
+    /// `signal_struct.live.counter`, 32 bits: threads that have not exited.
+    SIGNAL_LIVE,
+}
+
+/// `inet_sock_set_state(sk, oldstate, newstate)`.
+#[inline(always)]
+pub fn state_changed(ctx: &BtfTracePointContext) -> Option<()> {
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    let kind = match (old == TCP_LISTEN, new == TCP_LISTEN) {
+        (false, true) => EVENT_LISTENER_UP,
+        (true, false) => EVENT_LISTENER_GONE,
+        _ => return None,
+    };
+    let sock: *const u8 = ctx.arg(0);
+    if read::<u16>(sock, &raw const SOCK_PROTOCOL)? != IPPROTO_TCP {
+        return None;
+    }
+    let port = u32::from(read::<u16>(sock, &raw const SOCK_PORT)?);
+    let net: *const u8 = read(sock, &raw const SOCK_NET)?;
+    let netns: u32 = read(net, &raw const NET_INUM)?;
+    let detail = u64::from(netns);
+    notify(kind, detail, |watch| port != 0 && watch.port == port && watch.netns == netns);
+    Some(())
+}
+
+/// `sched_process_exit(task)`, in the context of the task that exits.
+#[inline(always)]
+pub fn task_exited(ctx: &BtfTracePointContext) -> Option<()> {
+    let task: *const u8 = ctx.arg(0);
+    let signal: *const u8 = read(task, &raw const TASK_SIGNAL)?;
+    // The tracepoint's own `group_dead` is younger than the kernels we support.
+    if read::<i32>(signal, &raw const SIGNAL_LIVE)? != 0 {
+        return None;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    notify(EVENT_PROCESS_EXIT, u64::from(tgid), |watch| tgid != 0 && watch.tgid == tgid);
+    Some(())
+}
+
+/// Wakes the agent for each instance whose watch matches.
+#[inline(always)]
+fn notify(kind: u32, detail: u64, matches: impl Fn(&Watch) -> bool) {
+    for instance in 0..MAX_INSTANCES as u32 {
+        if let Some(watch) = WATCHES.get(instance)
+            && matches(watch)
+        {
+            events::emit(kind, instance, gate::now(), detail);
+        }
+    }
+}
+
+/// Reads a field of a kernel structure at an offset that the loader has written.
+#[inline(always)]
+fn read<T>(structure: *const u8, offset: *const u32) -> Option<T> {
+    // SAFETY: `offset` is one of the statics above; volatile, for the loader has written another
+    // value than the compiler sees. The helper copes with any address.
+    unsafe {
+        let field = structure.wrapping_add(offset.read_volatile() as usize);
+        bpf_probe_read_kernel(field.cast::<T>()).ok()
+    }
+}

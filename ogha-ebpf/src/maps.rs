@@ -1,0 +1,66 @@
+//! The maps, named as [`ogha_common::maps::name`] names them, and what the loader writes into
+//! the programs before they are loaded.
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use ogha_common::maps::{
+    ArpCounters, EVENTS_BYTES, Event, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_VIPS, PortCounters,
+    Vip, VipKey, Watch,
+};
+
+/// The virtual addresses.
+#[btf_map]
+pub static VIPS: HashMap<VipKey, Vip, MAX_VIPS> = HashMap::new();
+
+/// The gate of each instance.
+#[btf_map]
+pub static GATES: Array<Gate, MAX_INSTANCES> = Array::new();
+
+/// TCP port in host order -> instance.
+#[btf_map]
+pub static PORTS: HashMap<u32, u32, MAX_INSTANCES> = HashMap::new();
+
+/// TCP on each instance's port.
+#[btf_map]
+pub static PORT_COUNTERS: PerCpuArray<PortCounters, MAX_INSTANCES> = PerCpuArray::new();
+
+/// ARP for each instance's addresses.
+#[btf_map]
+pub static ARP_COUNTERS: PerCpuArray<ArpCounters, MAX_INSTANCES> = PerCpuArray::new();
+
+/// The database of each instance.
+#[btf_map]
+pub static WATCHES: Array<Watch, MAX_INSTANCES> = Array::new();
+
+/// Wake-ups for the agent.
+#[btf_map]
+pub static EVENTS: RingBuf<Event, EVENTS_BYTES> = RingBuf::new();
+
+/// The MACs of the interfaces the programs are attached to, as [`mac_number`] packs them; 0 ends
+/// the list. Written by the loader.
+///
+/// [`mac_number`]: ogha_common::maps::mac_number
+#[unsafe(no_mangle)]
+static OWN_MACS: [u64; MAX_INTERFACES] = [0; MAX_INTERFACES];
+
+/// Is it the MAC of one of our interfaces?
+///
+/// The kernel also shows the programs frames that a switch has flooded and that the host's stack
+/// will ignore: they must not be counted as ours, and above all not be answered by an RST.
+#[inline(always)]
+pub fn is_own_mac(mac: u64) -> bool {
+    for index in 0..MAX_INTERFACES {
+        // SAFETY: in bounds of a static; volatile, for the loader has written another value than
+        // the compiler sees.
+        let own = unsafe { (&raw const OWN_MACS).cast::<u64>().add(index).read_volatile() };
+        if own == mac {
+            return true;
+        }
+        if own == 0 {
+            return false;
+        }
+    }
+    false
+}

@@ -1,0 +1,233 @@
+//! Headers, and the one place where a packet's bounds are checked.
+//!
+//! Fields are 16 bits at most, for an IPv4 address stands at an odd multiple of two in a frame.
+//! All of them keep network order; the methods give host order.
+
+use core::mem::size_of;
+
+use ogha_common::maps::VipKey;
+
+/// `Ethernet::kind`, network order: IPv4.
+pub const KIND_IPV4: u16 = 0x0800_u16.to_be();
+/// `Ethernet::kind`, network order: ARP.
+pub const KIND_ARP: u16 = 0x0806_u16.to_be();
+/// `Ipv4::protocol`: TCP.
+pub const PROTOCOL_TCP: u8 = 6;
+
+/// The bytes of a frame that may be read and written.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    start: usize,
+    end: usize,
+}
+
+impl Frame {
+    /// From the `data` and `data_end` of a program's context.
+    #[inline(always)]
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+
+    /// Bytes in the frame.
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.end - self.start
+    }
+
+    /// A header at `offset`, if the frame has it whole. The pointer holds until the program
+    /// changes the frame's size.
+    #[inline(always)]
+    pub fn at<T>(self, offset: usize) -> Option<*mut T> {
+        let address = self.start + offset;
+        if address + size_of::<T>() > self.end { None } else { Some(address as *mut T) }
+    }
+}
+
+/// A MAC.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Mac([u16; 3]);
+
+impl Mac {
+    /// From a map's value.
+    #[inline(always)]
+    pub fn from_octets(o: [u8; 6]) -> Self {
+        let word = |high, low| u16::from_ne_bytes([high, low]);
+        Self([word(o[0], o[1]), word(o[2], o[3]), word(o[4], o[5])])
+    }
+
+    /// The low 48 bits, first octet highest: as `ogha_common::maps::mac_number` packs it.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        let word = |index: usize| u64::from(u16::from_be(self.0[index]));
+        word(0) << 32 | word(1) << 16 | word(2)
+    }
+}
+
+/// An IPv4 address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Address([u16; 2]);
+
+impl Address {
+    /// Is it 0.0.0.0, the sender of an ARP probe (RFC 5227 section 2.1.1)?
+    #[inline(always)]
+    pub fn is_unspecified(self) -> bool {
+        self.0[0] | self.0[1] == 0
+    }
+
+    /// The key under which `VIPS` holds it.
+    #[inline(always)]
+    pub fn key(self) -> VipKey {
+        let [a, b] = self.0[0].to_ne_bytes();
+        let [c, d] = self.0[1].to_ne_bytes();
+        VipKey::v4([a, b, c, d])
+    }
+
+    /// Its words, for a checksum.
+    #[inline(always)]
+    pub fn words(self) -> [u16; 2] {
+        self.0
+    }
+}
+
+/// The header of a frame.
+#[repr(C)]
+pub struct Ethernet {
+    /// Whom the frame is for.
+    pub destination: Mac,
+    /// Who sent it.
+    pub source: Mac,
+    /// What follows.
+    pub kind: u16,
+}
+
+impl Ethernet {
+    /// Bytes.
+    pub const LEN: usize = size_of::<Self>();
+}
+
+/// ARP for IPv4 over Ethernet (RFC 826).
+#[repr(C)]
+pub struct Arp {
+    /// Hardware, protocol and their lengths; [`Arp::FORMAT`] is the only one we speak.
+    pub format: [u16; 3],
+    /// Request or reply.
+    pub operation: u16,
+    /// MAC of the sender.
+    pub sender_mac: Mac,
+    /// Address that the sender claims.
+    pub sender: Address,
+    /// MAC of the target.
+    pub target_mac: Mac,
+    /// Address asked for.
+    pub target: Address,
+}
+
+impl Arp {
+    /// Ethernet (1), IPv4 (0x0800), addresses of 6 and 4 bytes.
+    pub const FORMAT: [u16; 3] = [1_u16.to_be(), KIND_IPV4, 0x0604_u16.to_be()];
+    /// `operation`, network order: who has `target`?
+    pub const REQUEST: u16 = 1_u16.to_be();
+    /// `operation`, network order: `sender` is at `sender_mac`.
+    pub const REPLY: u16 = 2_u16.to_be();
+}
+
+/// An IPv4 header without options (RFC 791 section 3.1).
+#[repr(C)]
+pub struct Ipv4 {
+    /// Version, and length of the header in words of 32 bits.
+    pub version_length: u8,
+    /// Type of service.
+    pub service: u8,
+    /// Bytes of the packet, this header included; 0 in one of more than 64 KiB that segmentation
+    /// offload has not cut yet.
+    pub total: u16,
+    /// Names the fragments of one packet.
+    pub identification: u16,
+    /// Flags, and the offset of the fragment in words of 64 bits.
+    pub fragment: u16,
+    /// Time to live.
+    pub ttl: u8,
+    /// What follows.
+    pub protocol: u8,
+    /// Of this header.
+    pub checksum: u16,
+    /// Who sent it.
+    pub source: Address,
+    /// Whom it is for.
+    pub destination: Address,
+}
+
+impl Ipv4 {
+    /// Bytes, without options.
+    pub const LEN: usize = size_of::<Self>();
+
+    /// Bytes of the header with its options; `None` if it is no IPv4 header.
+    #[inline(always)]
+    pub fn header_length(&self) -> Option<usize> {
+        let length = usize::from(self.version_length & 0xf) << 2;
+        (self.version_length >> 4 == 4 && length >= Self::LEN).then_some(length)
+    }
+
+    /// A fragment other than the first begins in the middle of the payload.
+    #[inline(always)]
+    pub fn is_later_fragment(&self) -> bool {
+        self.fragment & 0x1fff_u16.to_be() != 0
+    }
+}
+
+/// A TCP header without options (RFC 9293 section 3.1).
+#[repr(C)]
+pub struct Tcp {
+    /// Port of the sender.
+    pub source: u16,
+    /// Port of the receiver.
+    pub destination: u16,
+    /// Sequence number of the first byte.
+    pub sequence: [u16; 2],
+    /// Next sequence number that the sender expects.
+    pub acknowledgement: [u16; 2],
+    /// Length of the header, in words of 32 bits, in the high half.
+    pub offset: u8,
+    /// The `TCP_` flags.
+    pub flags: u8,
+    /// Bytes that the sender will take.
+    pub window: u16,
+    /// Of the segment and a pseudo header.
+    pub checksum: u16,
+    /// End of urgent data.
+    pub urgent: u16,
+}
+
+/// `Tcp::flags`: no more data from the sender.
+pub const TCP_FIN: u8 = 0x01;
+/// `Tcp::flags`: synchronises sequence numbers.
+pub const TCP_SYN: u8 = 0x02;
+/// `Tcp::flags`: resets the connection.
+pub const TCP_RST: u8 = 0x04;
+/// `Tcp::flags`: the acknowledgement number counts.
+pub const TCP_ACK: u8 = 0x10;
+
+impl Tcp {
+    /// Bytes, without options.
+    pub const LEN: usize = size_of::<Self>();
+
+    /// Bytes of the header with its options, as it says itself.
+    #[inline(always)]
+    pub fn header_length(&self) -> u32 {
+        u32::from(self.offset >> 4) << 2
+    }
+}
+
+/// Two words of a packet as a number in host order.
+#[inline(always)]
+pub fn number(words: [u16; 2]) -> u32 {
+    u32::from(u16::from_be(words[0])) << 16 | u32::from(u16::from_be(words[1]))
+}
+
+/// A number in host order as two words of a packet.
+#[inline(always)]
+pub fn words(number: u32) -> [u16; 2] {
+    [((number >> 16) as u16).to_be(), (number as u16).to_be()]
+}

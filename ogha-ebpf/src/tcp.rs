@@ -1,0 +1,116 @@
+//! What a TCP segment says, and the counters that it moves.
+
+use ogha_common::maps::PortCounters;
+
+use crate::packet::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Tcp, number};
+
+/// What the programs need to know of a segment.
+pub struct Segment {
+    /// Port of the sender, host order.
+    pub source: u16,
+    /// Port of the receiver, host order.
+    pub destination: u16,
+    /// Sequence number of the first byte.
+    pub sequence: u32,
+    /// Acknowledgement number, whether or not it counts.
+    pub acknowledgement: u32,
+    /// Bytes of payload.
+    pub payload: u32,
+    flags: u8,
+}
+
+impl Segment {
+    /// Reads a header; `length` is that of the segment, headers included, as IP tells it.
+    #[inline(always)]
+    pub fn new(tcp: &Tcp, length: u32) -> Self {
+        Self {
+            source: u16::from_be(tcp.source),
+            destination: u16::from_be(tcp.destination),
+            sequence: number(tcp.sequence),
+            acknowledgement: number(tcp.acknowledgement),
+            payload: length.saturating_sub(tcp.header_length()),
+            flags: tcp.flags,
+        }
+    }
+
+    #[inline(always)]
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// RST is set: never to be answered by another.
+    #[inline(always)]
+    pub fn is_reset(&self) -> bool {
+        self.has(TCP_RST)
+    }
+
+    /// ACK is set.
+    #[inline(always)]
+    pub fn acknowledges(&self) -> bool {
+        self.has(TCP_ACK)
+    }
+
+    /// `SEG.LEN` of RFC 9293 section 3.4: SYN and FIN each take a sequence number.
+    #[inline(always)]
+    pub fn length(&self) -> u32 {
+        self.payload + u32::from(self.has(TCP_SYN)) + u32::from(self.has(TCP_FIN))
+    }
+
+    /// It ends the connection and says nothing else.
+    #[inline(always)]
+    pub fn only_ends(&self) -> bool {
+        self.has(TCP_RST | TCP_FIN) && self.payload == 0
+    }
+
+    /// Does it move a counter? A bare acknowledgement, the most frequent of all, does not.
+    #[inline(always)]
+    pub fn is_counted(&self) -> bool {
+        self.has(TCP_SYN | TCP_RST | TCP_FIN) || self.payload != 0
+    }
+}
+
+/// Counts a segment towards the instance's port.
+#[inline(always)]
+pub fn count_in(counters: &mut PortCounters, segment: &Segment, now: u64) {
+    if segment.payload != 0 {
+        counters.data_in += 1;
+        counters.data_in_last_ns = now;
+    }
+    if !segment.has(TCP_SYN | TCP_RST | TCP_FIN) {
+        return;
+    }
+    if segment.has(TCP_SYN) && !segment.has(TCP_ACK) {
+        counters.syn_in += 1;
+        counters.syn_in_last_ns = now;
+    }
+    if segment.has(TCP_RST) {
+        counters.rst_in += 1;
+        counters.rst_in_last_ns = now;
+    }
+    if segment.has(TCP_FIN) {
+        counters.fin_in += 1;
+    }
+}
+
+/// Counts a segment from the instance's port.
+#[inline(always)]
+pub fn count_out(counters: &mut PortCounters, segment: &Segment, now: u64) {
+    if segment.payload != 0 {
+        counters.data_out += 1;
+        counters.data_out_last_ns = now;
+    }
+    if !segment.has(TCP_SYN | TCP_RST | TCP_FIN) {
+        return;
+    }
+    if segment.has(TCP_SYN) && segment.has(TCP_ACK) {
+        counters.synack_out += 1;
+        counters.synack_out_last_ns = now;
+    }
+    if segment.has(TCP_RST) {
+        counters.rst_out += 1;
+        counters.rst_out_last_ns = now;
+    }
+    if segment.has(TCP_FIN) {
+        counters.fin_out += 1;
+    }
+}
