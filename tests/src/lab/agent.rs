@@ -175,6 +175,8 @@ impl Agent {
         line("user", &quoted(&USER));
         line("bin_dir", &quoted(&BIN));
         line("socket_dir", &quoted(&database.socket_dir().display()));
+        line("\n[instance.arbiter]", "");
+        line("kind", "\"none\"");
         text
     }
 

@@ -66,6 +66,15 @@ impl Lab {
         directory::sweep()
     }
 
+    /// Removes every lab of this process, for one that was told to end and has no time to
+    /// unwind.
+    ///
+    /// # Errors
+    /// If something of one cannot be removed.
+    pub fn remove_own() -> Result<()> {
+        directory::remove_own()
+    }
+
     /// The directory below which everything of this lab is.
     #[must_use]
     pub fn directory(&self) -> &Path {

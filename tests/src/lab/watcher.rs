@@ -52,15 +52,36 @@ pub fn passage(host: &Host, instance: u32) -> Result<Passage> {
     Ok(gate(host, instance)?.passage(clock::now().ns()))
 }
 
-/// When two hosts had an open gate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TwoHolders {
-    /// All such time together, as far as samples tell.
-    pub total: Duration,
+/// A gate that lets other things pass than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When it was seen.
+    pub at: Instant,
+    /// Of which host.
+    pub host: String,
+    /// What it lets pass now; `None`: the host has no gate, or no power.
+    pub passage: Option<Passage>,
+}
+
+/// What a watcher has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// How long two hosts had an open gate, as far as samples tell.
+    pub two_holders: Duration,
     /// The first such moment.
     pub first: Option<Instant>,
     /// How often all gates were looked at.
     pub samples: u64,
+    /// Every change of a gate, in the order of time.
+    pub changes: Vec<Change>,
+}
+
+impl Seen {
+    /// The first change of that host's gate after `fault`.
+    #[must_use]
+    pub fn first_change(&self, host: &str, fault: Instant) -> Option<&Change> {
+        self.changes.iter().find(|change| change.host == host && change.at > fault)
+    }
 }
 
 /// A thread that looks at the gates of some hosts every millisecond until stopped. A host without
@@ -68,7 +89,7 @@ pub struct TwoHolders {
 #[derive(Debug)]
 pub struct Watcher {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<TwoHolders>>,
+    thread: Option<JoinHandle<Seen>>,
 }
 
 impl Watcher {
@@ -77,7 +98,7 @@ impl Watcher {
     pub fn start(hosts: &[Arc<Host>]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let hosts: Vec<_> = hosts.iter().map(|host| (Arc::clone(host), None)).collect();
+        let hosts = hosts.iter().map(|host| Watched::new(host)).collect();
         let thread = thread::spawn(move || watch(hosts, &stopped));
         Self { stop, thread: Some(thread) }
     }
@@ -86,7 +107,7 @@ impl Watcher {
     ///
     /// # Errors
     /// If the thread has panicked.
-    pub fn stop(mut self) -> Result<TwoHolders> {
+    pub fn stop(mut self) -> Result<Seen> {
         self.stop.store(true, Ordering::SeqCst);
         let thread = self.thread.take().context("stopped twice")?;
         thread.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))
@@ -99,39 +120,55 @@ impl Drop for Watcher {
     }
 }
 
-type Watched = Vec<(Arc<Host>, Option<Gates>)>;
+struct Watched {
+    host: Arc<Host>,
+    gates: Option<Gates>,
+    last: Option<Passage>,
+}
 
-fn watch(mut hosts: Watched, stop: &AtomicBool) -> TwoHolders {
-    let mut seen = TwoHolders::default();
+impl Watched {
+    fn new(host: &Arc<Host>) -> Self {
+        Self { host: Arc::clone(host), gates: None, last: None }
+    }
+
+    fn look(&mut self) -> Option<Passage> {
+        if !self.host.is_powered() {
+            // After the next boot there will be other maps.
+            self.gates = None;
+        } else if self.gates.is_none() {
+            self.gates = Gates::open(&self.host).ok();
+        }
+        let gate = self.gates.as_ref()?.get(0).ok()?;
+        Some(gate.passage(clock::now().ns()))
+    }
+
+    fn change(&mut self) -> Option<Change> {
+        let passage = self.look();
+        let changed = std::mem::replace(&mut self.last, passage) != passage;
+        changed.then(|| Change { at: clock::now(), host: self.host.name().into(), passage })
+    }
+}
+
+fn watch(mut hosts: Vec<Watched>, stop: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
     let mut last = None;
     while !stop.load(Ordering::SeqCst) {
-        // The second look: between two gates' readings one may have closed and the other opened.
-        let both = open_gates(&mut hosts) > 1 && open_gates(&mut hosts) > 1;
-        let now = clock::now();
-        if both {
-            seen.first.get_or_insert(now);
-            seen.total += last.map_or(INTERVAL, |last| now.since(last));
+        for host in &mut hosts {
+            seen.changes.extend(host.change());
         }
-        last = both.then_some(now);
+        let open = |host: &Watched| host.last == Some(Passage::Open);
+        // Looked at again: between two gates' readings one may have closed and the other opened.
+        let two = hosts.iter().filter(|host| open(host)).count() > 1
+            && hosts.iter_mut().filter_map(Watched::look).filter(|p| *p == Passage::Open).count()
+                > 1;
+        let now = clock::now();
+        if two {
+            seen.first.get_or_insert(now);
+            seen.two_holders += last.map_or(INTERVAL, |last| now.since(last));
+        }
+        last = two.then_some(now);
         seen.samples += 1;
         thread::sleep(INTERVAL);
     }
     seen
-}
-
-fn open_gates(hosts: &mut Watched) -> usize {
-    hosts.iter_mut().map(|(host, gates)| usize::from(is_open(host, gates))).sum()
-}
-
-fn is_open(host: &Host, gates: &mut Option<Gates>) -> bool {
-    if !host.is_powered() {
-        // After the next boot there will be other maps.
-        *gates = None;
-        return false;
-    }
-    if gates.is_none() {
-        *gates = Gates::open(host).ok();
-    }
-    let gate = gates.as_ref().and_then(|gates| gates.get(0).ok());
-    gate.is_some_and(|gate| gate.passage(clock::now().ns()) == Passage::Open)
 }
