@@ -1,5 +1,7 @@
 //! The agent of ogha: what runs on each node beside its database.
 
+pub mod clock;
 pub mod database;
 pub mod kernel;
 pub mod net;
+pub mod store;
