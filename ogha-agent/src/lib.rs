@@ -1,4 +1,5 @@
 //! The agent of ogha: what runs on each node beside its database.
 
+pub mod config;
 pub mod kernel;
 pub mod net;
