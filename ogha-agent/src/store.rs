@@ -32,9 +32,8 @@ impl Store {
     /// # Errors
     /// When the directory can't be made.
     pub fn open(state_dir: &Path, instance: &str) -> anyhow::Result<Self> {
-        fs::create_dir_all(state_dir).with_context(|| {
-            format!("cannot make the state directory {}", state_dir.display())
-        })?;
+        fs::create_dir_all(state_dir)
+            .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
         Ok(Self { path: state_dir.join(format!("{instance}.record.json")) })
     }
 
@@ -123,7 +122,8 @@ mod tests {
         store.save(&record(3)).unwrap();
         let path = directory.path().join("VI_1.record.json");
         let whole = fs::read(&path).unwrap();
-        for damaged in [&whole[..whole.len() / 2], b"{}", br#"{"term":1,"primary":0,"in_sync":[]}"#] {
+        for damaged in [&whole[..whole.len() / 2], b"{}", br#"{"term":1,"primary":0,"in_sync":[]}"#]
+        {
             fs::write(&path, damaged).unwrap();
             let error = format!("{:#}", store.load().unwrap_err());
             assert!(error.contains("VI_1.record.json"), "{error}");

@@ -159,7 +159,8 @@ fn open(interface: &Interface, source: Ipv4Addr, transport: &Transport) -> io::R
 fn split(packet: &[u8]) -> Option<(Ip, &[u8])> {
     let header = packet.first_chunk::<IP_HEADER>()?;
     let message = packet.get(usize::from(header[0] & 0xf) * 4..)?;
-    let address = |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
+    let address =
+        |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
     Some((Ip { source: address(12), destination: address(16), ttl: header[8] }, message))
 }
 

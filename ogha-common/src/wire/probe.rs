@@ -119,6 +119,32 @@ pub enum Role {
     Standby = 2,
 }
 
+impl Phase {
+    /// The word for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listening => "listening",
+            Self::Standby => "standby",
+            Self::TakingOver => "taking over",
+            Self::Serving => "serving",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+impl Role {
+    /// The word for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+        }
+    }
+}
+
 macro_rules! from_octet {
     ($($name:ident: $($variant:ident)*;)*) => {$(
         impl TryFrom<u8> for $name {

@@ -1,0 +1,37 @@
+//! Everything that reaches the loop, in one queue.
+
+use std::net::Ipv4Addr;
+
+use ogha_common::{
+    failover::Input,
+    maps::Event,
+    wire::{probe::Probe, vrrp::Advert},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    control::protocol::{Request, Response},
+    database::Observation,
+};
+
+/// A message to the loop. Instances are named by their index.
+#[derive(Debug)]
+pub enum Message {
+    /// The outcome of an effect.
+    Outcome(usize, Input),
+    /// The database was looked at.
+    Observed(usize, Observation),
+    /// The kernel saw something.
+    Kernel(Event),
+    /// A valid advert arrived on this instance's interface.
+    Advert(usize, Ipv4Addr, Advert),
+    /// A valid, authenticated, new probe.
+    Probe(usize, Probe),
+    /// An operator asks.
+    Control(Request, oneshot::Sender<Response>),
+    /// A part of the agent that must not end has ended.
+    Broken(anyhow::Error),
+}
+
+/// Where messages are put.
+pub type Inbox = mpsc::UnboundedSender<Message>;

@@ -1,0 +1,286 @@
+//! One instance: its core, and the effects that the core orders.
+
+use std::{collections::VecDeque, net::Ipv4Addr, sync::Arc};
+
+use ogha_common::{
+    election,
+    failover::{Action, Core, Database, GateOrder, Input, Notice, Record, Sign},
+    maps::{self, Event, Gate, Passage, Watch},
+    units::{Instant as Moment, NodeId, Priority, Term},
+    wire::{probe, vrrp},
+};
+use tracing::{debug, error, info, warn};
+
+use super::{
+    peers::Peers,
+    story::{History, Story},
+    workers::{Order, Workers},
+};
+use crate::{
+    clock, config,
+    database::{Observation, pidfile},
+    kernel::Kernel,
+    net::{announce::Announcer, interface::Interface, vrrp::VrrpSocket},
+};
+
+/// One virtual router with its addresses and its database.
+#[derive(Debug)]
+pub struct Instance {
+    pub(super) index: usize,
+    pub(super) config: config::Instance,
+    pub(super) core: Core,
+    pub(super) peers: Peers,
+    pub(super) seen: Observation,
+    pub(super) listening: bool,
+    pub(super) record: Option<Record>,
+    pub(super) vips: Vec<(Ipv4Addr, u8)>,
+    pub(super) interface: Interface,
+    pub(super) workers: Workers,
+    pub(super) vrrp: Arc<VrrpSocket>,
+    pub(super) announcer: Announcer,
+    pub(super) story: Option<Story>,
+    pub(super) watch: Watch,
+}
+
+impl Instance {
+    /// When [`Instance::tick`] is due.
+    pub fn next_timer(&self) -> Option<Moment> {
+        Some(self.core.next_timer()?.min(self.peers.next_probe()))
+    }
+
+    /// Fires the timers that are due.
+    pub fn tick(&mut self, now: Moment, kernel: &mut Kernel, history: &mut History) {
+        if self.core.next_timer().is_some_and(|due| now >= due) {
+            self.input(Input::Tick, kernel, history);
+        }
+        if now >= self.peers.next_probe() {
+            self.peers.probe(now, &self.core.status());
+        }
+    }
+
+    /// One input in, its actions carried out in order, and what came of them in again.
+    pub fn input(&mut self, input: Input, kernel: &mut Kernel, history: &mut History) {
+        let mut inputs = VecDeque::from([input]);
+        let mut actions = Vec::new();
+        while let Some(input) = inputs.pop_front() {
+            self.core.handle(clock::now(), input, &mut |action| actions.push(action));
+            for action in actions.drain(..) {
+                inputs.extend(self.effect(action, kernel, history));
+            }
+        }
+    }
+
+    /// Carries out one action. What comes of it at once is returned; the rest comes back
+    /// through the inbox.
+    fn effect(
+        &mut self,
+        action: Action,
+        kernel: &mut Kernel,
+        history: &mut History,
+    ) -> Option<Input> {
+        debug!(instance = self.config.name, ?action);
+        match action {
+            Action::SetGate { order, term, until } => {
+                return Some(self.set_gate(order, term, until, kernel));
+            }
+            Action::Renew { until } => return self.renew(until, kernel),
+            Action::Persist(record) => self.workers.save(record),
+            Action::HoldAddresses => self.workers.hold_addresses(true),
+            Action::DropAddresses => self.workers.hold_addresses(false),
+            Action::Announce => self.announce(),
+            Action::SendAdvert(priority) => self.advertise(priority),
+            Action::Publish => self.peers.probe(clock::now(), &self.core.status()),
+            Action::Promote(_) => self.workers.database(Order::Promote),
+            Action::StopDatabase => self.workers.database(Order::Stop),
+            Action::AfterFailover => self.workers.database(Order::AfterFailover),
+            Action::Begin { cause, at } => {
+                info!(instance = self.config.name, "{cause}");
+                self.story = Some(Story::begin(cause, at));
+            }
+            Action::Step(step) => {
+                if let Some(story) = &mut self.story {
+                    story.step(step);
+                }
+            }
+            Action::End(outcome) => {
+                if let Some(story) = self.story.take() {
+                    history.add(story.end(&self.config.name, self.core.term(), outcome));
+                }
+            }
+            Action::Notice(notice) => self.tell(notice),
+        }
+        None
+    }
+
+    fn set_gate(&self, order: GateOrder, term: Term, until: Moment, kernel: &mut Kernel) -> Input {
+        let gate = Gate {
+            state: if order == GateOrder::Open { maps::GATE_OPEN } else { maps::GATE_CLOSED },
+            claimed: u32::from(order != GateOrder::Close),
+            term: term.get(),
+            lease_until_ns: until.ns(),
+        };
+        match kernel.set_gate(self.slot(), gate) {
+            Ok(()) => Input::GateSet(order),
+            Err(e) => {
+                error!(instance = self.config.name, "the gate could not be set: {e:#}");
+                Input::GateFailed(order)
+            }
+        }
+    }
+
+    /// A gate that has lapsed stays so: somebody else may hold one by now.
+    fn renew(&self, until: Moment, kernel: &mut Kernel) -> Option<Input> {
+        let renewed = kernel.gate(self.slot()).and_then(|gate| {
+            if gate.passage(clock::now().ns()) == Passage::Lapsed {
+                return Ok(Some(Input::Lapsed));
+            }
+            kernel.set_gate(self.slot(), Gate { lease_until_ns: until.ns(), ..gate })?;
+            Ok(None)
+        });
+        renewed.unwrap_or_else(|e| {
+            error!(instance = self.config.name, "the lease could not be renewed: {e:#}");
+            None
+        })
+    }
+
+    /// The index of this instance in the maps.
+    pub(super) fn slot(&self) -> u32 {
+        u32::try_from(self.index).expect("the configuration allows MAX_INSTANCES")
+    }
+
+    fn announce(&self) {
+        let vips: Vec<_> = self.vips.iter().map(|&(address, _)| address).collect();
+        if let Err(e) = self.announcer.announce(&vips) {
+            warn!(instance = self.config.name, "the addresses could not be announced: {e:#}");
+        }
+    }
+
+    fn advertise(&self, priority: Priority) {
+        let addresses: Vec<_> = self.vips.iter().map(|&(address, _)| address).collect();
+        if let Err(e) = self.vrrp.send(priority, &addresses) {
+            // A link that is down is no news: the peers notice by themselves.
+            debug!(instance = self.config.name, "an advert could not be sent: {e:#}");
+        }
+    }
+
+    fn tell(&self, notice: Notice) {
+        let instance = &self.config.name;
+        match notice {
+            Notice::CannotTakeOver(why) => {
+                warn!(instance, "nobody serves, and this node may not take over: {why}");
+            }
+            Notice::SplitBrain(_) => error!(
+                instance,
+                "split brain: another node serves in the same term. This node has the higher \
+                 priority and goes on. What the other one acknowledged may be lost: compare the \
+                 two databases before you rebuild it"
+            ),
+            Notice::RivalAdvert => {
+                warn!(instance, "another node sends adverts while this one serves");
+            }
+            Notice::Stopping => warn!(
+                instance,
+                "the database here is a second primary and is stopped; rebuild it as a standby \
+                 of the new primary"
+            ),
+            Notice::PromotionTimedOut => error!(instance, "the promotion took too long"),
+        }
+    }
+
+    /// The database was looked at: the watch follows its main process.
+    pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
+        self.follow_process(seen.main_pid, kernel);
+        let database = Database {
+            role: seen.role,
+            writable: seen.writable,
+            alive: seen.main_pid.is_some(),
+            lsn: seen.lsn.unwrap_or_default(),
+        };
+        if seen.role != self.seen.role {
+            info!(instance = self.config.name, "the database is {}", seen.role.as_str());
+        }
+        self.seen = seen;
+        self.input(Input::Database(database), kernel, history);
+    }
+
+    fn follow_process(&mut self, main_pid: Option<u32>, kernel: &mut Kernel) {
+        let tgid = main_pid.unwrap_or(0);
+        if tgid == self.watch.tgid {
+            return;
+        }
+        self.watch.tgid = tgid;
+        if let Err(e) = kernel.set_watch(self.slot(), self.watch) {
+            error!(instance = self.config.name, "the database can't be watched: {e:#}");
+        }
+        // Whoever died between the look and the watch was seen by neither.
+        self.workers.database(Order::Look);
+    }
+
+    /// A valid advert. A router that is no configured peer is known by its address.
+    pub fn advert(
+        &mut self,
+        source: Ipv4Addr,
+        advert: vrrp::Advert,
+        kernel: &mut Kernel,
+        history: &mut History,
+    ) {
+        let peer = self.peers.list.iter().find(|peer| peer.address == source);
+        let node = peer.map_or_else(|| NodeId::of(&source.to_string()), |peer| peer.node);
+        let advert = election::Advert::new(source, &advert);
+        self.input(Input::Advert { node, advert }, kernel, history);
+    }
+
+    /// A valid probe or reply.
+    pub fn probed(&mut self, probe: &probe::Probe, kernel: &mut Kernel, history: &mut History) {
+        if let Some(node) = self.peers.heard(clock::now(), probe, &self.core.status()) {
+            self.input(Input::Peer { node, status: probe.status }, kernel, history);
+        }
+    }
+
+    /// The kernel saw something of this instance.
+    pub fn event(&mut self, event: Event, kernel: &mut Kernel, history: &mut History) {
+        let at = Moment::from_ns(event.time_ns);
+        match event.kind {
+            maps::EVENT_PROCESS_EXIT if event.detail == u64::from(self.watch.tgid) => {
+                self.died(at, Sign::ProcessExit, kernel, history);
+            }
+            maps::EVENT_LISTENER_GONE => {
+                self.listening = false;
+                // A reload closes listeners too; only with its process is a database dead.
+                if self.watch.tgid != 0 && !self.process_lives() {
+                    self.died(at, Sign::ListenerGone, kernel, history);
+                } else {
+                    self.workers.database(Order::Look);
+                }
+            }
+            maps::EVENT_LISTENER_UP => {
+                self.listening = true;
+                self.workers.database(Order::Look);
+            }
+            maps::EVENT_CONFLICT => warn!(
+                instance = self.config.name,
+                "{} claims an address that is ours",
+                mac_of(event.detail)
+            ),
+            _ => {}
+        }
+    }
+
+    fn process_lives(&self) -> bool {
+        let serves = |server: &config::Server| pidfile::serves(self.watch.tgid, &server.data_dir);
+        self.config.database.server().is_some_and(serves)
+    }
+
+    fn died(&mut self, at: Moment, sign: Sign, kernel: &mut Kernel, history: &mut History) {
+        self.watch.tgid = 0;
+        self.listening = false;
+        self.input(Input::DatabaseDied { at, sign }, kernel, history);
+        let _ = kernel.set_watch(self.slot(), self.watch);
+    }
+}
+
+fn mac_of(detail: u64) -> String {
+    let octets: Vec<String> =
+        detail.to_be_bytes()[2..].iter().map(|o| format!("{o:02x}")).collect();
+    octets.join(":")
+}

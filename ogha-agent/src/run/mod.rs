@@ -1,0 +1,188 @@
+//! The loop: one input, drain the actions, re-arm the one timer.
+//!
+//! The loop runs on a thread of its own, with real-time priority where it may, and does nothing
+//! slow: files, netlink and the database are the business of [`workers`] on background threads,
+//! whose outcomes come back through the [`inbox`].
+
+mod inbox;
+mod instance;
+mod peers;
+mod prepare;
+mod sources;
+mod status;
+mod story;
+mod workers;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ogha_common::{failover::Input, units::Instant};
+use tokio::{
+    runtime::{self, Runtime},
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::sleep,
+};
+use tracing::{error, info, warn};
+
+use self::{inbox::Message, instance::Instance, story::History};
+use crate::{
+    clock, config::Config, control::server::Server, kernel::Kernel, net::interface::Interface,
+};
+
+/// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
+const REALTIME_PRIORITY: i32 = 20;
+
+/// Runs the agent until it is told to end (SIGTERM, SIGINT).
+///
+/// # Errors
+/// When something that the agent needs is not there or is taken: an interface, a port, a key
+/// file, privileges, BTF. Nothing stays attached that was not attached before.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let background = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("ogha-worker")
+        .enable_all()
+        .build()
+        .context("cannot start the background threads")?;
+    let foreground = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the loop")?;
+    let result = foreground.block_on(async {
+        let agent = Agent::start(config, &background).await?;
+        if config.node.realtime {
+            be_realtime();
+        }
+        agent.run().await
+    });
+    background.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Without real-time priority a busy machine makes the loop late; that costs availability, not
+/// safety, so it is no error.
+fn be_realtime() {
+    let param = libc::sched_param { sched_priority: REALTIME_PRIORITY };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: 0 names this thread, and `param` lives as long as the call.
+    if unsafe { libc::sched_setscheduler(0, policy, &raw const param) } != 0 {
+        let error = std::io::Error::last_os_error();
+        warn!("no real-time priority ({error}); a busy machine will make this agent late");
+    }
+}
+
+struct Agent {
+    node: String,
+    kernel: Kernel,
+    instances: Vec<Instance>,
+    history: History,
+    inbox: mpsc::UnboundedReceiver<Message>,
+}
+
+impl Agent {
+    /// What can be refused comes first and the data plane last, so that an agent that does not
+    /// start leaves nothing attached.
+    async fn start(config: &Config, background: &Runtime) -> anyhow::Result<Self> {
+        let (send, inbox) = mpsc::unbounded_channel();
+        let interfaces = interfaces(config)?;
+        let server = Server::bind(&config.node.run_dir)?;
+        let mut instances = Vec::new();
+        for (index, instance) in config.instances.iter().enumerate() {
+            let interface = interfaces
+                .iter()
+                .find(|interface| interface.name == instance.interface)
+                .context("every instance's interface was looked up")?;
+            let prepared =
+                Instance::prepare(index, &config.node, instance, interface, &send, background)
+                    .await
+                    .with_context(|| format!("instance {}", instance.name))?;
+            instances.push(prepared);
+        }
+        let mut history = History::open(&config.node.state_dir);
+        let mut kernel = Kernel::start(&config.node.bpf_dir, &interfaces)?;
+        sources::kernel_events(kernel.take_events()?, send.clone());
+        sources::control(server, send, background);
+        for instance in &mut instances {
+            instance.start(&mut kernel, &mut history)?;
+        }
+        kernel.forget_instances_from(u32::try_from(instances.len())?)?;
+        info!(node = config.node.name, instances = instances.len(), "started");
+        Ok(Self { node: config.node.name.clone(), kernel, instances, history, inbox })
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            let due = self.instances.iter().filter_map(Instance::next_timer).min();
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(Message::Broken(error)) => return Err(error),
+                    Some(message) => self.take(message),
+                    None => anyhow::bail!("all sources of input have ended"),
+                },
+                () = sleep_until(due) => {}
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+            let now = clock::now();
+            for instance in &mut self.instances {
+                instance.tick(now, &mut self.kernel, &mut self.history);
+            }
+        }
+        info!("stopping; the data plane stays, and keeps its leases until they end");
+        for instance in &mut self.instances {
+            instance.input(Input::Stopping, &mut self.kernel, &mut self.history);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: Message) {
+        let (kernel, history) = (&mut self.kernel, &mut self.history);
+        match message {
+            Message::Control(request, answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(status::answer(
+                    request,
+                    &self.node,
+                    &self.instances,
+                    kernel,
+                    history,
+                ));
+            }
+            Message::Outcome(index, input) => {
+                self.instances[index].input(input, kernel, history);
+            }
+            Message::Observed(index, seen) => {
+                self.instances[index].observed(seen, kernel, history);
+            }
+            Message::Advert(index, source, advert) => {
+                self.instances[index].advert(source, advert, kernel, history);
+            }
+            Message::Probe(index, probe) => self.instances[index].probed(&probe, kernel, history),
+            Message::Kernel(event) => {
+                if let Some(instance) = self.instances.get_mut(event.instance as usize) {
+                    instance.event(event, kernel, history);
+                }
+            }
+            Message::Broken(error) => error!("{error:#}"),
+        }
+    }
+}
+
+/// The interfaces of all instances, each once.
+fn interfaces(config: &Config) -> anyhow::Result<Vec<Interface>> {
+    let mut names: Vec<&str> = config.instances.iter().map(|i| i.interface.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(Interface::find).collect()
+}
+
+/// tokio's timers count whole milliseconds and round up.
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep(clock::until(due)).await,
+        None => std::future::pending().await,
+    }
+}

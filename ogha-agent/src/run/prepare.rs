@@ -1,0 +1,209 @@
+//! Makes an instance from its configuration: everything that can be refused, before anything is
+//! attached.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use ogha_common::{
+    election,
+    failover::{self, Core, Input, NodeSet},
+    maps::{MAX_INSTANCES, Passage, Watch},
+    units::{NodeId, Term},
+    wire::vrrp::{Auth, Expected, Version},
+};
+use tokio::runtime::Runtime;
+
+use super::{
+    inbox::Inbox,
+    instance::Instance,
+    peers::{Peer, Peers},
+    sources,
+    story::History,
+    workers::{Order, Workers},
+};
+use crate::{
+    clock,
+    config::{self, Transport},
+    database::{self, Observation},
+    kernel::Kernel,
+    net::{
+        addresses::Addresses,
+        announce::Announcer,
+        interface::Interface,
+        probe::{Key, ProbeSocket},
+        vrrp::{self, VrrpSocket},
+    },
+    store::Store,
+};
+
+/// How long a promotion may take: what was received must be replayed first.
+const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Instance {
+    /// Opens what the instance needs: its key, its sockets, its record, its database.
+    ///
+    /// # Errors
+    /// When any of it is not to be had; nothing is attached then.
+    pub async fn prepare(
+        index: usize,
+        node: &config::Node,
+        config: &config::Instance,
+        interface: &Interface,
+        inbox: &Inbox,
+        background: &Runtime,
+    ) -> anyhow::Result<Self> {
+        let me = NodeId::of(&node.name);
+        let vips = virtual_addresses(config)?;
+        let addresses: Vec<Ipv4Addr> = vips.iter().map(|&(address, _)| address).collect();
+        let own = interface.own_ipv4(&addresses)?;
+        let peers = peers(config, me)?;
+        let liveness = &config.liveness;
+        let key = Key::load(&liveness.key_file)?;
+        let socket = Arc::new(ProbeSocket::bind(own, liveness.port, key, me, config.vrid)?);
+        let vrrp = Arc::new(open_vrrp(config, interface, own, &peers)?);
+        let store = Store::open(&node.state_dir, &config.name)?;
+        let record = store.load()?;
+        let opening = config.database.clone();
+        let database = background.spawn(async move { database::open(&opening).await }).await??;
+        let links = Addresses::open(&interface.name, interface.index, background.handle())?;
+        let announcer = Announcer::open(interface)?;
+        let core = Core::new(core_config(config, me, own, &peers)?);
+
+        sources::adverts(index, Arc::clone(&vrrp), inbox.clone());
+        sources::probes(index, Arc::clone(&socket), inbox.clone());
+        let workers =
+            Workers::start(index, inbox, background.handle(), store, database, links, vips.clone());
+        let peers =
+            Peers::new(peers, socket, config.vrid, me, liveness.port, liveness.probe_interval);
+        Ok(Self {
+            index,
+            config: config.clone(),
+            core,
+            peers,
+            seen: Observation::default(),
+            listening: false,
+            record,
+            vips,
+            interface: interface.clone(),
+            workers,
+            vrrp,
+            announcer,
+            story: None,
+            watch: Watch::default(),
+        })
+    }
+
+    /// Tells the kernel what the instance is about, and starts the core from what the last
+    /// agent left.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn start(&mut self, kernel: &mut Kernel, history: &mut History) -> anyhow::Result<()> {
+        let slot = self.slot();
+        let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| IpAddr::V4(a)).collect();
+        kernel.set_vips(slot, &addresses, self.interface.mac)?;
+        if let Some(port) = self.config.database.port() {
+            kernel.set_port(port, slot)?;
+            self.watch.port = u32::from(port);
+            self.watch.netns = own_netns()?;
+            kernel.set_watch(slot, self.watch)?;
+        }
+        let gate = kernel.gate(slot)?;
+        let open = gate.passage(clock::now().ns()) == Passage::Open;
+        let open = open.then(|| Term::new(gate.term));
+        self.input(Input::Started { record: self.record, open }, kernel, history);
+        self.workers.database(Order::Look);
+        Ok(())
+    }
+}
+
+fn virtual_addresses(config: &config::Instance) -> anyhow::Result<Vec<(Ipv4Addr, u8)>> {
+    let v4 = |vip: &config::VirtualAddress| match vip.address {
+        IpAddr::V4(address) => Ok((address, vip.prefix)),
+        IpAddr::V6(address) => bail!("{address}: IPv6 is not supported yet"),
+    };
+    config.virtual_addresses.iter().map(v4).collect()
+}
+
+fn peers(config: &config::Instance, me: NodeId) -> anyhow::Result<Vec<Peer>> {
+    let mut peers = Vec::new();
+    for peer in &config.peers {
+        let IpAddr::V4(address) = peer.address else {
+            bail!("{}: IPv6 is not supported yet", peer.address);
+        };
+        let peer = Peer::new(peer.name.clone(), address);
+        if peer.node == me || peers.iter().any(|other: &Peer| other.node == peer.node) {
+            bail!("two nodes are called {}; each needs a name of its own", peer.name);
+        }
+        peers.push(peer);
+    }
+    Ok(peers)
+}
+
+fn open_vrrp(
+    config: &config::Instance,
+    interface: &Interface,
+    own: Ipv4Addr,
+    peers: &[Peer],
+) -> anyhow::Result<VrrpSocket> {
+    let settings = &config.vrrp;
+    let auth = settings.auth_pass.as_deref().and_then(Auth::simple_text).unwrap_or(Auth::None);
+    let expected = Expected {
+        version: version(settings),
+        vrid: config.vrid,
+        interval: settings.advert_interval,
+        auth,
+    };
+    let transport = match settings.transport {
+        Transport::Multicast => vrrp::Transport::Multicast,
+        Transport::Unicast => {
+            vrrp::Transport::Unicast(peers.iter().map(|peer| peer.address).collect())
+        }
+    };
+    VrrpSocket::open(interface, own, transport, expected)
+}
+
+fn version(settings: &config::Vrrp) -> Version {
+    if settings.version == 2 { Version::V2 } else { Version::V3 }
+}
+
+fn core_config(
+    config: &config::Instance,
+    me: NodeId,
+    own: Ipv4Addr,
+    peers: &[Peer],
+) -> anyhow::Result<failover::Config> {
+    let all: Vec<NodeId> = peers.iter().map(|peer| peer.node).chain([me]).collect();
+    let nodes =
+        NodeSet::new(&all).with_context(|| format!("at most {} nodes", failover::MAX_NODES))?;
+    let database = !matches!(config.database, config::Database::None { .. });
+    Ok(failover::Config {
+        node: me,
+        nodes,
+        priority: config.priority,
+        database,
+        lease: config.liveness.lease,
+        agent_timeout: config.liveness.agent_timeout,
+        promotion_timeout: PROMOTION_TIMEOUT,
+        election: election::Config {
+            priority: config.priority,
+            advert_interval: config.vrrp.advert_interval,
+            // Between the nodes of a database the term decides: a healthy primary is not
+            // preempted.
+            preempt: config.vrrp.preempt && !database,
+            version: version(&config.vrrp),
+            address: own.into(),
+        },
+    })
+}
+
+fn own_netns() -> anyhow::Result<u32> {
+    let file = std::fs::metadata("/proc/self/ns/net").context("cannot see our own namespace")?;
+    u32::try_from(std::os::unix::fs::MetadataExt::ino(&file)).context("an impossible inode")
+}
+
+const _: () = assert!(MAX_INSTANCES <= u32::MAX as usize);

@@ -1,0 +1,125 @@
+//! The history: each failover as a story with a cause, steps and an end, kept on disk.
+
+use std::{
+    fs::OpenOptions,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use ogha_common::{
+    failover::{Cause, Outcome, Step},
+    units::{Instant, Term},
+};
+use tracing::{info, warn};
+
+use crate::{
+    clock,
+    control::view::{Failover, FailoverStep},
+};
+
+/// How many stories are kept in memory and shown.
+const KEPT: usize = 200;
+
+/// The stories of all instances of this agent, the newest last.
+#[derive(Debug)]
+pub struct History {
+    path: PathBuf,
+    stories: Vec<Failover>,
+}
+
+/// A story that has not ended.
+#[derive(Debug)]
+pub struct Story {
+    cause: Cause,
+    first_sign: Instant,
+    steps: Vec<FailoverStep>,
+}
+
+impl History {
+    /// Reads what earlier agents wrote. A line that can't be read is left out, with a warning:
+    /// the history must never keep an agent from starting.
+    pub fn open(state_dir: &Path) -> Self {
+        let path = state_dir.join("history.jsonl");
+        let mut stories = Vec::new();
+        if let Ok(file) = std::fs::File::open(&path) {
+            for line in BufReader::new(file).lines().map_while(Result::ok) {
+                match serde_json::from_str(&line) {
+                    Ok(story) => stories.push(story),
+                    Err(e) => warn!("{}: a line can't be read: {e}", path.display()),
+                }
+            }
+        }
+        stories.drain(..stories.len().saturating_sub(KEPT));
+        Self { path, stories }
+    }
+
+    /// The stories, the newest last.
+    pub fn stories(&self) -> &[Failover] {
+        &self.stories
+    }
+
+    /// How many stories of this instance ended with it serving.
+    pub fn failovers(&self, instance: &str) -> u64 {
+        let served = |story: &&Failover| story.instance == instance && story.outcome == "serving";
+        self.stories.iter().filter(served).count() as u64
+    }
+
+    /// Adds an ended story and appends it to the file, on a thread of its own: a full disk must
+    /// not hold the loop.
+    pub fn add(&mut self, story: Failover) {
+        if self.stories.len() == KEPT {
+            self.stories.remove(0);
+        }
+        let line = serde_json::to_string(&story).unwrap_or_default();
+        self.stories.push(story);
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || {
+            let append = || -> std::io::Result<()> {
+                let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+                file.write_all(format!("{line}\n").as_bytes())
+            };
+            if let Err(e) = append() {
+                warn!("the history {} can't be written: {e}", path.display());
+            }
+        });
+    }
+}
+
+impl Story {
+    /// A story begins.
+    pub fn begin(cause: Cause, first_sign: Instant) -> Self {
+        Self { cause, first_sign, steps: Vec::new() }
+    }
+
+    /// A step was taken now.
+    pub fn step(&mut self, step: Step) {
+        self.steps.push(FailoverStep {
+            step: step.to_string(),
+            offset_us: micros(clock::now().since(self.first_sign)),
+        });
+    }
+
+    /// The story ends: one readable line in the log, one entry in the history.
+    pub fn end(self, instance: &str, term: Term, outcome: Outcome) -> Failover {
+        let passed = clock::now().since(self.first_sign);
+        let steps: Vec<String> = self
+            .steps
+            .iter()
+            .map(|s| format!("{} +{:.1} ms", s.step, s.offset_us as f64 / 1000.0))
+            .collect();
+        info!(instance, %term, "{outcome}: {}; {}", self.cause, steps.join(", "));
+        Failover {
+            instance: instance.to_owned(),
+            cause: self.cause.to_string(),
+            started: humantime::format_rfc3339_micros(SystemTime::now() - passed).to_string(),
+            term: term.get(),
+            outcome: outcome.to_string(),
+            steps: self.steps,
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
