@@ -51,8 +51,7 @@ impl Addresses {
     /// When the kernel refuses.
     pub async fn remove(&self, address: Ipv4Addr, prefix: u8) -> anyhow::Result<()> {
         let cannot = || format!("cannot take {address}/{prefix} off {}", self.interface);
-        let mut held =
-            self.netlink.address().get().set_link_index_filter(self.index).execute();
+        let mut held = self.netlink.address().get().set_link_index_filter(self.index).execute();
         while let Some(message) = held.try_next().await.with_context(cannot)? {
             if message.header.prefix_len == prefix && names(&message, address) {
                 match self.netlink.address().del(message).execute().await {
