@@ -4,9 +4,9 @@ use std::{
     collections::HashMap,
     fmt, fs,
     hash::Hasher as _,
-    io,
+    io::{self, Read as _},
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::Mutex,
 };
@@ -20,6 +20,10 @@ use ogha_common::{
     },
 };
 use siphasher::sip::SipHasher24;
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// More than any key file has, in octets.
+const LONGEST_KEY_FILE: u64 = 64;
 
 /// The cluster's key: 16 octets that all nodes share.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,7 +39,8 @@ impl Key {
     /// Reads a key file: 16 octets as they are, or as 32 hexadecimal digits.
     ///
     /// # Errors
-    /// When it is not there, when others than its owner may read it, or when it is no key.
+    /// When it is not there, when others than its owner may read it, when somebody else owns it,
+    /// or when it is no key.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let make = || {
@@ -44,13 +49,22 @@ impl Key {
                  >{shown}`, `chmod 600 {shown}`, and copy it to the other nodes"
             )
         };
-        let mode = fs::metadata(path).with_context(make)?.permissions().mode();
+        let mut file = fs::File::open(path).with_context(make)?;
+        let metadata = file.metadata().with_context(make)?;
+        ensure!(metadata.is_file(), "the cluster's key {shown} is no file");
+        let mode = metadata.mode();
         ensure!(
             mode & 0o077 == 0,
             "the cluster's key {shown} may be read by others (mode {:o}); `chmod 600 {shown}`",
             mode & 0o777
         );
-        let bytes = fs::read(path).with_context(make)?;
+        let owner = metadata.uid();
+        ensure!(
+            owner == 0 || owner == nix::unistd::geteuid().as_raw(),
+            "the cluster's key {shown} belongs to user {owner}; `chown root {shown}`"
+        );
+        let mut bytes = Vec::new();
+        file.by_ref().take(LONGEST_KEY_FILE).read_to_end(&mut bytes).with_context(make)?;
         match Self::parse(&bytes) {
             Some(key) => Ok(key),
             None => bail!(
@@ -86,7 +100,7 @@ impl Key {
 /// The UDP socket of one instance.
 #[derive(Debug)]
 pub struct ProbeSocket {
-    socket: tokio::net::UdpSocket,
+    socket: AsyncFd<UdpSocket>,
     key: Key,
     boot_id: [u8; 16],
     node: NodeId,
@@ -109,7 +123,9 @@ impl ProbeSocket {
         let socket = UdpSocket::bind(SocketAddrV4::new(address, port))
             .and_then(|socket| {
                 socket.set_nonblocking(true)?;
-                tokio::net::UdpSocket::from_std(socket)
+                // SAFETY: the `UdpSocket` owns its descriptor, and the `AsyncFd` owns the
+                // `UdpSocket`.
+                unsafe { Ok(AsyncFd::register(socket)?) }
             })
             .with_context(|| {
                 format!(
@@ -126,13 +142,14 @@ impl ProbeSocket {
         self.boot_id
     }
 
-    /// Sends a probe or a reply.
+    /// Sends a probe or a reply, at once: it does not wait for the runtime to look whether the
+    /// socket is ready.
     ///
     /// # Errors
     /// The socket's.
     pub fn send(&self, to: SocketAddrV4, probe: &Probe) -> io::Result<()> {
         let datagram = probe::encode(probe, |bytes| self.key.tag(bytes));
-        self.socket.try_send_to(&datagram, to.into()).map(drop)
+        self.socket.get_ref().send_to(&datagram, to).map(drop)
     }
 
     /// The next datagram that is authentic, new, and for this instance on this node. A datagram
@@ -142,7 +159,10 @@ impl ProbeSocket {
     /// The reason for which a datagram was refused, or the socket's error.
     pub async fn receive(&self) -> anyhow::Result<Probe> {
         let mut datagram = [0; probe::LEN + 1];
-        let (length, from) = self.socket.recv_from(&mut datagram).await?;
+        let (length, from) = self
+            .socket
+            .async_io(Interest::READABLE, |socket| socket.recv_from(&mut datagram))
+            .await?;
         let probe = probe::parse(&datagram[..length], |bytes| self.key.tag(bytes))
             .with_context(|| format!("from {from}"))?;
         ensure!(
@@ -165,6 +185,8 @@ fn boot_id() -> anyhow::Result<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -206,7 +228,7 @@ mod tests {
         let home = Ipv4Addr::LOCALHOST;
         let key = Key([7; 16]);
         let receiver = ProbeSocket::bind(home, 0, key, me, vrid).unwrap();
-        let std::net::SocketAddr::V4(to) = receiver.socket.local_addr().unwrap() else {
+        let std::net::SocketAddr::V4(to) = receiver.socket.get_ref().local_addr().unwrap() else {
             panic!("bound to IPv4");
         };
         let sender = ProbeSocket::bind(home, 0, key, peer, vrid).unwrap();

@@ -17,6 +17,8 @@ use super::interface::Interface;
 
 /// An IPv4 header without options.
 const IP_HEADER: usize = 20;
+/// The class of routing protocols (RFC 4594 section 3.1): a full queue drops other packets first.
+const INTERNETWORK_CONTROL: u32 = 0xc0;
 
 /// Where adverts go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +51,8 @@ impl VrrpSocket {
         expected: Expected,
     ) -> anyhow::Result<Self> {
         let socket = open(interface, source, &transport)
-            .and_then(|socket| {
-                // SAFETY: the socket owns its descriptor and keeps it open until it is dropped.
-                Ok(unsafe { AsyncFd::register(socket) }?)
-            })
+            // SAFETY: the `Socket` owns its descriptor, and the `AsyncFd` owns the `Socket`.
+            .and_then(|socket| unsafe { Ok(AsyncFd::register(socket)?) })
             .with_context(|| format!("cannot open the VRRP socket on {}", interface.name))?;
         let checksum = match expected.version {
             vrrp::Version::V2 => vrrp::Checksum::Plain,
@@ -94,9 +94,8 @@ impl VrrpSocket {
         };
         let ip = Ip { source: self.source, destination, ttl: vrrp::TTL };
         let mut packet = [0; vrrp::MAX_LEN];
-        let Ok(length) = vrrp::encode(&advert, addresses, ip, &mut packet) else {
-            bail!("{} addresses do not fit an advert", addresses.len());
-        };
+        let length = vrrp::encode(&advert, addresses, ip, &mut packet)
+            .context("the advert cannot be written")?;
         let to = SockAddr::from(SocketAddrV4::new(destination, 0));
         self.socket
             .get_ref()
@@ -129,7 +128,7 @@ impl VrrpSocket {
             if stranger || !ours {
                 continue;
             }
-            let refused = |e: vrrp::Error| anyhow::anyhow!("an advert of {}: {e:?}", ip.source);
+            let refused = |e: vrrp::Error| anyhow::anyhow!("an advert of {}: {e}", ip.source);
             let (advert, _) = vrrp::parse(message, ip).map_err(refused)?;
             self.expected.check(&advert).map_err(refused)?;
             return Ok((ip.source, advert));
@@ -142,6 +141,7 @@ fn open(interface: &Interface, source: Ipv4Addr, transport: &Transport) -> io::R
     let socket = Socket::new(Domain::IPV4, Type::RAW.nonblocking().cloexec(), Some(protocol))?;
     socket.bind_device(Some(interface.name.as_bytes()))?;
     socket.set_ttl_v4(u32::from(vrrp::TTL))?;
+    socket.set_tos_v4(INTERNETWORK_CONTROL)?;
     socket.bind(&SockAddr::from(SocketAddrV4::new(
         if *transport == Transport::Multicast { Ipv4Addr::UNSPECIFIED } else { source },
         0,
