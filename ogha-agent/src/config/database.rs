@@ -21,6 +21,36 @@ const KINDS: [(&str, Kind); 4] = [
     ("script", Kind::Script),
 ];
 
+impl Database {
+    /// The word that stands for it in the file and in `status`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::None { .. } => "none",
+            Self::Postgresql(_) => "postgresql",
+            Self::Opengauss(_) => "opengauss",
+        }
+    }
+
+    /// The TCP port that clients connect to.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        match self {
+            Self::None { port } => *port,
+            Self::Postgresql(server) | Self::Opengauss(server) => Some(server.port),
+        }
+    }
+
+    /// What drives the server; `None` where there is no database.
+    #[must_use]
+    pub const fn server(&self) -> Option<&Server> {
+        match self {
+            Self::None { .. } => None,
+            Self::Postgresql(server) | Self::Opengauss(server) => Some(server),
+        }
+    }
+}
+
 pub(super) fn read(instance: &Reader<'_>) -> Read<Database> {
     if !instance.has("database") {
         let what = "is missing; add the table [instance.database] with kind = \"opengauss\", \

@@ -4,6 +4,8 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use ogha_common::units::{Centis, Priority, Vrid};
 
+pub use crate::database::{Kind as Database, Server};
+
 /// A whole configuration file, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -119,67 +121,6 @@ pub struct Liveness {
     pub agent_timeout: Duration,
     /// The cluster's key.
     pub key_file: PathBuf,
-}
-
-/// `[instance.database]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Database {
-    /// A virtual address for any service.
-    None {
-        /// The service's TCP port, where its listener is to be watched.
-        port: Option<u16>,
-    },
-    /// PostgreSQL, driven by `pg_ctl` and SQL.
-    Postgresql(Server),
-    /// openGauss, driven by `gs_ctl` and SQL.
-    Opengauss(Server),
-}
-
-impl Database {
-    /// The word that stands for it in the file and in `status`.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::None { .. } => "none",
-            Self::Postgresql(_) => "postgresql",
-            Self::Opengauss(_) => "opengauss",
-        }
-    }
-
-    /// The TCP port that clients connect to.
-    #[must_use]
-    pub const fn port(&self) -> Option<u16> {
-        match self {
-            Self::None { port } => *port,
-            Self::Postgresql(server) | Self::Opengauss(server) => Some(server.port),
-        }
-    }
-
-    /// What drives the server; `None` where there is no database.
-    #[must_use]
-    pub const fn server(&self) -> Option<&Server> {
-        match self {
-            Self::None { .. } => None,
-            Self::Postgresql(server) | Self::Opengauss(server) => Some(server),
-        }
-    }
-}
-
-/// A database server on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// TCP port of its listener.
-    pub port: u16,
-    /// The data directory.
-    pub data_dir: PathBuf,
-    /// The system user that owns the server; its tools run as this user.
-    pub user: String,
-    /// Where its tools are; `None` means the user's `PATH`.
-    pub bin_dir: Option<PathBuf>,
-    /// Where its unix socket is; `None` means the driver's default.
-    pub socket_dir: Option<PathBuf>,
-    /// The database that the agent connects to.
-    pub dbname: String,
 }
 
 /// `[instance.failover]`
