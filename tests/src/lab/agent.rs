@@ -71,6 +71,20 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// For scenarios about the order of events, on a machine that may be busy: nobody who is only
+    /// late is taken for dead.
+    #[must_use]
+    pub fn patient(kind: Kind) -> Self {
+        Self {
+            kind,
+            advert_interval: Duration::from_millis(100),
+            agent_timeout: Duration::from_secs(3),
+            ..Self::default()
+        }
+    }
+}
+
 /// The other node, as `[[instance.peer]]` has it.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -180,16 +194,34 @@ impl Agent {
         text
     }
 
+    /// Rewrites `ogha.toml`: what stands there as `from` becomes `to`.
+    ///
+    /// # Errors
+    /// If `from` is not there.
+    pub fn edit_config(&self, from: &str, to: &str) -> Result<()> {
+        let text = fs::read_to_string(self.config_path())?;
+        ensure!(text.contains(from), "the configuration has no {from:?}");
+        Ok(fs::write(self.config_path(), text.replace(from, to))?)
+    }
+
     /// Starts the agent. Does not wait for anything that it does.
     ///
     /// # Errors
     /// If its binary is not built.
     pub fn start(&self) -> Result<()> {
-        let mut command = Command::new(binary()?);
-        command.arg("run").arg("--config").arg(self.config_path());
-        let process = self.host.spawn("agent", command, None)?;
+        let process = self.host.spawn("agent", self.run_command()?, None)?;
         *self.process() = Some(process);
         Ok(())
+    }
+
+    /// `ogha-agent run` with this agent's configuration, for who wants to start it differently.
+    ///
+    /// # Errors
+    /// If its binary is not built.
+    pub fn run_command(&self) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.arg("run").arg("--config").arg(self.config_path());
+        Ok(command)
     }
 
     /// Sends the agent a signal: SIGKILL, SIGSTOP, SIGCONT, SIGTERM.
