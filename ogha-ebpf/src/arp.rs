@@ -17,14 +17,14 @@ pub fn ingress(frame: Frame) -> Reason {
     if let Some(vip) = gate::vip(arp.sender)
         && arp.sender_mac != Mac::from_octets(vip.mac)
     {
-        return claimed_elsewhere(arp, &vip);
+        return claimed_elsewhere(arp, vip);
     }
     let Some(vip) = gate::vip(arp.target) else { return Reason::NotOurs };
     if arp.operation != Arp::REQUEST || arp.sender == arp.target {
         return Reason::NotOurs;
     }
     match gate::passage(vip.instance, gate::now()) {
-        Passage::Open | Passage::Claimed => answer(frame, arp, &vip),
+        Passage::Open | Passage::Claimed => answer(frame, arp, vip),
         // A probe asks before it takes the address: whoever holds it will answer, if anyone.
         Passage::Closed | Passage::Lapsed if arp.sender.is_unspecified() => Reason::NotOurs,
         Passage::Closed | Passage::Lapsed => {

@@ -1,7 +1,7 @@
 //! The gate: may traffic for an instance's addresses pass here?
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
-use ogha_common::maps::{Gate, Passage, Vip};
+use ogha_common::maps::{Gate, Passage, Vip, VipKey};
 
 use crate::{
     maps::{GATES, VIPS},
@@ -16,11 +16,15 @@ pub fn now() -> u64 {
 }
 
 /// The virtual address that this is, if it is one.
+///
+/// The agent may change the entry at any time: then fields of both values may be seen, for one
+/// packet.
 #[inline(always)]
-pub fn vip(address: Address) -> Option<Vip> {
-    // SAFETY: a copy is taken at once. An entry that the agent replaces meanwhile gives one of
-    // its two values or a mixture of them, for one packet.
-    unsafe { VIPS.get(address.key()).copied() }
+pub fn vip(address: Address) -> Option<&'static Vip> {
+    let key = address.key();
+    // SAFETY: both are 16 plain bytes, and the words are aligned better than the key asks for; an
+    // entry stays allocated while the program runs.
+    unsafe { VIPS.get(&*(&raw const key).cast::<VipKey>()) }
 }
 
 /// What the instance's gate says at `now`. An instance that has no gate has lapsed.

@@ -4,8 +4,10 @@ use ogha_common::maps::PortCounters;
 
 use crate::packet::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Tcp, number};
 
-/// What the programs need to know of a segment.
+/// What the programs need to know of a segment. All zero in a packet that has none: an `Option`
+/// would leave registers unset, which the kernel's verifier refuses to see copied.
 pub struct Segment {
+    present: bool,
     /// Port of the sender, host order.
     pub source: u16,
     /// Port of the receiver, host order.
@@ -20,10 +22,22 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// There is none.
+    pub const NONE: Self = Self {
+        present: false,
+        source: 0,
+        destination: 0,
+        sequence: 0,
+        acknowledgement: 0,
+        payload: 0,
+        flags: 0,
+    };
+
     /// Reads a header; `length` is that of the segment, headers included, as IP tells it.
     #[inline(always)]
     pub fn new(tcp: &Tcp, length: u32) -> Self {
         Self {
+            present: true,
             source: u16::from_be(tcp.source),
             destination: u16::from_be(tcp.destination),
             sequence: number(tcp.sequence),
@@ -38,10 +52,10 @@ impl Segment {
         self.flags & flag != 0
     }
 
-    /// RST is set: never to be answered by another.
+    /// May it be answered by an RST? Another RST may not.
     #[inline(always)]
-    pub fn is_reset(&self) -> bool {
-        self.has(TCP_RST)
+    pub fn is_answerable(&self) -> bool {
+        self.present && !self.has(TCP_RST)
     }
 
     /// ACK is set.

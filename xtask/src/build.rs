@@ -5,17 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    cargo,
+    cargo::{self, Executable},
     setup::{self, Scope},
 };
-
-/// The programs of a build.
-pub struct Built {
-    /// `ogha-agent`.
-    pub agent: PathBuf,
-    /// `ogha-demo`, the lab's own program.
-    pub demo: PathBuf,
-}
 
 /// Builds the agent and says where it is.
 pub fn command(release: bool) -> Result<ExitCode> {
@@ -35,12 +27,12 @@ pub fn agent(release: bool) -> Result<PathBuf> {
 }
 
 /// Builds everything that runs on the host, in the profile of the tests.
-pub fn everything() -> Result<Built> {
-    let found = cargo::executables(cargo::cargo().arg("build"))?;
-    Ok(Built { agent: program(&found, "ogha-agent")?, demo: program(&found, "ogha-demo")? })
+pub fn everything() -> Result<Vec<Executable>> {
+    cargo::executables(cargo::cargo().arg("build"))
 }
 
-fn program(found: &[cargo::Executable], name: &str) -> Result<PathBuf> {
+/// Where cargo put the program of this name.
+pub fn program(found: &[Executable], name: &str) -> Result<PathBuf> {
     found
         .iter()
         .find(|e| e.target == name && e.kind == "bin" && !e.harness)

@@ -38,12 +38,13 @@ fn host_lints() -> Command {
 }
 
 /// The programs build for the BPF target only, with their own compiler; where that one has no
-/// clippy, its own warnings are denied.
+/// clippy, its own warnings are denied. What they share with the host is linted there.
 fn bpf_lints(toolchain: &str) -> Command {
     let clippy = setup::has_component(toolchain, "clippy-driver");
     let mut lints = Command::new("rustup");
     lints.current_dir(cargo::workspace());
-    lints.args(["run", toolchain, "cargo", if clippy { "clippy" } else { "check" }]);
+    lints.args(["run", toolchain, "cargo"]);
+    lints.args(if clippy { &["clippy", "--no-deps"][..] } else { &["check"] });
     lints.args(["--locked", "--package", "ogha-ebpf", "--bins", "--release"]);
     lints.args(["--target", "bpfel-unknown-none", "-Zbuild-std=core"]);
     // A folder of its own: two compilers that share one make each other start afresh.

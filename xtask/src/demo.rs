@@ -21,7 +21,8 @@ pub fn command(arguments: &[OsString]) -> Result<ExitCode> {
     }
     setup::ensure(Scope::All)?;
     let built = build::everything()?;
-    let error =
-        Command::new(&built.demo).args(arguments).env(test::AGENT_VARIABLE, &built.agent).exec();
-    Err(error).with_context(|| format!("cannot run {}", built.demo.display()))
+    let (agent, demo) =
+        (build::program(&built, "ogha-agent")?, build::program(&built, "ogha-demo")?);
+    let error = Command::new(&demo).args(arguments).env(test::AGENT_VARIABLE, agent).exec();
+    Err(error).with_context(|| format!("cannot run {}", demo.display()))
 }

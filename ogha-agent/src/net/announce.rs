@@ -66,9 +66,9 @@ impl Announcer {
         let mut sent = Ok(());
         for &address in addresses {
             for frame in arp::gratuitous(self.interface.mac, address) {
-                sent = sent.and(nix::unistd::write(&self.socket, &frame));
+                sent = sent.and(nix::unistd::write(&self.socket, &frame).map(drop));
             }
         }
-        sent.map(drop).with_context(|| format!("on {}", self.interface.name))
+        sent.with_context(|| format!("on {}", self.interface.name))
     }
 }

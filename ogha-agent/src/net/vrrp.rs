@@ -49,7 +49,10 @@ impl VrrpSocket {
         expected: Expected,
     ) -> anyhow::Result<Self> {
         let socket = open(interface, source, &transport)
-            .and_then(AsyncFd::new)
+            .and_then(|socket| {
+                // SAFETY: the socket owns its descriptor and keeps it open until it is dropped.
+                Ok(unsafe { AsyncFd::register(socket) }?)
+            })
             .with_context(|| format!("cannot open the VRRP socket on {}", interface.name))?;
         let checksum = match expected.version {
             vrrp::Version::V2 => vrrp::Checksum::Plain,

@@ -90,10 +90,13 @@ const TAKES: &[Action] = &[SendAdvert(OWN), Announce, BecameActive];
 const YIELDS: &[Action] = &[SendAdvert(RELEASE), BecameBackup];
 const ASSERTS: &[Action] = &[SendAdvert(OWN)];
 
+/// Where it is, what comes in, what it orders, where it ends.
+type Row = (Begin, Input, &'static [Action], fn() -> State);
+
 #[test]
 fn the_transition_table() {
     use Begin::{Active, Backup, Initialize};
-    let rows: &[(Begin, Input, &[Action], fn() -> State)] = &[
+    let rows: &[Row] = &[
         // RFC 9568 section 6.4.1
         (Initialize, Input::Startup, &[BecameBackup], BACKUP_AFRESH),
         (Initialize, Input::Shutdown, &[], INITIALIZE),

@@ -90,7 +90,7 @@ fn apt(arguments: &[&str]) -> Command {
 
 fn rustup(arguments: &[&str]) -> Command {
     let mut rustup = Command::new("rustup");
-    rustup.args(arguments);
+    rustup.args(arguments).env("RUST_BACKTRACE", "0");
     rustup
 }
 

@@ -9,6 +9,9 @@ use std::{
 use super::toolchain::{self, Toolchain};
 use crate::root;
 
+/// The programs of the lab's databases.
+const POSTGRESQL: &str = "/usr/lib/postgresql/15/bin";
+
 /// What setup knows of this machine. Nothing here changes anything.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -30,7 +33,7 @@ pub struct Machine {
     pub llvm: Option<PathBuf>,
     /// Is bpftool there?
     pub bpftool: bool,
-    /// Is a PostgreSQL server there?
+    /// Is the server of PostgreSQL 15 there?
     pub postgresql: bool,
     /// Is the BPF file system mounted?
     pub bpffs: bool,
@@ -127,15 +130,9 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
     answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
 }
 
-/// Debian keeps each version in a folder of its own; others have one in `PATH`.
+/// The lab takes this very version, from where Debian puts it.
 fn postgresql() -> bool {
-    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut folders = debian.map(|version| version.path().join("bin"));
-    let server = |folder: &Path| folder.join("initdb").exists() && folder.join("postgres").exists();
-    folders.any(|folder| server(&folder))
-        || find("initdb")
-            .and_then(|file| file.canonicalize().ok())
-            .is_some_and(|file| file.parent().is_some_and(server))
+    ["initdb", "postgres"].iter().all(|program| Path::new(POSTGRESQL).join(program).exists())
 }
 
 fn bpffs() -> bool {

@@ -9,6 +9,8 @@ use super::{
 
 /// The versions of bpf-linker that are known to work.
 pub const LINKER: &str = "0.13";
+/// What the lab needs where there are no Debian packages.
+const POSTGRESQL: &str = "the server of PostgreSQL 15 in /usr/lib/postgresql/15, user `postgres`";
 /// TCX came with this kernel.
 const OLDEST_KERNEL: (u32, u32) = (6, 6);
 
@@ -160,7 +162,7 @@ fn packages(machine: &Machine, scope: Scope, linker_fits: bool, plan: &mut Plan)
             "LLVM 22 with its headers (LLVM_PREFIX)",
         ),
         (all && !machine.bpftool, "bpftool", "the tests look at the maps with it", "bpftool"),
-        (all && !machine.postgresql, "postgresql-15", "the lab's databases", "a PostgreSQL server"),
+        (all && !machine.postgresql, "postgresql-15", "the lab's databases", POSTGRESQL),
     ] {
         if wanted {
             missing.push((package, why));

@@ -36,7 +36,7 @@ const LAB: &str = "tests";
 /// Runs the tests whose name contains `name`, or all of them.
 pub fn command(name: Option<&str>, jobs: usize) -> Result<ExitCode> {
     setup::ensure(Scope::All)?;
-    let agent = build::everything()?.agent;
+    let agent = build::program(&build::everything()?, "ogha-agent")?;
     let harnesses = cargo::executables(cargo::cargo().args(["test", "--no-run"]))?;
     let mut suites: Vec<_> = harnesses
         .into_iter()

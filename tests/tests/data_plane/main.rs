@@ -1,0 +1,7 @@
+//! The data plane without the agent's loop: what the programs do with packets and events, and how
+//! they outlive who loaded them. Needs root.
+
+mod arp;
+mod frames;
+mod stage;
+mod wire;

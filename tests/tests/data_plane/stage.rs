@@ -1,0 +1,127 @@
+//! What every scenario plays on: a client and a node at one switch, and the node's data plane.
+
+use std::{
+    net::Ipv4Addr,
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use ogha_agent::{kernel::Kernel, net::interface::Interface};
+use ogha_common::maps::{GATE_CLOSED, GATE_OPEN, Gate};
+use ogha_tests::lab::{Host, Lab, Switch, clock, host::INTERFACE};
+
+use crate::{
+    frames::{self, End},
+    wire::Wire,
+};
+
+pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 59, 0, 100);
+pub const PORT: u16 = 26000;
+pub const INSTANCE: u32 = 0;
+
+/// Longer than any test.
+pub const LONG: Duration = Duration::from_secs(3600);
+
+pub struct Stage {
+    pub client: Arc<Host>,
+    pub node: Arc<Host>,
+    pub switch: Arc<Switch>,
+    /// The client's interface.
+    pub wire: Wire,
+    pub kernel: Kernel,
+    // Last: it removes what the others are made of.
+    pub lab: Lab,
+}
+
+impl Stage {
+    /// The node has the VIP and the port, and its gate is closed.
+    pub fn set(name: &str) -> Self {
+        let lab = Lab::new(name).unwrap();
+        let switch = lab.switch("switch").unwrap();
+        let client = lab.host("client", &switch, Ipv4Addr::new(10, 59, 0, 1)).unwrap();
+        let node = lab.host("node", &switch, Ipv4Addr::new(10, 59, 0, 11)).unwrap();
+        let kernel = start(&node);
+        let wire = Wire::open(&client);
+        Self { client, node, switch, wire, kernel, lab }
+    }
+
+    pub fn gate(&mut self, gate: Gate) {
+        self.kernel.set_gate(INSTANCE, gate).unwrap();
+        assert_eq!(self.kernel.gate(INSTANCE).unwrap(), gate);
+    }
+
+    pub fn client_end(&self) -> End {
+        End { mac: self.client.mac(), address: self.client.address() }
+    }
+
+    /// The VIP where the node is.
+    pub fn vip_end(&self) -> End {
+        End { mac: self.node.mac(), address: VIP }
+    }
+
+    /// Asks for the VIP, and then for the node's own address, which its stack always answers: what
+    /// was said to the first question comes before that.
+    pub fn ask_for_vip(&self) -> Option<(u16, End, End)> {
+        self.wire.send(&frames::who_has(self.client_end(), VIP));
+        self.wire.send(&frames::who_has(self.client_end(), self.node.address()));
+        let mut answer = None;
+        self.wire.expect("the answer for the node's own address", |frame| {
+            let arp = frames::read_arp(frame)?;
+            match arp.1.address {
+                VIP => answer = Some(arp),
+                address if address == self.node.address() => return Some(()),
+                _ => {}
+            }
+            None
+        });
+        answer
+    }
+}
+
+/// Starts the data plane on the node, or takes it over.
+pub fn start(node: &Host) -> Kernel {
+    let interface = interface(node);
+    let mut kernel =
+        node.namespace().enter(|| Kernel::start(&node.bpf_dir(), &[interface])).unwrap();
+    kernel.set_vips(INSTANCE, &[VIP.into()], node.mac()).unwrap();
+    kernel.set_port(PORT, INSTANCE).unwrap();
+    kernel
+}
+
+pub fn interface(host: &Host) -> Interface {
+    let index =
+        host.namespace().enter(|| nix::net::if_::if_nametoindex(INTERFACE)).expect("it is there");
+    Interface { name: INTERFACE.to_owned(), index, mac: host.mac() }
+}
+
+pub const fn closed() -> Gate {
+    Gate { state: GATE_CLOSED, claimed: 0, term: 1, lease_until_ns: 0 }
+}
+
+pub fn claimed() -> Gate {
+    Gate { claimed: 1, lease_until_ns: (clock::now() + LONG).ns(), ..closed() }
+}
+
+pub fn open() -> Gate {
+    open_for(LONG)
+}
+
+pub fn open_for(lease: Duration) -> Gate {
+    Gate { state: GATE_OPEN, lease_until_ns: (clock::now() + lease).ns(), ..closed() }
+}
+
+/// Open, but for its lease.
+pub const fn lapsed() -> Gate {
+    Gate { state: GATE_OPEN, claimed: 0, term: 1, lease_until_ns: 1 }
+}
+
+/// Runs a command on a host to its end, which must be a good one.
+pub fn run(host: &Host, command: &[&str]) -> String {
+    let mut process = Command::new(command[0]);
+    process.args(&command[1..]);
+    let output = host.output(process, None).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {error}", command.join(" "));
+    String::from_utf8(output.stdout).unwrap()
+}
