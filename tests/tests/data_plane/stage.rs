@@ -1,11 +1,6 @@
 //! What every scenario plays on: a client and a node at one switch, and the node's data plane.
 
-use std::{
-    net::Ipv4Addr,
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
 
 use ogha_agent::{kernel::Kernel, net::interface::Interface};
 use ogha_common::maps::{GATE_CLOSED, GATE_OPEN, Gate};
