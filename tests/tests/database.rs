@@ -1,5 +1,4 @@
 //! The lab's databases, writer and watcher, without agents.
-#![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use std::{net::IpAddr, time::Duration};
 

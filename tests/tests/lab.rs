@@ -3,7 +3,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    process::Command,
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -12,7 +12,7 @@ use ogha_tests::lab::{Host, Lab, clock};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 59, 0, 11);
 const B: Ipv4Addr = Ipv4Addr::new(10, 59, 0, 12);
-const GENEROUS: Duration = Duration::from_secs(20);
+const GENEROUS: Duration = Duration::from_secs(60);
 const OFTEN: Duration = Duration::from_millis(5);
 
 fn two_hosts(lab: &Lab) -> (std::sync::Arc<Host>, std::sync::Arc<Host>) {
@@ -97,4 +97,57 @@ fn power_off_is_silence() {
         Ok(answers(&a, echo, Duration::from_millis(100)).then_some(()))
     })
     .unwrap();
+}
+
+/// Two labs of one name at once, in one process: neither sees the other.
+#[test]
+fn two_labs_at_once() {
+    let labs = [Lab::new("same").unwrap(), Lab::new("same").unwrap()];
+    let pairs = labs.each_ref().map(two_hosts);
+    for (a, b) in &pairs {
+        let echo = echo(b);
+        clock::wait_until("an answer", GENEROUS, OFTEN, || {
+            Ok(answers(a, echo, Duration::from_millis(100)).then_some(()))
+        })
+        .unwrap();
+    }
+    let echo = echo(&pairs[0].1);
+    pairs[1].1.link().cut().unwrap();
+    assert!(answers(&pairs[0].0, echo, GENEROUS), "the other lab's cable was cut");
+    let [first, second] = labs;
+    drop(first);
+    assert!(second.directory().exists());
+    second.switch("another").unwrap();
+}
+
+/// A run is killed in the middle: its processes die with it, and the next lab removes the rest.
+#[test]
+fn a_killed_run_leaves_nothing() {
+    let mut demo =
+        Command::new(env!("CARGO_BIN_EXE_ogha-demo")).stderr(Stdio::null()).spawn().unwrap();
+    let prefix = format!("{}-", demo.id());
+    let own = Lab::new("sweeper").unwrap();
+    let labs = own.directory().parent().unwrap().to_owned();
+    let left = || -> Vec<_> {
+        let entries = std::fs::read_dir(&labs).unwrap().flatten().map(|entry| entry.path());
+        entries
+            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix))
+            .collect()
+    };
+    let server = clock::wait_until("the demo's database to run", GENEROUS, OFTEN, || {
+        let mut files = left().into_iter().map(|lab| lab.join("db1/data/postmaster.pid"));
+        let text = files.find_map(|file| std::fs::read_to_string(file).ok());
+        Ok(text.and_then(|text| text.lines().next()?.parse::<i32>().ok()))
+    })
+    .unwrap();
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    clock::wait_until("the demo's database to end", GENEROUS, OFTEN, || {
+        Ok((!std::path::Path::new(&format!("/proc/{server}")).exists()).then_some(()))
+    })
+    .unwrap();
+    Lab::sweep().unwrap();
+    assert_eq!(left(), Vec::<std::path::PathBuf>::new());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&format!("/{prefix}")));
 }

@@ -113,7 +113,10 @@ impl fmt::Display for Run {
 }
 
 /// Builds a pair, lets a client write, strikes, and looks.
-pub(super) fn run(fault: Fault, settings: &Settings) -> Result<Run> {
+///
+/// # Errors
+/// If the pair cannot be built. What goes wrong after that is part of the answer.
+pub fn run(fault: Fault, settings: &Settings) -> Result<Run> {
     let pair = Pair::start(fault.name(), settings)?;
     let watcher = Watcher::start(&pair.hosts());
     let writer = pair.writer();

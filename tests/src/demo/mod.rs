@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 pub use self::{
-    failover::{Fault, Outcome, Run},
-    report::Report,
+    failover::{Fault, Outcome, Run, run as fail_over},
+    report::{Report, steps},
 };
 use crate::lab::{
     agent::{Kind, Settings},
@@ -46,7 +46,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         }
         for fault in plan.faults.iter().copied().filter(|_| round < plan.runs) {
             eprintln!("{}: {} ({} of {})", fault.name(), fault.story(), round + 1, plan.runs);
-            let run = failover::run(fault, &settings(plan.kind))?;
+            let run = fail_over(fault, &settings(plan.kind))?;
             eprintln!("  {run}");
             report.runs.push(run);
         }

@@ -118,7 +118,8 @@ fn gates(outcome: &Outcome) -> Value {
 }
 
 /// The steps of the last failover in what `history --json` says.
-fn steps(history: &Value) -> Vec<Value> {
+#[must_use]
+pub fn steps(history: &Value) -> Vec<Value> {
     let last = history["failovers"].as_array().and_then(|failovers| failovers.last());
     last.and_then(|failover| failover["steps"].as_array().cloned()).unwrap_or_default()
 }

@@ -1,9 +1,8 @@
 //! The agent on a host: its files, its process, what it says, and the gate it keeps.
 
 use std::{
-    env,
-    fmt::Write as _,
-    fs,
+    env, fs,
+    net::Ipv4Addr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -15,70 +14,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{
-    Host, Postgres,
-    host::INTERFACE,
-    postgres::{BIN, PORT},
-    process::Process,
-    template::USER,
-};
-
-/// Whose tools stand in front of the database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// PostgreSQL's own.
-    #[default]
-    Postgresql,
-    /// openGauss's, simulated.
-    Opengauss,
-}
-
-impl Kind {
-    /// As `[instance.database] kind` has it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Postgresql => "postgresql",
-            Self::Opengauss => "opengauss",
-        }
-    }
-}
-
-/// What a scenario may choose in `ogha.toml`.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// `kind` of the database.
-    pub kind: Kind,
-    /// Of the VRRP adverts.
-    pub advert_interval: Duration,
-    /// Of the gate.
-    pub lease: Duration,
-    /// How long an agent may be silent to its kernel.
-    pub agent_timeout: Duration,
-    /// Real-time priority for the agent.
-    pub realtime: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            kind: Kind::Postgresql,
-            advert_interval: Duration::from_millis(10),
-            lease: Duration::from_millis(100),
-            agent_timeout: Duration::from_secs(1),
-            realtime: true,
-        }
-    }
-}
-
-/// The other node, as `[[instance.peer]]` has it.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its name.
-    pub name: String,
-    /// Its own address.
-    pub address: std::net::Ipv4Addr,
-}
+pub use super::config::{Kind, Peer, Settings};
+use super::{Host, Postgres, config, process::Process};
 
 /// An agent on a host, running or not.
 #[derive(Debug)]
@@ -95,16 +32,16 @@ impl Agent {
     pub fn configure(
         database: &Postgres,
         peer: &Peer,
-        vip: std::net::Ipv4Addr,
+        vip: Ipv4Addr,
         priority: u8,
         settings: &Settings,
     ) -> Result<Self> {
-        let host = Arc::clone(database.host());
-        let agent = Self { host, process: Mutex::new(None) };
+        let agent = Self { host: Arc::clone(database.host()), process: Mutex::new(None) };
         let key = agent.key_path();
         fs::write(&key, "6f67686120746865206c6162206b6579\n")?;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
-        fs::write(agent.config_path(), agent.config(database, peer, vip, priority, settings))?;
+        let text = config::text(database, &key, peer, vip, priority, settings)?;
+        fs::write(agent.config_path(), text)?;
         Ok(agent)
     }
 
@@ -132,52 +69,14 @@ impl Agent {
         &self.host
     }
 
-    fn config(
-        &self,
-        database: &Postgres,
-        peer: &Peer,
-        vip: std::net::Ipv4Addr,
-        priority: u8,
-        settings: &Settings,
-    ) -> String {
-        let host = &self.host;
-        let mut text = String::new();
-        let mut line = |key: &str, value: &str| {
-            let _ = writeln!(text, "{key}{}{value}", if value.is_empty() { "" } else { " = " });
-        };
-        let quoted = |text: &dyn std::fmt::Display| format!("\"{text}\"");
-        let millis = |time: Duration| format!("\"{}ms\"", time.as_millis());
-        line("[node]", "");
-        line("name", &quoted(&host.name()));
-        line("state_dir", &quoted(&host.state_dir().display()));
-        line("run_dir", &quoted(&host.run_dir().display()));
-        line("bpf_dir", &quoted(&host.bpf_dir().display()));
-        line("realtime", &settings.realtime.to_string());
-        line("\n[[instance]]", "");
-        line("name", "\"VI_1\"");
-        line("interface", &quoted(&INTERFACE));
-        line("virtual_router_id", "59");
-        line("priority", &priority.to_string());
-        line("virtual_addresses", &format!("[\"{vip}/32\"]"));
-        line("\n[instance.vrrp]", "");
-        line("advert_interval", &millis(settings.advert_interval));
-        line("\n[[instance.peer]]", "");
-        line("name", &quoted(&peer.name));
-        line("address", &quoted(&peer.address));
-        line("\n[instance.liveness]", "");
-        line("lease", &millis(settings.lease));
-        line("agent_timeout", &millis(settings.agent_timeout));
-        line("key_file", &quoted(&self.key_path().display()));
-        line("\n[instance.database]", "");
-        line("kind", &quoted(&settings.kind.name()));
-        line("port", &PORT.to_string());
-        line("data_dir", &quoted(&database.data_dir().display()));
-        line("user", &quoted(&USER));
-        line("bin_dir", &quoted(&BIN));
-        line("socket_dir", &quoted(&database.socket_dir().display()));
-        line("\n[instance.arbiter]", "");
-        line("kind", "\"none\"");
-        text
+    /// Rewrites `ogha.toml`: what stands there as `from` becomes `to`.
+    ///
+    /// # Errors
+    /// If `from` is not there.
+    pub fn edit_config(&self, from: &str, to: &str) -> Result<()> {
+        let text = fs::read_to_string(self.config_path())?;
+        ensure!(text.contains(from), "the configuration has no {from:?}");
+        Ok(fs::write(self.config_path(), text.replace(from, to))?)
     }
 
     /// Starts the agent. Does not wait for anything that it does.
@@ -185,11 +84,19 @@ impl Agent {
     /// # Errors
     /// If its binary is not built.
     pub fn start(&self) -> Result<()> {
-        let mut command = Command::new(binary()?);
-        command.arg("run").arg("--config").arg(self.config_path());
-        let process = self.host.spawn("agent", command, None)?;
+        let process = self.host.spawn("agent", self.run_command()?, None)?;
         *self.process() = Some(process);
         Ok(())
+    }
+
+    /// `ogha-agent run` with this agent's configuration, for who wants to start it differently.
+    ///
+    /// # Errors
+    /// If its binary is not built.
+    pub fn run_command(&self) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.arg("run").arg("--config").arg(self.config_path());
+        Ok(command)
     }
 
     /// Sends the agent a signal: SIGKILL, SIGSTOP, SIGCONT, SIGTERM.

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod bpffs;
 pub mod client;
 pub mod clock;
+pub mod config;
 mod directory;
 pub mod floor;
 pub mod host;

@@ -98,7 +98,7 @@ impl Watcher {
     pub fn start(hosts: &[Arc<Host>]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let hosts = hosts.iter().map(|host| Watched::new(host)).collect();
+        let hosts = hosts.iter().map(Watched::new).collect();
         let thread = thread::spawn(move || watch(hosts, &stopped));
         Self { stop, thread: Some(thread) }
     }

@@ -1,0 +1,178 @@
+//! The agent itself fails, stops or is restarted: the kernel keeps its last word for it, for as
+//! long as the lease says and no longer.
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use ogha_common::maps::Passage;
+use ogha_tests::lab::{
+    Pair, Watcher,
+    agent::{Kind, Settings},
+    client::{self, Answer},
+    clock,
+    pair::{GENEROUS, Node, VIP},
+    postgres::PORT,
+    watcher,
+};
+
+const OFTEN: Duration = Duration::from_millis(10);
+const A_WHILE: Duration = Duration::from_millis(500);
+const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(VIP), PORT);
+
+/// Waits until the gate of a node has lapsed, as its own lease says.
+fn wait_until_lapsed(node: &Node) {
+    clock::wait_until("the lease to end", GENEROUS, OFTEN, || {
+        Ok((watcher::passage(&node.host, 0)? == Passage::Lapsed).then_some(()))
+    })
+    .unwrap();
+}
+
+fn assert_silent(pair: &Pair) {
+    let answers = client::who_has(&pair.client, VIP, A_WHILE).unwrap();
+    assert!(answers.is_empty(), "{answers:x?} answer for the address");
+    assert_eq!(client::connect(&pair.client, SERVICE, A_WHILE), Answer::Silence);
+}
+
+/// A pair whose second agent has stopped: the first is alone.
+fn alone(name: &str, agent_timeout: Duration) -> Pair {
+    let settings = Settings { agent_timeout, ..Settings::patient(Kind::Postgresql) };
+    let pair = Pair::start(name, &settings).unwrap();
+    pair.nodes[1].agent.stop().unwrap();
+    pair
+}
+
+/// The only agent is killed: the address is served until the lease ends, then nobody answers ARP
+/// or TCP for it, though the database still runs. A new agent serves again.
+#[test]
+fn a_killed_agent_leaves_silence() {
+    let pair = alone("killed", Duration::from_secs(3));
+    let node = &pair.nodes[0];
+    node.agent.kill().unwrap();
+    assert_eq!(client::connect(&pair.client, SERVICE, GENEROUS), Answer::Accepted);
+    wait_until_lapsed(node);
+    assert_silent(&pair);
+    assert!(!node.database.is_in_recovery().unwrap());
+    node.agent.start().unwrap();
+    pair.wait_until_serving(0).unwrap();
+    pair.writer().wait_for(10, GENEROUS).unwrap();
+}
+
+/// The only agent hangs: the same. When it goes on, it finds its lease over and does not just
+/// open the gate as if nothing had been, but listens and then serves.
+#[test]
+fn a_hung_agent_leaves_silence() {
+    let pair = alone("hung", Duration::from_secs(1));
+    let node = &pair.nodes[0];
+    node.agent.signal(Signal::SIGSTOP).unwrap();
+    wait_until_lapsed(node);
+    assert_silent(&pair);
+    node.agent.signal(Signal::SIGCONT).unwrap();
+    pair.wait_until_serving(0).unwrap();
+    pair.writer().wait_for(10, GENEROUS).unwrap();
+}
+
+/// The serving node's agent is killed, and the second node is there: at no time do two nodes hold
+/// an open gate, and no acknowledged write is lost, whoever serves in the end.
+#[test]
+fn a_killed_agent_beside_a_peer_makes_no_second_holder() {
+    fails_beside_a_peer("beside", |node| node.agent.kill().unwrap());
+}
+
+/// The same with an agent that hangs, and wakes when all is over.
+#[test]
+fn a_hung_agent_beside_a_peer_makes_no_second_holder() {
+    fails_beside_a_peer("hung-beside", |node| node.agent.signal(Signal::SIGSTOP).unwrap());
+}
+
+fn fails_beside_a_peer(name: &str, fail: impl FnOnce(&Node)) {
+    let settings =
+        Settings { agent_timeout: Duration::from_secs(1), ..Settings::patient(Kind::Postgresql) };
+    let pair = Pair::start(name, &settings).unwrap();
+    let watcher = Watcher::start(&pair.hosts());
+    let writer = pair.writer();
+    writer.wait_for(10, GENEROUS).unwrap();
+    fail(&pair.nodes[0]);
+    pair.wait_until_serving(1).unwrap();
+    writer.wait_for(10, GENEROUS).unwrap();
+    // A hung agent wakes up; a dead one does not mind.
+    let _ = pair.nodes[0].agent.signal(Signal::SIGCONT);
+    thread::sleep(Duration::from_secs(1));
+    writer.wait_for(10, GENEROUS).unwrap();
+    let record = writer.stop().unwrap();
+    let seen = watcher.stop().unwrap();
+    assert_eq!(seen.two_holders, Duration::ZERO, "{seen:?}\n{}", pair.agents_last_words());
+    assert_eq!(record.lost(&pair.nodes[1].database).unwrap(), Vec::<i64>::new());
+}
+
+/// Answers datagrams to the virtual address on the node, until it has been quiet for long.
+fn echo(node: &Node) -> SocketAddr {
+    let socket = node.host.namespace().enter(|| UdpSocket::bind((VIP, 0)).unwrap());
+    let address = socket.local_addr().unwrap();
+    socket.set_read_timeout(Some(GENEROUS)).unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 8];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..length], from);
+        }
+    });
+    address
+}
+
+/// Sends numbered datagrams every millisecond while `work` is done; returns how many were sent
+/// and how many came back.
+fn stream(pair: &Pair, to: SocketAddr, work: impl FnOnce() + Send) -> (u64, usize) {
+    let socket =
+        pair.client.namespace().enter(|| UdpSocket::bind((pair.client.address(), 0)).unwrap());
+    socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let mut returned = std::collections::BTreeSet::new();
+    let mut sent = 0_u64;
+    let mut receive = |socket: &UdpSocket| {
+        let mut buffer = [0; 8];
+        if socket.recv(&mut buffer).is_ok() {
+            returned.insert(u64::from_be_bytes(buffer));
+        }
+    };
+    thread::scope(|scope| {
+        let work = scope.spawn(work);
+        while !work.is_finished() {
+            socket.send_to(&sent.to_be_bytes(), to).unwrap();
+            sent += 1;
+            receive(&socket);
+        }
+        work.join().unwrap();
+    });
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        receive(&socket);
+    }
+    (sent, returned.len())
+}
+
+/// The serving agent is restarted, once in good order and once by `kill -9`: the kernel carries
+/// the address meanwhile, and not one packet is lost.
+#[test]
+fn a_restart_loses_no_packet() {
+    let settings =
+        Settings { agent_timeout: Duration::from_secs(30), ..Settings::patient(Kind::Postgresql) };
+    let pair = Pair::start("restart", &settings).unwrap();
+    let node = &pair.nodes[0];
+    let echo = echo(node);
+    for end in [|node: &Node| node.agent.stop(), |node: &Node| node.agent.kill()] {
+        let (sent, returned) = stream(&pair, echo, || {
+            thread::sleep(A_WHILE);
+            end(node).unwrap();
+            node.agent.start().unwrap();
+            pair.wait_until_serving(0).unwrap();
+            thread::sleep(A_WHILE);
+        });
+        assert_eq!(sent as usize, returned, "{}", pair.agents_last_words());
+        assert!(sent > 100);
+    }
+    let term = |node: &Node| node.agent.instance().unwrap()["term"].clone();
+    assert_eq!(term(node), term(&pair.nodes[1]));
+}

@@ -1,0 +1,142 @@
+//! Failovers of a pair: the virtual address and the primary role move together.
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use ogha_tests::{
+    demo::{Fault, Outcome, fail_over, steps},
+    lab::{
+        Pair,
+        agent::{Kind, Settings},
+        pair::{GENEROUS, VIP},
+    },
+};
+use serde_json::Value;
+
+fn failed_over(fault: Fault, kind: Kind) -> Outcome {
+    let run = fail_over(fault, &Settings::patient(kind)).unwrap();
+    assert!(run.problems.is_empty(), "{}", run.problems.join("\n"));
+    run.outcome.unwrap()
+}
+
+/// The offset of a step in the last failover of a history, in microseconds.
+fn offset(history: &Value, name: &str) -> u64 {
+    let steps = steps(history);
+    let step = steps.iter().find(|step| step["step"] == name);
+    let step = step.unwrap_or_else(|| panic!("no step {name:?} in {history}"));
+    step["offset_us"].as_u64().unwrap()
+}
+
+/// Each of the steps comes not before the one named before it.
+fn assert_in_order(history: &Value, names: &[&str]) {
+    let offsets: Vec<_> = names.iter().map(|name| offset(history, name)).collect();
+    assert!(offsets.is_sorted(), "{names:?} at {offsets:?}");
+}
+
+const TAKEOVER: [&str; 5] =
+    ["record written", "addresses claimed", "promotion ordered", "database writable", "gate open"];
+
+fn the_database_is_killed(kind: Kind) {
+    let outcome = failed_over(Fault::DatabaseKilled, kind);
+    assert_in_order(&outcome.history, &TAKEOVER[2..]);
+    assert_in_order(&outcome.history, &[TAKEOVER[0], TAKEOVER[2]]);
+    let old = outcome.old_history.expect("its agent lives");
+    assert_in_order(&old, &["gate closed", "fenced reported"]);
+}
+
+/// The primary's main process is killed: its agent closes the gate and says so, the standby is
+/// promoted and serves, the client's writes go on there, and none that was acknowledged is lost.
+#[test]
+fn a_killed_database_is_replaced() {
+    the_database_is_killed(Kind::Postgresql);
+}
+
+/// The same where openGauss's tools stand in front of the databases.
+#[test]
+fn a_killed_database_is_replaced_opengauss() {
+    the_database_is_killed(Kind::Opengauss);
+}
+
+/// The primary's host loses its power: nobody says goodbye. The standby waits until the old
+/// primary can hold no open gate, is promoted and serves.
+#[test]
+fn a_dark_host_is_replaced() {
+    let outcome = failed_over(Fault::HostPowerOff, Kind::Postgresql);
+    assert_in_order(&outcome.history, &TAKEOVER);
+    assert_eq!(outcome.old_history, None);
+}
+
+/// The same where openGauss's tools stand in front of the databases.
+#[test]
+fn a_dark_host_is_replaced_opengauss() {
+    let outcome = failed_over(Fault::HostPowerOff, Kind::Opengauss);
+    assert_in_order(&outcome.history, &TAKEOVER);
+}
+
+/// A pair at work and nothing wrong with it: both agents tell who serves, in which term, with
+/// which database, and that the other is alive. Told to stop, an agent is not there to be asked.
+#[test]
+fn status_tells_who_serves() {
+    let pair = Pair::start("status", &Settings::patient(Kind::Postgresql)).unwrap();
+    let [first, second] = &pair.nodes;
+    let active = first.agent.instance().unwrap();
+    let backup = second.agent.instance().unwrap();
+    for (instance, vrrp, gate, role) in
+        [(&active, "active", "open", "primary"), (&backup, "backup", "closed", "standby")]
+    {
+        assert_eq!(instance["vrrp"], vrrp, "{instance}");
+        assert_eq!(instance["gate"], gate, "{instance}");
+        assert_eq!(instance["name"], "VI_1");
+        assert_eq!(instance["vrid"], 59);
+        assert_eq!(instance["vips"][0], format!("{VIP}/32"));
+        assert_eq!(instance["database"]["kind"], "postgresql");
+        assert_eq!(instance["database"]["role"], role, "{instance}");
+        assert_eq!(instance["database"]["listening"], true, "{instance}");
+        assert_eq!(instance["term"], active["term"]);
+        assert_eq!(instance["peers"][0]["host"], "alive", "{instance}");
+    }
+    assert!(active["term"].as_u64().unwrap() >= 1);
+    assert!(active["lease_ms"].as_u64().unwrap() > 0, "{active}");
+    assert!(active["counters"]["syn_in"].as_u64().unwrap() >= 1, "a client has written: {active}");
+    assert_eq!(first.agent.status().unwrap()["node"], first.host.name());
+
+    let people = first.agent.command(&["status"]).unwrap();
+    let text = String::from_utf8(people.stdout).unwrap();
+    assert!(text.contains("VI_1") && text.contains(&VIP.to_string()), "{text}");
+
+    second.agent.stop().unwrap();
+    let nobody = second.agent.command(&["status"]).unwrap();
+    let complaint = String::from_utf8(nobody.stderr).unwrap();
+    assert_eq!(nobody.status.code(), Some(1), "{complaint}");
+    let socket = second.agent.socket_path();
+    assert!(complaint.contains(socket.to_str().unwrap()), "{complaint}");
+}
+
+/// Nothing is wrong for a while, and the processors are busy: nothing moves.
+#[test]
+fn a_busy_machine_is_no_fault() {
+    let pair = Pair::start("busy", &Settings::patient(Kind::Postgresql)).unwrap();
+    let before = pair.nodes[0].agent.instance().unwrap();
+    let writer = pair.writer();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_secs(5));
+        stop.store(true, Ordering::Relaxed);
+    });
+    writer.wait_for(1, GENEROUS).unwrap();
+    let record = writer.stop().unwrap();
+    assert_eq!(record.lost(&pair.nodes[0].database).unwrap(), Vec::<i64>::new());
+    let after = pair.nodes[0].agent.instance().unwrap();
+    assert_eq!(before["term"], after["term"], "{}", pair.agents_last_words());
+    assert_eq!(after["phase"], "serving");
+}
