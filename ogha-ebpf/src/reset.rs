@@ -4,9 +4,7 @@ use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_xdp_adjust_tail, progra
 
 use crate::{
     Reason,
-    packet::{
-        Address, Ethernet, Frame, Ipv4, PROTOCOL_TCP, TCP_ACK, TCP_RST, Tcp, words,
-    },
+    packet::{Address, Ethernet, Frame, Ipv4, PROTOCOL_TCP, TCP_ACK, TCP_RST, Tcp, words},
     tcp::Segment,
 };
 

@@ -147,11 +147,9 @@ impl Types {
         for _ in 0..32 {
             let at = self.at(id)?;
             match self.kind(at)?.0 {
-                kind::TYPEDEF
-                | kind::VOLATILE
-                | kind::CONST
-                | kind::RESTRICT
-                | kind::TYPE_TAG => id = u32_at(&self.data, at + 8)?,
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    id = u32_at(&self.data, at + 8)?
+                }
                 _ => return Ok(id),
             }
         }

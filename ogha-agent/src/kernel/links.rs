@@ -44,7 +44,9 @@ pub fn xdp(program: &mut Xdp, directory: &Path, interface: &Interface) -> anyhow
         }
     }
     let link = program.attach_to_if_index(*index, XdpMode::Skb).with_context(|| {
-        format!("attaching XDP to {name}; `ip link show {name}` tells whether another program holds it")
+        format!(
+            "attaching XDP to {name}; `ip link show {name}` tells whether another program holds it"
+        )
     })?;
     pin_link(program.take_link(link)?.try_into()?, &pin)
 }
@@ -72,11 +74,7 @@ pub fn egress(
 
 /// Attaches the program, and only then lets go of the one that was there: for a moment both see
 /// the same events, which is harmless, while a gap would not be.
-pub fn tracepoint(
-    program: &mut BtfTracePoint,
-    directory: &Path,
-    name: &str,
-) -> anyhow::Result<()> {
+pub fn tracepoint(program: &mut BtfTracePoint, directory: &Path, name: &str) -> anyhow::Result<()> {
     let link = program.attach().with_context(|| format!("attaching the tracepoint of {name}"))?;
     let successor = directory.join(format!("{name}{SUCCESSOR}"));
     remove(&successor)?;

@@ -17,9 +17,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
-use ogha_common::maps::{
-    ArpCounters, Gate, MAX_INSTANCES, PortCounters, Vip, VipKey, Watch, name,
-};
+use ogha_common::maps::{ArpCounters, Gate, MAX_INSTANCES, PortCounters, Vip, VipKey, Watch, name};
 
 pub use self::events::Events;
 use crate::net::interface::Interface;

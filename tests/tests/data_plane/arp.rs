@@ -11,8 +11,7 @@ use crate::{
     wire::Wire,
 };
 
-const STRANGER: End =
-    End { mac: [0x02, 0, 0, 0, 0, 0x99], address: Ipv4Addr::new(10, 59, 0, 99) };
+const STRANGER: End = End { mac: [0x02, 0, 0, 0, 0, 0x99], address: Ipv4Addr::new(10, 59, 0, 99) };
 
 fn arp_counters(stage: &Stage) -> ArpCounters {
     stage.kernel.arp_counters(INSTANCE).unwrap()
@@ -125,12 +124,15 @@ fn an_announcement_leaves_only_while_the_vip_is_held() {
     let mut stage = Stage::set("arp-announce");
     let node = Wire::open(&stage.node);
     let own = End { address: stage.node.address(), mac: stage.node.mac() };
-    let mut announce = |stage: &mut Stage, gate| {
+    let announce = |stage: &mut Stage, gate| {
         stage.gate(gate);
         let held = matches!(gate.passage(clock::now().ns()), Passage::Open | Passage::Claimed);
         // The kernel tells the sender that the frame was dropped.
         let told = |result: io::Result<()>| {
-            assert_eq!(result.map_err(|e| e.raw_os_error()).err(), (!held).then_some(Some(libc::ENOBUFS)));
+            assert_eq!(
+                result.map_err(|e| e.raw_os_error()).err(),
+                (!held).then_some(Some(libc::ENOBUFS))
+            );
         };
         told(node.try_send(&frames::gratuitous(stage.vip_end())));
         told(node.try_send(&frames::arp(REPLY, stage.vip_end(), stage.client_end())));

@@ -3,5 +3,8 @@
 
 mod arp;
 mod frames;
+mod gate;
+mod restart;
 mod stage;
+mod watch;
 mod wire;

@@ -1,11 +1,6 @@
 //! What every scenario plays on: a client and a node at one switch, and the node's data plane.
 
-use std::{
-    net::Ipv4Addr,
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
 
 use ogha_agent::{kernel::Kernel, net::interface::Interface};
 use ogha_common::maps::{GATE_CLOSED, GATE_OPEN, Gate};
@@ -26,12 +21,12 @@ pub const LONG: Duration = Duration::from_secs(3600);
 pub struct Stage {
     pub client: Arc<Host>,
     pub node: Arc<Host>,
-    pub switch: Arc<Switch>,
     /// The client's interface.
     pub wire: Wire,
     pub kernel: Kernel,
+    switch: Arc<Switch>,
     // Last: it removes what the others are made of.
-    pub lab: Lab,
+    lab: Lab,
 }
 
 impl Stage {
@@ -43,7 +38,12 @@ impl Stage {
         let node = lab.host("node", &switch, Ipv4Addr::new(10, 59, 0, 11)).unwrap();
         let kernel = start(&node);
         let wire = Wire::open(&client);
-        Self { client, node, switch, wire, kernel, lab }
+        Self { client, node, wire, kernel, switch, lab }
+    }
+
+    /// Another host at the switch.
+    pub fn add_host(&self, name: &str, last_octet: u8) -> Arc<Host> {
+        self.lab.host(name, &self.switch, Ipv4Addr::new(10, 59, 0, last_octet)).unwrap()
     }
 
     pub fn gate(&mut self, gate: Gate) {
