@@ -1,4 +1,10 @@
 //! The agent of ogha: what runs on each node beside its database.
 
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod database;
 pub mod kernel;
 pub mod net;
+pub mod run;
+pub mod store;

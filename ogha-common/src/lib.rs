@@ -6,6 +6,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod election;
+pub mod failover;
 pub mod maps;
 pub mod units;
 pub mod wire;

@@ -2,6 +2,7 @@
 
 use core::{
     fmt,
+    num::NonZeroU64,
     ops::{Add, Sub},
     time::Duration,
 };
@@ -41,6 +42,8 @@ impl Priority {
     pub const DEFAULT: Self = Self(100);
     /// The highest that does not claim to own the address.
     pub const HIGHEST: Self = Self(254);
+    /// The router owns the addresses, and is active whenever it is up.
+    pub const OWNER: Self = Self(255);
 
     /// Any octet is a priority: 0 releases, 255 owns the address, the rest are ranks.
     #[must_use]
@@ -69,6 +72,9 @@ impl Priority {
 pub struct Centis(u16);
 
 impl Centis {
+    /// The interval that version 2 is usually run with, and the unit of its skew.
+    pub const ONE_SECOND: Self = Self(100);
+
     /// `None` outside 1 to 4095.
     #[must_use]
     pub const fn new(centis: u16) -> Option<Self> {
@@ -79,7 +85,7 @@ impl Centis {
     #[must_use]
     pub const fn from_duration(duration: Duration) -> Option<Self> {
         let nanos = duration.as_nanos();
-        if nanos % 10_000_000 != 0 || nanos > 40_950_000_000 {
+        if !nanos.is_multiple_of(10_000_000) || nanos > 40_950_000_000 {
             return None;
         }
         Self::new((nanos / 10_000_000) as u16)
@@ -214,6 +220,58 @@ impl fmt::Display for Lsn {
     }
 }
 
+/// Who a node is, on the wire and in the cluster record: a fixed hash of its configured name.
+/// Never 0, which stands for nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(NonZeroU64);
+
+impl NodeId {
+    /// An identity read from a record. 0 is nobody's, and becomes 1 as in [`NodeId::of`];
+    /// [`NodeId::from_wire`] tells it apart.
+    #[must_use]
+    pub const fn new(id: u64) -> Self {
+        match NonZeroU64::new(id) {
+            Some(id) => Self(id),
+            None => Self(NonZeroU64::MIN),
+        }
+    }
+
+    /// An identity as it stands on the wire; `None` for 0, nobody.
+    #[must_use]
+    pub const fn from_wire(id: u64) -> Option<Self> {
+        if id == 0 { None } else { Some(Self::new(id)) }
+    }
+
+    /// The identity of the node of this name: FNV-1a, 64 bits. It must never change, for nodes
+    /// of different versions must agree on it.
+    #[must_use]
+    pub const fn of(name: &str) -> Self {
+        Self::new(fnv_1a(name.as_bytes()))
+    }
+
+    /// The number as it stands on the wire.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+const fn fnv_1a(bytes: &[u8]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0100_0000_01b3);
+        i += 1;
+    }
+    hash
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -265,5 +323,19 @@ mod tests {
         for refused in ["", "0", "0/", "/1", "g/0", "1FFFFFFFF/0", "0/1/2"] {
             assert_eq!(Lsn::parse(refused), None, "{refused}");
         }
+    }
+
+    #[test]
+    fn a_name_has_one_identity_and_it_is_never_nobody() {
+        // The published test values of FNV-1a.
+        assert_eq!(NodeId::of("a").get(), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(NodeId::of("foobar").get(), 0x8594_4171_f739_67e8);
+        assert_eq!(NodeId::of("").get(), 0xcbf2_9ce4_8422_2325);
+        // A name whose hash is 0.
+        assert_eq!(fnv_1a(b"!0IC=VloaY"), 0);
+        assert_eq!(NodeId::of("!0IC=VloaY").get(), 1);
+        assert_eq!(NodeId::from_wire(0), None);
+        assert_eq!(NodeId::from_wire(7).map(NodeId::get), Some(7));
+        assert_eq!(NodeId::of("a").to_string(), "af63dc4c8601ec8c");
     }
 }

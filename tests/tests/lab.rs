@@ -1,4 +1,5 @@
 //! The lab itself: what every other scenario relies on.
+#![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},

@@ -1,2 +1,84 @@
-//! x
-fn main(){}
+//! `cargo xtask`: ogha's chores, one file a command.
+//!
+//! Each command first sets up what it needs itself, so a fresh clone needs no other preparation
+//! than a Rust toolchain. Exit codes: 0 done, 1 failed, 2 bad usage; `demo`, `load` and `unload`
+//! end with the exit code of the program that they run.
+
+mod build;
+mod cargo;
+mod ci;
+mod demo;
+mod load;
+mod root;
+mod setup;
+mod test;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// ogha's chores. Each sets up what it needs by itself.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing, and say what and why
+    Setup {
+        /// Only say what would be done
+        #[arg(long, visible_alias = "check")]
+        dry_run: bool,
+    },
+    /// Build the agent with its BPF object
+    Build {
+        /// Optimise
+        #[arg(long)]
+        release: bool,
+    },
+    /// Attach the data plane without an agent: --interface IF [--bpf-dir DIR]
+    #[command(disable_help_flag = true)]
+    Load(Rest),
+    /// Remove the data plane: [--bpf-dir DIR]
+    #[command(disable_help_flag = true)]
+    Unload(Rest),
+    /// Show failovers of real databases: [--json FILE] [--runs N] ..; `demo --help` tells the rest
+    #[command(disable_help_flag = true)]
+    Demo(Rest),
+    /// Run all tests (as root, for the scenarios)
+    Test {
+        /// Only the tests whose name contains this
+        name: Option<String>,
+        /// Scenarios at a time
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        jobs: usize,
+    },
+    /// Everything that a change must pass: formatting, lints, documentation, tests
+    Ci,
+}
+
+/// What the program behind the command gets as it is.
+#[derive(clap::Args)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let done = match Options::parse().command {
+        Command::Setup { dry_run } => setup::command(dry_run),
+        Command::Build { release } => build::command(release),
+        Command::Load(rest) => load::command("load", &rest.arguments),
+        Command::Unload(rest) => load::command("unload", &rest.arguments),
+        Command::Demo(rest) => demo::command(&rest.arguments),
+        Command::Test { name, jobs } => test::command(name.as_deref(), jobs),
+        Command::Ci => ci::command(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

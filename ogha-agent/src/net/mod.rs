@@ -1,3 +1,7 @@
-//! The only user of netlink and raw sockets.
+//! The only user of netlink and of raw sockets.
 
+pub mod addresses;
+pub mod announce;
 pub mod interface;
+pub mod probe;
+pub mod vrrp;

@@ -65,6 +65,15 @@ impl Drop for LabDirectory {
 
 /// Removes every lab whose owner is dead.
 pub(super) fn sweep() -> Result<()> {
+    remove_where(|owner| processes::start_time(owner.0) != Some(owner.1))
+}
+
+/// Removes every lab of this process.
+pub(super) fn remove_own() -> Result<()> {
+    remove_where(|owner| owner.0 == process::id() as i32)
+}
+
+fn remove_where(condition: impl Fn((i32, u64)) -> bool) -> Result<()> {
     let base = base();
     fs::create_dir_all(&base).with_context(|| format!("cannot make {}", base.display()))?;
     let lock = fs::File::open(&base)?;
@@ -74,20 +83,17 @@ pub(super) fn sweep() -> Result<()> {
         .context("cannot lock the labs' directory")?;
     for entry in fs::read_dir(&base)? {
         let path = entry?.path();
-        if owner_is_dead(&path) {
+        if owner(&path).is_some_and(&condition) {
             remove(&path).with_context(|| format!("cannot remove the lab {}", path.display()))?;
         }
     }
     Ok(())
 }
 
-/// False also for names that are not of our making.
-fn owner_is_dead(lab: &Path) -> bool {
-    let name = lab.file_name().unwrap_or_default().to_string_lossy();
-    let mut parts = name.split('-');
-    let (Some(pid), Some(start)) = (parts.next(), parts.next()) else { return false };
-    let (Ok(pid), Ok(start)) = (pid.parse::<i32>(), start.parse::<u64>()) else { return false };
-    processes::start_time(pid) != Some(start)
+/// Process id and start time; `None` for names that are not of our making.
+fn owner(lab: &Path) -> Option<(i32, u64)> {
+    let mut parts = lab.file_name()?.to_str()?.split('-');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// Ends the processes of a lab, unmounts what is mounted in it and deletes it.

@@ -119,6 +119,15 @@ impl Host {
         self.directory.join("log").join(format!("{name}.log"))
     }
 
+    /// The end of that log, for the message of what failed.
+    #[must_use]
+    pub fn last_words(&self, name: &str) -> String {
+        let log = fs::read_to_string(self.log_path(name)).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(20)..];
+        format!("{name} on {} last said:\n{}\n", self.name, last.join("\n"))
+    }
+
     /// The addresses of [`INTERFACE`].
     ///
     /// # Errors
@@ -171,10 +180,11 @@ impl Host {
                 setgid(user.gid)?;
                 setuid(user.uid)?;
             }
-            // Last, for a change of the user clears it.
+            // After it, for a change of the user clears it.
             prctl::set_pdeathsig(Signal::SIGKILL)?;
             Ok(())
         };
+        command.current_dir(&self.directory).env("LC_ALL", "C.UTF-8");
         // SAFETY: between fork and exec it makes system calls only, and neither allocates nor
         // takes a lock.
         unsafe { command.pre_exec(enter) };

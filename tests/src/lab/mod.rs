@@ -5,16 +5,25 @@
 //! BPF objects are pinned in file systems mounted in it. So one function removes a lab, whoever
 //! made it: [`Lab`]'s drop, also in a panic, or the next lab after a killed run.
 
+pub mod agent;
 pub mod bpffs;
+pub mod client;
 pub mod clock;
 mod directory;
+pub mod floor;
 pub mod host;
 mod link;
 pub mod namespace;
 mod netlink;
+pub mod pair;
+pub mod postgres;
 pub mod process;
 mod spawner;
+pub mod sql;
 mod switch;
+mod template;
+pub mod watcher;
+pub mod writer;
 
 use std::{
     net::Ipv4Addr,
@@ -24,8 +33,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 
+pub use self::{
+    agent::Agent, host::Host, link::Link, namespace::Namespace, pair::Pair, postgres::Postgres,
+    switch::Switch, template::Template, watcher::Watcher, writer::Writer,
+};
 use self::{directory::LabDirectory, spawner::Spawner};
-pub use self::{host::Host, link::Link, namespace::Namespace, switch::Switch};
 
 /// One lab. Dropping it ends every process in it and removes all that it made.
 #[derive(Debug)]
@@ -52,6 +64,15 @@ impl Lab {
     /// If something of a dead lab cannot be removed.
     pub fn sweep() -> Result<()> {
         directory::sweep()
+    }
+
+    /// Removes every lab of this process, for one that was told to end and has no time to
+    /// unwind.
+    ///
+    /// # Errors
+    /// If something of one cannot be removed.
+    pub fn remove_own() -> Result<()> {
+        directory::remove_own()
     }
 
     /// The directory below which everything of this lab is.

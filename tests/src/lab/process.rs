@@ -9,6 +9,7 @@ use std::{
         unix::{fs::MetadataExt as _, process::ExitStatusExt as _},
     },
     process::{Child, ExitStatus},
+    str::FromStr,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -94,13 +95,20 @@ impl Drop for Process {
 /// When the process started, in clock ticks after boot (proc(5), `stat` field 22); `None` if it
 /// has ended. With the process id it names a process for ever.
 pub(super) fn start_time(pid: i32) -> Option<u64> {
+    stat(pid, 22)
+}
+
+/// The process that started it, or that took it over; `None` if it has ended.
+pub(super) fn parent(pid: i32) -> Option<i32> {
+    stat(pid, 4)
+}
+
+/// A field of proc(5) `stat`, counted from 1 as there; only those behind the second.
+fn stat<T: FromStr>(pid: i32, field: usize) -> Option<T> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the command in parentheses, and may hold spaces and parentheses.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if fields.next()? == "Z" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    if *fields.first()? == "Z" { None } else { fields.get(field - 3)?.parse().ok() }
 }
 
 /// The processes in the network namespace of that inode, this one excepted.
@@ -120,13 +128,23 @@ pub fn all_in(inode: u64) -> Vec<i32> {
 /// If the kernel refuses.
 pub fn signal_all_in(inode: u64, signal: Signal) -> Result<()> {
     for pid in all_in(inode) {
-        let Ok(fd) = open(pid) else { continue };
-        // Checked again now that the pidfd holds the process: the number may be another's.
-        if is_in(pid, inode) {
-            send(&fd, signal).with_context(|| format!("cannot signal process {pid}"))?;
-        }
+        signal_one_in(inode, pid, signal)?;
     }
     Ok(())
+}
+
+/// Sends a signal to the process `pid` if it is in the namespace of that inode; false if not.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn signal_one_in(inode: u64, pid: i32, signal: Signal) -> Result<bool> {
+    let Ok(fd) = open(pid) else { return Ok(false) };
+    // Only now that the pidfd holds the process: later the number may be another's.
+    if !is_in(pid, inode) {
+        return Ok(false);
+    }
+    send(&fd, signal).with_context(|| format!("cannot signal process {pid}"))?;
+    Ok(true)
 }
 
 /// Kills every process in the namespace of that inode and waits until none is left.

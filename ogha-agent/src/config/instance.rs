@@ -1,0 +1,165 @@
+//! `[[instance]]` and `[[instance.peer]]`
+
+use std::net::Ipv4Addr;
+
+use ogha_common::{
+    maps::{MAX_INSTANCES, MAX_VIPS},
+    units::{Priority, Vrid},
+};
+use toml::de::DeValue;
+
+use super::{
+    claims::Claims,
+    database, liveness, policy,
+    reader::{Read, Reader},
+    types::{Database, Instance, Node, Peer, Transport, VirtualAddress},
+    value, vrrp,
+};
+
+pub(super) fn read_all(
+    root: &Reader<'_>,
+    node: Option<&Node>,
+    claims: &mut Claims,
+) -> Read<Vec<Instance>> {
+    let tables = root.tables("instance")?;
+    if tables.is_empty() {
+        root.problem("instance", "is missing; add at least one table [[instance]]");
+    }
+    for table in tables.iter().skip(MAX_INSTANCES).take(1) {
+        let what =
+            format!("there are {} instances, more than {MAX_INSTANCES}; remove some", tables.len());
+        table.problem("name", what);
+    }
+    let read: Vec<_> = tables.iter().map(|table| read(table, node, claims)).collect();
+    let instances: Vec<_> = read.into_iter().collect::<Read<_>>()?;
+    too_many_addresses(root, &instances);
+    Some(instances)
+}
+
+fn read(table: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<Instance> {
+    let name = table.required("name", "\"VI_1\"", value::name);
+    let interface = table.required("interface", "\"eth0\"", value::interface);
+    let vrid = table.required("virtual_router_id", "59", vrid);
+    let priority = table.or("priority", Priority::DEFAULT, priority);
+    let addresses = addresses(table, claims);
+    let vrrp = table.table("vrrp").and_then(|table| vrrp::read(&table));
+    let peers = peers(table, node, claims);
+    let liveness = table.table("liveness").and_then(|table| liveness::read(&table));
+    let database = database::read(table);
+    let failover = table.table("failover").and_then(|table| policy::failover(&table));
+    let guards_data = !matches!(database, Some(Database::None { .. }));
+    let arbiter = policy::arbiter(table, guards_data);
+    table.finish();
+
+    if let Some(name) = &name {
+        claims.take(table, "name", table.at("name"), format!("the name {name:?}"));
+    }
+    if let (Some(vrid), Some(interface)) = (vrid, &interface) {
+        let thing = format!("virtual router {vrid} on {interface}");
+        claims.take(table, "virtual_router_id", table.at("virtual_router_id"), thing);
+    }
+    if let Some(port) = database.as_ref().and_then(Database::port) {
+        let database = table.table("database")?;
+        claims.take(&database, "port", database.at("port"), format!("port {port}"));
+    }
+    let unicast = vrrp.as_ref().is_some_and(|vrrp| vrrp.transport == Transport::Unicast);
+    if unicast && peers.as_ref().is_some_and(Vec::is_empty) {
+        let what = "is missing; unicast adverts need somebody to hear them: add a table \
+                    [[instance.peer]], or set transport = \"multicast\"";
+        table.problem("peer", what);
+    }
+    Some(Instance {
+        name: name?,
+        interface: interface?,
+        vrid: vrid?,
+        priority: priority?,
+        virtual_addresses: addresses?,
+        vrrp: vrrp?,
+        peers: peers?,
+        liveness: liveness?,
+        database: database?,
+        failover: failover?,
+        arbiter: arbiter?,
+    })
+}
+
+fn vrid(value: &DeValue<'_>) -> Result<Vrid, String> {
+    let id = value::integer(value, 1..=u8::MAX, "59")?;
+    Vrid::new(id).ok_or_else(|| "0 is out of range; choose 1 to 255".to_owned())
+}
+
+/// 0 releases the role and 255 owns the address (RFC 9568 section 5.2.4): neither is a choice.
+fn priority(value: &DeValue<'_>) -> Result<Priority, String> {
+    value::integer(value, 1..=Priority::HIGHEST.get(), "100").map(Priority::new)
+}
+
+fn addresses(table: &Reader<'_>, claims: &mut Claims) -> Read<Vec<VirtualAddress>> {
+    let key = "virtual_addresses";
+    let read = table.list(key, "[\"192.168.1.10/32\"]", virtual_address)?;
+    for (at, (address, _)) in &read {
+        claims.virtual_address(table, key, *at, *address);
+    }
+    let virtual_address =
+        |(address, prefix): (Ipv4Addr, u8)| VirtualAddress { address: address.into(), prefix };
+    Some(read.into_iter().map(|(_, read)| virtual_address(read)).collect())
+}
+
+fn virtual_address(value: &DeValue<'_>) -> Result<(Ipv4Addr, u8), String> {
+    let text = value::text(value, "\"192.168.1.10/32\"")?;
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+    let address = value::address(address)?;
+    let prefix = match prefix {
+        None => 32,
+        Some(digits) => digits
+            .parse()
+            .ok()
+            .filter(|prefix| (1..=32).contains(prefix) && !digits.starts_with('+'))
+            .ok_or_else(|| format!("prefix {digits:?} is out of range; choose 1 to 32"))?,
+    };
+    // In a /31 and a /32 each address is a host's (RFC 3021).
+    let mask = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    let host = address.to_bits() & mask;
+    if prefix < 31 && (host == 0 || host == mask) {
+        return Err(format!("{text} names a network, not a host; choose an address within it"));
+    }
+    Ok((address, prefix))
+}
+
+fn peers(instance: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<Vec<Peer>> {
+    let mut here = Claims::default();
+    let tables = instance.tables("peer")?;
+    let read: Vec<_> = tables.iter().map(|table| peer(table, node, &mut here, claims)).collect();
+    read.into_iter().collect()
+}
+
+fn peer(
+    table: &Reader<'_>,
+    node: Option<&Node>,
+    here: &mut Claims,
+    claims: &mut Claims,
+) -> Read<Peer> {
+    let name = table.required("name", "\"node2\"", value::name);
+    let address = table.required("address", "\"192.168.1.12\"", |value| {
+        value::address(value::text(value, "\"192.168.1.12\"")?)
+    });
+    table.finish();
+    let (name, address) = (name?, address?);
+    if node.is_some_and(|node| node.name == name) {
+        let what = format!("{name:?} is this node (node.name); list only the other nodes");
+        table.problem("name", what);
+    }
+    here.take(table, "name", table.at("name"), format!("the name {name:?}"));
+    here.take(table, "address", table.at("address"), format!("address {address}"));
+    claims.peer(table.at("address"), address);
+    Some(Peer { name, address: address.into() })
+}
+
+fn too_many_addresses(root: &Reader<'_>, instances: &[Instance]) {
+    let count: usize = instances.iter().map(|instance| instance.virtual_addresses.len()).sum();
+    if count > MAX_VIPS {
+        let what = format!(
+            "there are {count} virtual addresses in all, more than {MAX_VIPS}; remove some"
+        );
+        root.problem("instance", what);
+    }
+}

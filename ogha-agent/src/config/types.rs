@@ -1,0 +1,215 @@
+//! What a valid configuration says.
+
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+
+use ogha_common::units::{Centis, Priority, Vrid};
+
+/// A whole configuration file, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What concerns this host.
+    pub node: Node,
+    /// At least one; names, virtual routers, addresses and database ports are unique.
+    pub instances: Vec<Instance>,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// This node's name; its peers list it under the same name.
+    pub name: String,
+    /// Where the cluster record is kept.
+    pub state_dir: PathBuf,
+    /// Where the control socket is.
+    pub run_dir: PathBuf,
+    /// Where maps and links are pinned.
+    pub bpf_dir: PathBuf,
+    /// Whether the agent asks for real-time priority.
+    pub realtime: bool,
+}
+
+/// `[[instance]]`: one VRRP virtual router, its addresses, its database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Unique in the file.
+    pub name: String,
+    /// The interface that carries the addresses and the adverts.
+    pub interface: String,
+    /// The same on all nodes of the instance.
+    pub vrid: Vrid,
+    /// 1 to 254.
+    pub priority: Priority,
+    /// At least one.
+    pub virtual_addresses: Vec<VirtualAddress>,
+    /// `[instance.vrrp]`
+    pub vrrp: Vrrp,
+    /// `[[instance.peer]]`; at least one where the transport is unicast.
+    pub peers: Vec<Peer>,
+    /// `[instance.liveness]`
+    pub liveness: Liveness,
+    /// `[instance.database]`
+    pub database: Database,
+    /// `[instance.failover]`
+    pub failover: Failover,
+    /// `[instance.arbiter]`
+    pub arbiter: Arbiter,
+}
+
+/// An address that moves, with the length of its network prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VirtualAddress {
+    /// IPv4 for now.
+    pub address: IpAddr,
+    /// 1 to 32; 32 unless the file says otherwise.
+    pub prefix: u8,
+}
+
+impl fmt::Display for VirtualAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// `[instance.vrrp]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vrrp {
+    /// 2 (RFC 3768) or 3 (RFC 9568).
+    pub version: u8,
+    /// Between two adverts; whole seconds in version 2.
+    pub advert_interval: Centis,
+    /// Whether a higher priority takes the role from a healthy active router.
+    pub preempt: bool,
+    /// How adverts travel.
+    pub transport: Transport,
+    /// The simple password of version 2, 1 to 8 octets of printable ASCII.
+    pub auth_pass: Option<String>,
+}
+
+/// How adverts travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// To each peer's address.
+    Unicast,
+    /// To 224.0.0.18.
+    Multicast,
+}
+
+/// `[[instance.peer]]`: another node of the instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The peer's `node.name`.
+    pub name: String,
+    /// The peer's own address; never a virtual one.
+    pub address: IpAddr,
+}
+
+/// `[instance.liveness]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// UDP port of the probes.
+    pub port: u16,
+    /// Between two probes to a peer.
+    pub probe_interval: Duration,
+    /// So many misses in a row make a peer's host lost.
+    pub detect_multiplier: u8,
+    /// How long a grant keeps the gate open; at least `detect_multiplier`, and at least three,
+    /// probe intervals.
+    pub lease: Duration,
+    /// An agent silent for so long is dead; at least `lease`.
+    pub agent_timeout: Duration,
+    /// The cluster's key.
+    pub key_file: PathBuf,
+}
+
+/// `[instance.database]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A virtual address for any service.
+    None {
+        /// The service's TCP port, where its listener is to be watched.
+        port: Option<u16>,
+    },
+    /// PostgreSQL, driven by `pg_ctl` and SQL.
+    Postgresql(Server),
+    /// openGauss, driven by `gs_ctl` and SQL.
+    Opengauss(Server),
+}
+
+impl Database {
+    /// The word that stands for it in the file and in `status`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::None { .. } => "none",
+            Self::Postgresql(_) => "postgresql",
+            Self::Opengauss(_) => "opengauss",
+        }
+    }
+
+    /// The TCP port that clients connect to.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        match self {
+            Self::None { port } => *port,
+            Self::Postgresql(server) | Self::Opengauss(server) => Some(server.port),
+        }
+    }
+
+    /// What drives the server; `None` where there is no database.
+    #[must_use]
+    pub const fn server(&self) -> Option<&Server> {
+        match self {
+            Self::None { .. } => None,
+            Self::Postgresql(server) | Self::Opengauss(server) => Some(server),
+        }
+    }
+}
+
+/// A database server on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// TCP port of its listener.
+    pub port: u16,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The system user that owns the server; its tools run as this user.
+    pub user: String,
+    /// Where its tools are; `None` means the user's `PATH`.
+    pub bin_dir: Option<PathBuf>,
+    /// Where its unix socket is; `None` means the driver's default.
+    pub socket_dir: Option<PathBuf>,
+    /// The database that the agent connects to.
+    pub dbname: String,
+}
+
+/// `[instance.failover]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failover {
+    /// Bytes that a standby may be behind the last position heard and still be promoted.
+    pub max_lag: u64,
+    /// How a node that lost its role comes back.
+    pub rejoin: Rejoin,
+    /// What a client meets at a closed gate.
+    pub closed_gate: ClosedGate,
+}
+
+/// How a node that lost its role comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejoin {
+    /// The operator brings it back.
+    Manual,
+}
+
+/// What a client meets at a closed gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedGate {
+    /// TCP is answered by RST, so that the client tries again at once.
+    Reject,
+}
+
+/// `[instance.arbiter]`: what decides who may go on when nodes lose each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arbiter {
+    /// Nothing does: the nodes cannot tell a dead peer from a cut network.
+    None,
+}

@@ -1,0 +1,306 @@
+//! openGauss: SQL for what it is, `gs_ctl` and `gs_om` for what is done to it.
+//!
+//! Nothing here believes an exit code of `gs_ctl`: its `failover` says "completed" and 0 on a dead
+//! former primary, its `query` repeats a stale file and 0 beside a hung server, and both return a
+//! second after the fact. What counts is SQL.
+
+use std::{ffi::OsStr, fs, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use ogha_common::units::Lsn;
+use tokio::time::timeout;
+
+use super::{
+    Database, Observation, Role, Server, Step,
+    local::Local,
+    promotion::{self, Trigger},
+    sql::{self, Row, Sql},
+    stop,
+};
+
+pub mod gs_ctl;
+pub mod gs_om;
+pub mod state_file;
+
+use state_file::StateFile;
+
+/// Any user may ask this; the first four columns are what openGauss's own tools ask.
+const OBSERVE: &str = "select local_role, db_state, detail_information, pg_is_in_recovery(), \
+    current_setting('transaction_read_only') from pg_stat_get_stream_replications()";
+/// Asked separately: on the other role each of these is an error or a different type.
+const PRIMARY_LSN: &str = "select pg_current_xlog_location()";
+/// The first is text, the second a record: `(term,lsn)`.
+const STANDBY_LSN: &str = "select pg_last_xlog_receive_location(), pg_last_xlog_replay_location()";
+
+/// Longer than the promotion itself may take, for it ends a second after it.
+const FAILOVER_DEADLINE: Duration = Duration::from_secs(65);
+/// How long after `gs_ctl failover` has ended SQL may take to agree.
+const VERDICT_GRACE: Duration = Duration::from_secs(2);
+/// `gs_om` waits for ssh to a dead host, twice over.
+const REFRESHCONF_DEADLINE: Duration = Duration::from_secs(180);
+/// `gs_ctl query` needs 5 s to give a hung server up.
+const QUERY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Where openGauss's profile says that tools are.
+const HOMES: &[(&str, &str)] = &[("GAUSSHOME", "bin"), ("GPHOME", "script")];
+
+/// An openGauss server on this host.
+#[derive(Debug)]
+pub struct Opengauss {
+    local: Arc<Local>,
+    sql: Sql,
+}
+
+impl Opengauss {
+    /// Looks the user up and reads its environment. The server may be down.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub async fn open(server: &Server) -> anyhow::Result<Self> {
+        let local = Arc::new(Local::open(server, HOMES).await?);
+        Ok(Self { sql: Sql::new(Arc::clone(&local)), local })
+    }
+
+    /// What `gs_ctl query` says: slower than SQL and less to be trusted (see
+    /// [`gs_ctl::Query::Stale`]), but it also answers in pending mode.
+    ///
+    /// # Errors
+    /// When the tool is not found or does not end in time.
+    pub async fn query(&self) -> anyhow::Result<gs_ctl::Query> {
+        let dir = self.local.server.data_dir.as_os_str();
+        let arguments = [OsStr::new("query"), OsStr::new("-D"), dir];
+        let outcome = self.local.run("gs_ctl", arguments, QUERY_DEADLINE).await?;
+        Ok(gs_ctl::Query::parse(&outcome.text()))
+    }
+
+    async fn look(&self) -> Observation {
+        let answer = timeout(sql::DEADLINE, self.ask()).await;
+        let answer = answer.unwrap_or(Err(sql::Error::Timeout(sql::DEADLINE)));
+        let (main_pid, pid_error) = match self.local.main_pid() {
+            Ok(pid) => (pid, None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        match answer {
+            Ok(observation) => Observation { main_pid, error: pid_error, ..observation },
+            Err(error) => self.guess(&error, main_pid),
+        }
+    }
+
+    async fn ask(&self) -> Result<Observation, sql::Error> {
+        let rows = self.sql.query(OBSERVE, sql::DEADLINE).await?;
+        let observation = read(&rows);
+        let position = match observation.role {
+            Role::Primary => PRIMARY_LSN,
+            Role::Standby => STANDBY_LSN,
+            Role::Unknown => return Ok(observation),
+        };
+        // Wrong for this role if it changed in between; the next observation will know.
+        let lsn =
+            self.sql.query(position, sql::DEADLINE).await.ok().and_then(|rows| furthest(&rows));
+        Ok(Observation { lsn, ..observation })
+    }
+
+    /// Without SQL there is the state file. It is as old as the server's last change of state, so
+    /// it says something only while the server lives, and never that it takes writes.
+    fn guess(&self, error: &sql::Error, main_pid: Option<u32>) -> Observation {
+        let path = self.local.server.data_dir.join("gaussdb.state");
+        let hint = main_pid.and_then(|_| StateFile::parse(&fs::read(path).ok()?));
+        let word = sql::state(error, main_pid.is_some());
+        let state = match hint.map(|hint| hint.state) {
+            Some(state @ ("starting" | "promoting" | "demoting" | "building"))
+                if word != "unreachable" =>
+            {
+                state
+            }
+            _ => word,
+        };
+        Observation {
+            role: hint.map_or(Role::Unknown, |hint| hint.role),
+            state: state.to_owned(),
+            main_pid,
+            error: Some(error.to_string()),
+            ..Observation::default()
+        }
+    }
+
+    async fn is_writable(&self) -> bool {
+        let answer = self.sql.query(OBSERVE, sql::DEADLINE).await;
+        answer.is_ok_and(|rows| read(&rows).writable)
+    }
+
+    /// The server is primary some 30 ms after `gs_ctl` signalled it, while the command looks at the
+    /// outcome only each second; so SQL is watched meanwhile.
+    async fn promote(&self) -> anyhow::Result<()> {
+        // Declared before the command, and so dropped after it: it would create the file again.
+        let trigger = Trigger::guard(self.local.server.data_dir.join("failover"));
+        let mut command = failover(Arc::clone(&self.local)).boxed();
+        let mut seen = timeout(promotion::DEADLINE, promotion::seen(|| self.writable())).boxed();
+        let ended = tokio::select! {
+            biased;
+            seen = &mut seen => {
+                seen.map_err(|_| self.not_seen("gs_ctl failover still runs"))?;
+                // It ends in its own time.
+                tokio::spawn(command);
+                trigger.done();
+                return Ok(());
+            }
+            ended = &mut command => ended,
+        };
+        // "Completed" may be a lie: a dead former primary gets it too, out of its state file. And
+        // a failure may have come just too early.
+        let seen = timeout(VERDICT_GRACE, seen).await.is_ok_and(|seen| seen.is_ok());
+        if !seen {
+            ended?;
+            return Err(self.not_seen("gs_ctl failover said that it was completed"));
+        }
+        trigger.done();
+        Ok(())
+    }
+
+    fn not_seen(&self, command: &str) -> anyhow::Error {
+        let pid = self.local.main_pid().ok().flatten();
+        let server = pid.map_or_else(
+            || "no server runs there".to_owned(),
+            |pid| format!("its server, process {pid}, lives"),
+        );
+        anyhow::anyhow!(
+            "the database in {} was not seen to accept writes ({command}; {server}); see its log",
+            self.local.server.data_dir.display()
+        )
+    }
+
+    async fn refreshconf(&self) -> anyhow::Result<()> {
+        let arguments = ["-t", "refreshconf"].map(OsStr::new);
+        let outcome = self.local.run("gs_om", arguments, REFRESHCONF_DEADLINE).await?;
+        if outcome.status.success() {
+            return Ok(());
+        }
+        Err(gs_om::Failure::parse(&outcome.text()).into())
+    }
+}
+
+impl Database for Opengauss {
+    fn kind(&self) -> &'static str {
+        "opengauss"
+    }
+
+    fn observe(&self) -> BoxFuture<'_, Observation> {
+        self.look().boxed()
+    }
+
+    fn writable(&self) -> BoxFuture<'_, bool> {
+        self.is_writable().boxed()
+    }
+
+    fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>> {
+        match step {
+            Step::Promote => self.promote().boxed(),
+            Step::StopImmediate => stop::immediate(&self.local).boxed(),
+            Step::AfterFailover => self.refreshconf().boxed(),
+        }
+    }
+}
+
+/// Runs `gs_ctl failover`. Dropping the future kills it.
+async fn failover(local: Arc<Local>) -> anyhow::Result<()> {
+    let arguments = [OsStr::new("failover"), OsStr::new("-D"), local.server.data_dir.as_os_str()];
+    let outcome = local.run("gs_ctl", arguments, FAILOVER_DEADLINE).await?;
+    tracing::debug!(status = %outcome.status, "gs_ctl failover: {}", outcome.text());
+    outcome.success("gs_ctl failover")
+}
+
+fn cell(rows: &[Row], column: usize) -> Option<&str> {
+    rows.first()?.get(column)?.as_deref().map(str::trim)
+}
+
+/// Reads the answer to [`OBSERVE`].
+fn read(rows: &[Row]) -> Observation {
+    let name = cell(rows, 0).unwrap_or_default();
+    let role = role(name);
+    let db_state = cell(rows, 1).unwrap_or("Unknown");
+    let accepts = cell(rows, 3) == Some("f") && cell(rows, 4) == Some("off");
+    let state = match (role, db_state) {
+        (Role::Unknown, _) if name == "Pending" => "pending".to_owned(),
+        (Role::Primary, "Normal") if !accepts => "read only".to_owned(),
+        (_, "Normal") if name == "Normal" => "standalone".to_owned(),
+        (_, "Need repair") => {
+            format!("need repair: {}", cell(rows, 2).unwrap_or("?").to_lowercase())
+        }
+        _ => db_state.to_lowercase(),
+    };
+    Observation {
+        role,
+        state,
+        writable: role == Role::Primary && db_state == "Normal" && accepts,
+        ..Observation::default()
+    }
+}
+
+/// A server without a role of its own (`Normal`) takes writes like a primary.
+fn role(name: &str) -> Role {
+    match name {
+        "Primary" | "Normal" => Role::Primary,
+        "Standby" | "Cascade Standby" | "Main Standby" => Role::Standby,
+        _ => Role::Unknown,
+    }
+}
+
+/// The furthest of the positions in a row: `0/4005C28`, or with the term `(1,0/4005C28)`.
+fn furthest(rows: &[Row]) -> Option<Lsn> {
+    let position = |text: &str| {
+        let text = text.trim().trim_matches(['(', ')']);
+        Lsn::parse(text.rsplit(',').next()?.trim_matches('"'))
+    };
+    rows.first()?.iter().flatten().filter_map(|text| position(text)).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row<const N: usize>(cells: [&str; N]) -> Vec<Row> {
+        vec![cells.map(|cell| Some(cell.to_owned())).into()]
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let cases = [
+            (["Primary", "Normal", "Normal", "f", "off"], Role::Primary, "normal", true),
+            (["Normal", "Normal", "Normal", "f", "off"], Role::Primary, "standalone", true),
+            (["Primary", "Normal", "Normal", "f", "on"], Role::Primary, "read only", false),
+            (["Primary", "Demoting", "Normal", "f", "off"], Role::Primary, "demoting", false),
+            (["Primary", "Normal", "Normal", "t", "on"], Role::Primary, "read only", false),
+            (["Standby", "Normal", "Normal", "t", "on"], Role::Standby, "normal", false),
+            (["Standby", "Catchup", "Normal", "t", "on"], Role::Standby, "catchup", false),
+            (["Cascade Standby", "Normal", "Normal", "t", "on"], Role::Standby, "normal", false),
+            (["Standby", "Promoting", "Normal", "t", "on"], Role::Standby, "promoting", false),
+            (
+                ["Pending", "Need repair", "Disconnected", "t", "on"],
+                Role::Unknown,
+                "pending",
+                false,
+            ),
+            (
+                ["Standby", "Need repair", "WAL segment removed", "t", "on"],
+                Role::Standby,
+                "need repair: wal segment removed",
+                false,
+            ),
+        ];
+        for (cells, role, state, writable) in cases {
+            let seen = read(&row(cells));
+            assert_eq!((seen.role, seen.state.as_str(), seen.writable), (role, state, writable));
+        }
+        assert_eq!(read(&[]).role, Role::Unknown);
+    }
+
+    #[test]
+    fn positions_with_and_without_a_term() {
+        assert_eq!(furthest(&row(["0/4005C28", "(1,0/4005C00)"])), Lsn::parse("0/4005C28"));
+        assert_eq!(furthest(&row(["0/4005C28", "(1,0/5000000)"])), Lsn::parse("0/5000000"));
+        assert_eq!(furthest(&row(["0/4005C28"])), Lsn::parse("0/4005C28"));
+        assert_eq!(furthest(&[vec![None, Some("(7,1/2)".to_owned())]]), Lsn::parse("1/2"));
+        assert_eq!(furthest(&[vec![None]]), None);
+        assert_eq!(furthest(&row(["", "(,)"])), None);
+    }
+}

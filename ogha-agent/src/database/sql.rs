@@ -1,0 +1,236 @@
+//! SQL over the local Unix socket: one connection, kept open and opened again when it is lost.
+//!
+//! It is kept because a standby's connection, open before the fault, answers the first question
+//! after the promotion in a tenth of a millisecond. Only the simple query protocol is used: one
+//! round trip, and the same in PostgreSQL and openGauss.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{sync::Mutex, task::AbortHandle, time::timeout};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, config::SslMode, error::DbError};
+
+use super::{local::Local, socket};
+
+/// The longest that one question may take, with connecting. A server that does not answer it
+/// within a second is of no use to clients either.
+pub const DEADLINE: Duration = Duration::from_secs(1);
+
+/// A row of the answer, as text; `None` is NULL.
+pub type Row = Vec<Option<String>>;
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens at the socket, or it may not be used.
+    #[error("cannot connect to {path}: {source}")]
+    Connect {
+        /// The socket.
+        path: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The server answered, with an error.
+    #[error("{}: {}", .0.severity(), .0.message())]
+    Server(Box<DbError>),
+    /// The connection broke.
+    #[error("the connection was lost: {0}")]
+    Lost(#[source] tokio_postgres::Error),
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(db) => Self::Server(Box::new(db.clone())),
+            None => Self::Lost(error),
+        }
+    }
+}
+
+impl Error {
+    /// Whether the server ended the connection, or could not: such a connection is not kept.
+    fn is_final(&self) -> bool {
+        match self {
+            // Severity is translated by the server; a lost connection shows by its class as well.
+            Self::Server(error) => {
+                matches!(error.severity(), "FATAL" | "PANIC")
+                    || error.code().code().starts_with("57P")
+            }
+            Self::Connect { .. } | Self::Lost(_) | Self::Timeout(_) => true,
+        }
+    }
+}
+
+/// The kept connection.
+#[derive(Debug)]
+pub struct Sql {
+    local: Arc<Local>,
+    live: Mutex<Option<Arc<Live>>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    client: Client,
+    driver: AbortHandle,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Sql {
+    /// Connects at the first question.
+    #[must_use]
+    pub fn new(local: Arc<Local>) -> Self {
+        Self { local, live: Mutex::new(None) }
+    }
+
+    /// Asks, and waits for the answer at most `within`. A connection that turns out to be lost is
+    /// opened again once. After a timeout the connection is given up, as its answer may never come.
+    ///
+    /// # Errors
+    /// Each way in which there may be no answer.
+    pub async fn query(&self, statement: &str, within: Duration) -> Result<Vec<Row>, Error> {
+        match timeout(within, self.ask(statement)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // If another caller holds the lock, it is about to open a new one.
+                if let Ok(mut live) = self.live.try_lock() {
+                    *live = None;
+                }
+                Err(Error::Timeout(within))
+            }
+        }
+    }
+
+    async fn ask(&self, statement: &str) -> Result<Vec<Row>, Error> {
+        loop {
+            let (live, fresh) = self.live().await?;
+            let error = match live.client.simple_query(statement).await {
+                Ok(messages) => return Ok(rows(&messages)),
+                Err(error) => Error::from(error),
+            };
+            if !error.is_final() {
+                return Err(error);
+            }
+            self.forget(&live).await;
+            if fresh {
+                return Err(error);
+            }
+        }
+    }
+
+    /// The connection, and whether it was opened just now.
+    async fn live(&self) -> Result<(Arc<Live>, bool), Error> {
+        let mut kept = self.live.lock().await;
+        if let Some(live) = kept.as_ref().filter(|live| !live.client.is_closed()) {
+            return Ok((Arc::clone(live), false));
+        }
+        let live = Arc::new(self.connect().await?);
+        *kept = Some(Arc::clone(&live));
+        Ok((live, true))
+    }
+
+    async fn forget(&self, lost: &Arc<Live>) {
+        let mut kept = self.live.lock().await;
+        if kept.as_ref().is_some_and(|live| Arc::ptr_eq(live, lost)) {
+            *kept = None;
+        }
+    }
+
+    async fn connect(&self) -> Result<Live, Error> {
+        let path = self.local.socket();
+        let stream = socket::connect(path.clone(), self.local.login.connect_as())
+            .await
+            .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
+        let (client, connection) = Config::new()
+            .user(&self.local.server.user)
+            .dbname(&self.local.server.dbname)
+            .application_name("ogha")
+            .ssl_mode(SslMode::Disable)
+            .connect_raw(stream, NoTls)
+            .await?;
+        let driver = tokio::spawn(async move {
+            // Its error reaches whoever asks; notices are of no interest.
+            drop(connection.await);
+        });
+        Ok(Live { client, driver: driver.abort_handle() })
+    }
+}
+
+fn rows(messages: &[SimpleQueryMessage]) -> Vec<Row> {
+    let row = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+        }
+        _ => None,
+    };
+    messages.iter().filter_map(row).collect()
+}
+
+/// The word for people of a server that did not answer.
+///
+/// Both servers refuse connections while they change their state with SQLSTATE 57P03
+/// (`cannot_connect_now`) and tell the state only in the message, which the server may translate;
+/// then "not ready" is all that can be said.
+#[must_use]
+pub fn state(error: &Error, lives: bool) -> &'static str {
+    match error {
+        Error::Server(error) => refusal(error.code().code(), error.message()),
+        Error::Connect { .. } | Error::Lost(_) if !lives => "stopped",
+        Error::Connect { .. } | Error::Lost(_) | Error::Timeout(_) => "unreachable",
+    }
+}
+
+fn refusal(code: &str, message: &str) -> &'static str {
+    let says = |words: &str| message.contains(words);
+    match code {
+        _ if says("pending mode") => "pending",
+        "57P03" if says("starting up") || says("not yet accepting") => "starting",
+        "57P03" if says("shutting down") => "shutting down",
+        "57P03" if says("recovery mode") => "recovery",
+        "57P03" => "not ready",
+        "57P01" | "57P02" => "shutting down",
+        "53300" => "too many connections",
+        _ => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_a_living_server_have_words() {
+        let cannot_connect_now = [
+            ("the database system is starting up", "starting"),
+            ("the database system is not yet accepting connections", "starting"),
+            ("the database system is shutting down", "shutting down"),
+            ("the database system is in recovery mode", "recovery"),
+            ("can not accept connection in pending mode.", "pending"),
+            ("can not accept connection if hot standby off", "not ready"),
+            ("das Datenbanksystem startet", "not ready"),
+        ];
+        for (message, word) in cannot_connect_now {
+            assert_eq!(refusal("57P03", message), word, "{message}");
+        }
+        assert_eq!(refusal("53300", "sorry, too many clients already"), "too many connections");
+        assert_eq!(refusal("28000", "role \"omm\" does not exist"), "refused");
+    }
+
+    #[test]
+    fn a_dead_server_is_stopped_and_a_silent_one_unreachable() {
+        let refused = || Error::Connect {
+            path: "/tmp/.s".to_owned(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        };
+        assert_eq!(state(&refused(), false), "stopped");
+        assert_eq!(state(&refused(), true), "unreachable");
+        assert_eq!(state(&Error::Timeout(DEADLINE), true), "unreachable");
+        assert_eq!(state(&Error::Timeout(DEADLINE), false), "unreachable");
+    }
+}

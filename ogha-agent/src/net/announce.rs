@@ -1,0 +1,74 @@
+//! Gratuitous ARP: tells the LAN which MAC a virtual address is at now.
+
+use std::{
+    io,
+    mem::size_of,
+    net::Ipv4Addr,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use anyhow::Context as _;
+use ogha_common::wire::arp;
+
+use super::interface::Interface;
+
+/// A packet socket on one interface.
+#[derive(Debug)]
+pub struct Announcer {
+    socket: OwnedFd,
+    interface: Interface,
+}
+
+impl Announcer {
+    /// Opens the socket. It sends only: its protocol is 0, so nothing is queued for it.
+    ///
+    /// # Errors
+    /// When the kernel refuses; it asks for `CAP_NET_RAW`.
+    pub fn open(interface: &Interface) -> anyhow::Result<Self> {
+        let cannot = || format!("cannot open a packet socket on {}", interface.name);
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error()).with_context(cannot);
+        }
+        // SAFETY: the kernel has just given us this descriptor.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let address = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as u16,
+            sll_protocol: 0,
+            sll_ifindex: interface.index as i32,
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
+        // SAFETY: `address` is a whole `sockaddr_ll` of the length given.
+        let bound = unsafe {
+            libc::bind(
+                socket.as_raw_fd(),
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_ll>() as u32,
+            )
+        };
+        if bound != 0 {
+            return Err(io::Error::last_os_error()).with_context(cannot);
+        }
+        Ok(Self { socket, interface: interface.clone() })
+    }
+
+    /// Announces each address once, as a request and as a reply: some neighbours heed only the
+    /// one, some only the other (RFC 5227 section 3).
+    ///
+    /// # Errors
+    /// The first that could not be sent; the others were still tried.
+    pub fn announce(&self, addresses: &[Ipv4Addr]) -> anyhow::Result<()> {
+        let mut sent = Ok(());
+        for &address in addresses {
+            for frame in arp::gratuitous(self.interface.mac, address) {
+                sent = sent.and(nix::unistd::write(&self.socket, &frame).map(drop));
+            }
+        }
+        sent.with_context(|| format!("on {}", self.interface.name))
+    }
+}

@@ -1,0 +1,152 @@
+//! One case a rule, and random probes.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Any keyed function will do here.
+fn tag(octets: &[u8]) -> u64 {
+    octets
+        .iter()
+        .fold(7, |hash: u64, &octet| hash.rotate_left(9) ^ (u64::from(octet) * 0x9e37_79b9))
+}
+
+fn probe() -> Probe {
+    Probe {
+        vrid: Vrid::new(59).unwrap(),
+        kind: Kind::Reply,
+        sequence: 0x0102_0304_0506_0708,
+        boot_id: *b"sixteen octets!!",
+        time_ns: 11,
+        echo_ns: 12,
+        node: NodeId::new(13),
+        to: NodeId::new(14),
+        status: Status {
+            term: Term::new(15),
+            primary: Some(NodeId::new(16)),
+            phase: Phase::Serving,
+            role: Role::Primary,
+            restarting: true,
+            priority: Priority::new(100),
+            lsn: Lsn::new(17),
+        },
+    }
+}
+
+#[test]
+fn the_layout_is_fixed() {
+    let packet = encode(&probe(), tag);
+    assert_eq!(packet.len(), 112);
+    assert_eq!(packet[..8], *b"OGHA\x01\x3b\x02\x64");
+    assert_eq!(packet[8..16], [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(packet[16..32], *b"sixteen octets!!");
+    for (number, at) in [11, 12, 13, 14, 15, 16, 17].into_iter().zip((32..).step_by(8)) {
+        assert_eq!(packet[at..at + 8], [0, 0, 0, 0, 0, 0, 0, number]);
+    }
+    assert_eq!(packet[88..92], [4, 1, 0, 1]);
+    assert_eq!(packet[92..104], [0; 12]);
+    assert_eq!(packet[104..], tag(&packet[..104]).to_be_bytes());
+    assert_eq!(parse(&packet, tag), Ok(probe()));
+}
+
+#[test]
+fn each_rule_refuses() {
+    let packet = encode(&probe(), tag);
+    assert_eq!(parse(&packet[..111], tag), Err(Error::Length));
+    assert_eq!(parse(&[0; 113], tag), Err(Error::Length));
+    assert_eq!(parse(&packet, |octets| !tag(octets)), Err(Error::Tag));
+    for (at, octet, error) in [
+        (0, b'o', Error::Magic),
+        (4, 2, Error::Version),
+        (5, 0, Error::Vrid),
+        (6, 0, Error::Kind),
+        (6, 3, Error::Kind),
+        (55, 0, Error::Node),
+        (63, 0, Error::Node),
+        (88, 0, Error::Phase),
+        (88, 6, Error::Phase),
+        (89, 3, Error::Role),
+    ] {
+        let mut changed = packet;
+        changed[at] = octet;
+        let signed = tag(&changed[..104]);
+        changed[104..].copy_from_slice(&signed.to_be_bytes());
+        assert_eq!(parse(&changed, tag), Err(error), "octet {at}");
+    }
+}
+
+#[test]
+fn what_a_later_version_may_add_is_ignored() {
+    let mut packet = encode(&probe(), tag);
+    packet[90] = 0xff;
+    packet[92..104].fill(0xff);
+    let signed = tag(&packet[..104]);
+    packet[104..].copy_from_slice(&signed.to_be_bytes());
+    assert_eq!(parse(&packet, tag), Ok(probe()));
+}
+
+#[test]
+fn a_node_without_a_record_names_no_primary() {
+    let mut probe = probe();
+    probe.status.primary = None;
+    assert_eq!(parse(&encode(&probe, tag), tag).unwrap().status.primary, None);
+}
+
+#[test]
+fn every_octet_is_under_the_tag() {
+    let packet = encode(&probe(), tag);
+    for at in 0..LEN {
+        let mut changed = packet;
+        changed[at] ^= 1;
+        assert!(parse(&changed, tag).is_err(), "octet {at}");
+    }
+}
+
+fn any_status() -> impl Strategy<Value = Status> {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u8>());
+    (numbers, 1..=5u8, 0..=2u8, any::<bool>()).prop_map(
+        |((term, primary, lsn, priority), phase, role, restarting)| Status {
+            term: Term::new(term),
+            primary: NodeId::from_wire(primary),
+            phase: phase.try_into().unwrap(),
+            role: role.try_into().unwrap(),
+            restarting,
+            priority: Priority::new(priority),
+            lsn: Lsn::new(lsn),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        vrid in 1..=255u8,
+        kind in 1..=2u8,
+        [sequence, time_ns, echo_ns, node, to] in any::<[u64; 5]>(),
+        boot_id in any::<[u8; 16]>(),
+        status in any_status(),
+    ) {
+        let probe = Probe {
+            vrid: Vrid::new(vrid).unwrap(),
+            kind: kind.try_into().unwrap(),
+            sequence,
+            boot_id,
+            time_ns,
+            echo_ns,
+            node: NodeId::new(node),
+            to: NodeId::new(to),
+            status,
+        };
+        prop_assert_eq!(parse(&encode(&probe, tag), tag), Ok(probe));
+    }
+
+    #[test]
+    fn nothing_makes_the_parser_panic(mut packet: [u8; LEN], known: bool) {
+        if known {
+            packet[..4].copy_from_slice(&MAGIC);
+            packet[4] = VERSION;
+        }
+        let own = u64::from_be_bytes(packet[104..].try_into().unwrap());
+        let _ = parse(&packet, |_| own);
+    }
+}

@@ -1,0 +1,169 @@
+//! The usual lab: two hosts with a database and an agent each, and a client.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::{
+    Agent, Host, Lab, Postgres, Switch, Template, Writer,
+    agent::{Peer, Settings},
+    clock,
+    sql::TABLE,
+    writer::Patience,
+};
+
+/// The virtual address of every pair.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+/// Where the first node is; it begins as primary.
+pub const FIRST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
+/// Where the second node is; it begins as standby.
+pub const SECOND: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 12);
+/// Where the client is.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 50);
+
+/// For what should take a moment and may take long on a busy machine.
+pub const GENEROUS: Duration = Duration::from_secs(60);
+const OFTEN: Duration = Duration::from_millis(10);
+
+/// A primary and a standby in sync with it, no agents.
+#[derive(Debug)]
+pub struct Databases {
+    /// Its own address is [`FIRST`].
+    pub primary: Postgres,
+    /// Its own address is [`SECOND`].
+    pub standby: Postgres,
+    /// Has no database.
+    pub client: Arc<Host>,
+    /// What they hang on.
+    pub switch: Arc<Switch>,
+    /// Last, for it removes the rest.
+    pub lab: Lab,
+}
+
+impl Databases {
+    /// Makes them, with the writers' table, and waits until they are in sync.
+    ///
+    /// # Errors
+    /// If a part cannot be made or started.
+    pub fn start(name: &str) -> Result<Self> {
+        let lab = Lab::new(name)?;
+        let switch = lab.switch("switch")?;
+        let client = lab.host("client", &switch, CLIENT)?;
+        let template = Template::get()?;
+        let primary = Postgres::primary(&lab.host("db1", &switch, FIRST)?, &template)?;
+        let standby = Postgres::standby(&lab.host("db2", &switch, SECOND)?, &template, FIRST)?;
+        primary.start()?;
+        standby.start()?;
+        primary.wait_for_standby(standby.host().name())?;
+        primary.session()?.rows(&format!("create table {TABLE} (id bigint primary key)"))?;
+        Ok(Self { primary, standby, client, switch, lab })
+    }
+}
+
+/// A host with its database and its agent.
+#[derive(Debug)]
+pub struct Node {
+    /// The host.
+    pub host: Arc<Host>,
+    /// Its database.
+    pub database: Postgres,
+    /// Its agent.
+    pub agent: Agent,
+}
+
+/// Two nodes, a client and a switch.
+#[derive(Debug)]
+pub struct Pair {
+    /// The first begins as primary and serves the VIP.
+    pub nodes: [Node; 2],
+    /// Has neither database nor agent.
+    pub client: Arc<Host>,
+    /// What they hang on.
+    pub switch: Arc<Switch>,
+    /// Last, for it removes the rest.
+    pub lab: Lab,
+}
+
+impl Pair {
+    /// Databases in sync and agents configured, but no agent started.
+    ///
+    /// # Errors
+    /// If a part cannot be made or started.
+    pub fn without_agents(name: &str, settings: &Settings) -> Result<Self> {
+        let Databases { primary, standby, client, switch, lab } = Databases::start(name)?;
+        let peer =
+            |of: &Postgres| Peer { name: of.host().name().into(), address: of.host().address() };
+        let first = Agent::configure(&primary, &peer(&standby), VIP, 100, settings)?;
+        let second = Agent::configure(&standby, &peer(&primary), VIP, 90, settings)?;
+        let node =
+            |database: Postgres, agent| Node { host: Arc::clone(database.host()), database, agent };
+        Ok(Self { nodes: [node(primary, first), node(standby, second)], client, switch, lab })
+    }
+
+    /// The whole pair at work: the first node serves, the second stands by, and a write through
+    /// the VIP has been acknowledged.
+    ///
+    /// # Errors
+    /// If that does not come about; the error holds what the agents last logged.
+    pub fn start(name: &str, settings: &Settings) -> Result<Self> {
+        let pair = Self::without_agents(name, settings)?;
+        let ready = pair.start_agents();
+        ready.with_context(|| pair.agents_last_words()).map(|()| pair)
+    }
+
+    fn start_agents(&self) -> Result<()> {
+        for node in &self.nodes {
+            node.agent.start()?;
+        }
+        self.wait_until_serving(0)?;
+        clock::wait_until("the second node to see the first", GENEROUS, OFTEN, || {
+            let instance = self.nodes[1].agent.instance()?;
+            let (vrrp, host) = (&instance["vrrp"], &instance["peers"][0]["host"]);
+            ensure!(vrrp == "backup" && host == "alive", "{instance}");
+            Ok(Some(()))
+        })?;
+        let writer = self.writer();
+        writer.wait_for(1, GENEROUS)?;
+        writer.stop()?;
+        // The next writer begins with the same id.
+        self.nodes[0].database.session()?.rows(&format!("truncate {TABLE}")).map(drop)
+    }
+
+    /// Waits until the agent of that node says that it serves, and returns what it says.
+    ///
+    /// # Errors
+    /// If it does not within a minute.
+    pub fn wait_until_serving(&self, node: usize) -> Result<Value> {
+        let agent = &self.nodes[node].agent;
+        let what = format!("{} to serve", agent.host().name());
+        clock::wait_until(&what, GENEROUS, OFTEN, || {
+            let instance = agent.instance()?;
+            let serves = instance["phase"] == "serving" && instance["gate"] == "open";
+            ensure!(serves, "{instance}");
+            Ok(Some(instance))
+        })
+    }
+
+    /// A client that writes through the VIP.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        Writer::start(&self.client, IpAddr::V4(VIP), Patience::default())
+    }
+
+    /// The two hosts.
+    #[must_use]
+    pub fn hosts(&self) -> [Arc<Host>; 2] {
+        self.nodes.each_ref().map(|node| Arc::clone(&node.host))
+    }
+
+    /// The end of both agents' logs, for the message of a failed scenario.
+    #[must_use]
+    pub fn agents_last_words(&self) -> String {
+        self.nodes.iter().map(|node| node.host.last_words("agent")).collect()
+    }
+}

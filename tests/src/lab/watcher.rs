@@ -1,0 +1,174 @@
+//! Who holds an open gate, looked at all the time: two at once must never be.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Array, Map, MapData};
+use ogha_common::{
+    maps::{Gate, Passage, name},
+    units::Instant,
+};
+
+use super::{Host, clock};
+
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// The pinned map of a host's gates, open.
+struct Gates(Array<MapData, [u8; size_of::<Gate>()]>);
+
+impl Gates {
+    fn open(host: &Host) -> Result<Self> {
+        let path = host.bpf_dir().join(name::GATES);
+        let data = MapData::from_pin(&path)
+            .with_context(|| format!("no gates at {}: does an agent run?", path.display()))?;
+        Ok(Self(Array::try_from(Map::from_map_data(data)?)?))
+    }
+
+    fn get(&self, instance: u32) -> Result<Gate> {
+        Ok(bytemuck::pod_read_unaligned(&self.0.get(&instance, 0)?))
+    }
+}
+
+/// The gate of an instance as the kernel of that host has it now.
+///
+/// # Errors
+/// If no agent has pinned it.
+pub fn gate(host: &Host, instance: u32) -> Result<Gate> {
+    Gates::open(host)?.get(instance)
+}
+
+/// What the gate lets pass at this moment.
+///
+/// # Errors
+/// If no agent has pinned it.
+pub fn passage(host: &Host, instance: u32) -> Result<Passage> {
+    Ok(gate(host, instance)?.passage(clock::now().ns()))
+}
+
+/// A gate that lets other things pass than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When it was seen.
+    pub at: Instant,
+    /// Of which host.
+    pub host: String,
+    /// What it lets pass now; `None`: the host has no gate, or no power.
+    pub passage: Option<Passage>,
+}
+
+/// What a watcher has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// How long two hosts had an open gate, as far as samples tell.
+    pub two_holders: Duration,
+    /// The first such moment.
+    pub first: Option<Instant>,
+    /// How often all gates were looked at.
+    pub samples: u64,
+    /// Every change of a gate, in the order of time.
+    pub changes: Vec<Change>,
+}
+
+impl Seen {
+    /// The first change of that host's gate after `fault`.
+    #[must_use]
+    pub fn first_change(&self, host: &str, fault: Instant) -> Option<&Change> {
+        self.changes.iter().find(|change| change.host == host && change.at > fault)
+    }
+}
+
+/// A thread that looks at the gates of some hosts every millisecond until stopped. A host without
+/// power holds nothing.
+#[derive(Debug)]
+pub struct Watcher {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Seen>>,
+}
+
+impl Watcher {
+    /// Begins to look.
+    #[must_use]
+    pub fn start(hosts: &[Arc<Host>]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let hosts = hosts.iter().map(|host| Watched::new(host)).collect();
+        let thread = thread::spawn(move || watch(hosts, &stopped));
+        Self { stop, thread: Some(thread) }
+    }
+
+    /// What was seen.
+    ///
+    /// # Errors
+    /// If the thread has panicked.
+    pub fn stop(mut self) -> Result<Seen> {
+        self.stop.store(true, Ordering::SeqCst);
+        let thread = self.thread.take().context("stopped twice")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the watcher panicked"))
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+struct Watched {
+    host: Arc<Host>,
+    gates: Option<Gates>,
+    last: Option<Passage>,
+}
+
+impl Watched {
+    fn new(host: &Arc<Host>) -> Self {
+        Self { host: Arc::clone(host), gates: None, last: None }
+    }
+
+    fn look(&mut self) -> Option<Passage> {
+        if !self.host.is_powered() {
+            // After the next boot there will be other maps.
+            self.gates = None;
+        } else if self.gates.is_none() {
+            self.gates = Gates::open(&self.host).ok();
+        }
+        let gate = self.gates.as_ref()?.get(0).ok()?;
+        Some(gate.passage(clock::now().ns()))
+    }
+
+    fn change(&mut self) -> Option<Change> {
+        let passage = self.look();
+        let changed = std::mem::replace(&mut self.last, passage) != passage;
+        changed.then(|| Change { at: clock::now(), host: self.host.name().into(), passage })
+    }
+}
+
+fn watch(mut hosts: Vec<Watched>, stop: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
+    let mut last = None;
+    while !stop.load(Ordering::SeqCst) {
+        for host in &mut hosts {
+            seen.changes.extend(host.change());
+        }
+        let open = |host: &Watched| host.last == Some(Passage::Open);
+        // Looked at again: between two gates' readings one may have closed and the other opened.
+        let two = hosts.iter().filter(|host| open(host)).count() > 1
+            && hosts.iter_mut().filter_map(Watched::look).filter(|p| *p == Passage::Open).count()
+                > 1;
+        let now = clock::now();
+        if two {
+            seen.first.get_or_insert(now);
+            seen.two_holders += last.map_or(INTERVAL, |last| now.since(last));
+        }
+        last = two.then_some(now);
+        seen.samples += 1;
+        thread::sleep(INTERVAL);
+    }
+    seen
+}

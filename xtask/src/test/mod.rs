@@ -1,0 +1,89 @@
+//! `test`: builds everything, runs every test, says at the end what ran.
+//!
+//! Cargo builds, but the test programs are run from here, each with a time limit: a hung one is
+//! killed, and the tests that never ended are named. Runs may overlap, in one checkout or in two:
+//! cargo locks the build, and each lab has names of its own.
+
+mod report;
+mod suite;
+mod tally;
+
+use std::{
+    process::{Command, ExitCode},
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use self::{report::Report, suite::Suite};
+use crate::{
+    build, cargo, root,
+    setup::{self, Scope},
+};
+
+/// Tells the lab where the agent is.
+pub const AGENT_VARIABLE: &str = "OGHA_AGENT";
+/// Scenarios at a time: they measure, and they share the processors.
+pub const JOBS: usize = 2;
+
+/// Unit tests take seconds; a machine that is busy with other things gets minutes.
+const UNIT_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// All scenarios of one file, on two processors, beside another run.
+const SCENARIO_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// The folder of the lab and its scenarios.
+const LAB: &str = "tests";
+
+/// Runs the tests whose name contains `name`, or all of them.
+pub fn command(name: Option<&str>, jobs: usize) -> Result<ExitCode> {
+    setup::ensure(Scope::All)?;
+    let agent = build::program(&build::everything()?, "ogha-agent")?;
+    let harnesses = cargo::executables(cargo::cargo().args(["test", "--no-run"]))?;
+    let mut suites: Vec<_> = harnesses
+        .into_iter()
+        .filter(|executable| executable.harness)
+        .map(|executable| suite(&executable, &agent, name, jobs))
+        .collect();
+    suites.push(doc_tests(name));
+    suites.sort_by_key(|suite| (suite.needs_root, suite.name.clone()));
+
+    let mut report = Report::default();
+    for suite in suites {
+        let outcome = if suite.needs_root && !root::is_root() { suite.skip() } else { suite.run() };
+        report.add(&suite.name, outcome);
+    }
+    Ok(report.close(name))
+}
+
+fn suite(
+    executable: &cargo::Executable,
+    agent: &std::path::Path,
+    name: Option<&str>,
+    jobs: usize,
+) -> Suite {
+    let package = executable.package();
+    let needs_root = package == LAB;
+    let mut command = Command::new(&executable.path);
+    command.current_dir(&executable.package_dir);
+    command.env("CARGO_MANIFEST_DIR", &executable.package_dir).env(AGENT_VARIABLE, agent);
+    if needs_root {
+        command.arg(format!("--test-threads={}", jobs.max(1)));
+    }
+    command.args(name);
+    Suite {
+        name: format!("{package}, {} {}", executable.kind, executable.target),
+        command,
+        needs_root,
+        limit: if needs_root { SCENARIO_LIMIT } else { UNIT_LIMIT },
+    }
+}
+
+fn doc_tests(name: Option<&str>) -> Suite {
+    let mut command = cargo::cargo();
+    command.args(["test", "--quiet", "--doc", "--"]).args(name);
+    Suite {
+        name: "examples in the documentation".into(),
+        command,
+        needs_root: false,
+        limit: UNIT_LIMIT,
+    }
+}
