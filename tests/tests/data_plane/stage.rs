@@ -90,9 +90,7 @@ pub fn start(node: &Host) -> Kernel {
 }
 
 pub fn interface(host: &Host) -> Interface {
-    let index =
-        host.namespace().enter(|| nix::net::if_::if_nametoindex(INTERFACE)).expect("it is there");
-    Interface { name: INTERFACE.to_owned(), index, mac: host.mac() }
+    host.namespace().enter(|| Interface::find(INTERFACE)).unwrap()
 }
 
 pub const fn closed() -> Gate {
