@@ -21,10 +21,11 @@ pub fn now() -> u64 {
 /// packet.
 #[inline(always)]
 pub fn vip(address: Address) -> Option<&'static Vip> {
-    let key = address.key();
-    // SAFETY: both are 16 plain bytes, and the words are aligned better than the key asks for; an
-    // entry stays allocated while the program runs.
-    unsafe { VIPS.get(&*(&raw const key).cast::<VipKey>()) }
+    let words = address.key();
+    // SAFETY: both are 16 plain bytes, and the words are aligned better than the key asks for.
+    let key: &VipKey = unsafe { &*(&raw const words).cast() };
+    // SAFETY: an entry stays allocated while the program runs.
+    unsafe { VIPS.get(key) }
 }
 
 /// What the instance's gate says at `now`. An instance that has no gate has lapsed.

@@ -13,7 +13,8 @@ use ogha_common::maps::{
 
 use crate::{events, gate, maps::WATCHES};
 
-/// The kernel's `TCP_LISTEN`.
+/// The kernel's states of TCP sockets.
+const TCP_CLOSE: i32 = 7;
 const TCP_LISTEN: i32 = 10;
 const IPPROTO_TCP: u16 = 6;
 
@@ -40,12 +41,15 @@ offsets! {
 }
 
 /// `inet_sock_set_state(sk, oldstate, newstate)`.
+///
+/// A listener only ever goes to CLOSE. From LISTEN to SYN_RECV goes each new connection, whose
+/// socket begins as a copy of the listener.
 #[inline(always)]
 pub fn state_changed(ctx: &BtfTracePointContext) -> Option<()> {
     let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
-    let kind = match (old == TCP_LISTEN, new == TCP_LISTEN) {
-        (false, true) => EVENT_LISTENER_UP,
-        (true, false) => EVENT_LISTENER_GONE,
+    let kind = match (old, new) {
+        (_, TCP_LISTEN) => EVENT_LISTENER_UP,
+        (TCP_LISTEN, TCP_CLOSE) => EVENT_LISTENER_GONE,
         _ => return None,
     };
     let sock: *const u8 = ctx.arg(0);

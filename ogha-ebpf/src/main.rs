@@ -91,7 +91,7 @@ fn ogha_xdp(ctx: XdpContext) -> u32 {
 fn ogha_egress(ctx: TcContext) -> i32 {
     match Verdict::from(egress(&ctx)) {
         Verdict::Pass => TC_ACT_UNSPEC,
-        Verdict::Drop | Verdict::Return => TC_ACT_SHOT as i32,
+        Verdict::Drop | Verdict::Return => TC_ACT_SHOT,
     }
 }
 

@@ -118,6 +118,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn missing_privileges_are_named_together() {
+        let error = std::thread::spawn(|| {
+            // Of this thread only.
+            caps::clear(None, CapSet::Effective).unwrap();
+            privileges().unwrap_err().to_string()
+        });
+        let error = error.join().unwrap();
+        for capability in ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW"] {
+            assert!(error.contains(capability), "{error}");
+        }
+    }
+
+    #[test]
     fn another_file_system_is_refused_with_advice() {
         let directory = tempfile::tempdir().unwrap();
         let error = bpf_dir(&directory.path().join("ogha")).unwrap_err().to_string();

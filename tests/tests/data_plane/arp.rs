@@ -124,7 +124,7 @@ fn an_announcement_leaves_only_while_the_vip_is_held() {
     let mut stage = Stage::set("arp-announce");
     let node = Wire::open(&stage.node);
     let own = End { address: stage.node.address(), mac: stage.node.mac() };
-    let mut announce = |stage: &mut Stage, gate| {
+    let announce = |stage: &mut Stage, gate| {
         stage.gate(gate);
         let held = matches!(gate.passage(clock::now().ns()), Passage::Open | Passage::Claimed);
         // The kernel tells the sender that the frame was dropped.

@@ -1,7 +1,11 @@
 //! The data plane without the agent's loop: what the programs do with packets and events, and how
 //! they outlive who loaded them. Needs root.
+#![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod arp;
 mod frames;
+mod gate;
+mod restart;
 mod stage;
+mod watch;
 mod wire;

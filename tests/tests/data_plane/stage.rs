@@ -21,12 +21,12 @@ pub const LONG: Duration = Duration::from_secs(3600);
 pub struct Stage {
     pub client: Arc<Host>,
     pub node: Arc<Host>,
-    pub switch: Arc<Switch>,
     /// The client's interface.
     pub wire: Wire,
     pub kernel: Kernel,
+    switch: Arc<Switch>,
     // Last: it removes what the others are made of.
-    pub lab: Lab,
+    lab: Lab,
 }
 
 impl Stage {
@@ -38,7 +38,12 @@ impl Stage {
         let node = lab.host("node", &switch, Ipv4Addr::new(10, 59, 0, 11)).unwrap();
         let kernel = start(&node);
         let wire = Wire::open(&client);
-        Self { client, node, switch, wire, kernel, lab }
+        Self { client, node, wire, kernel, switch, lab }
+    }
+
+    /// Another host at the switch.
+    pub fn add_host(&self, name: &str, last_octet: u8) -> Arc<Host> {
+        self.lab.host(name, &self.switch, Ipv4Addr::new(10, 59, 0, last_octet)).unwrap()
     }
 
     pub fn gate(&mut self, gate: Gate) {
@@ -85,9 +90,7 @@ pub fn start(node: &Host) -> Kernel {
 }
 
 pub fn interface(host: &Host) -> Interface {
-    let index =
-        host.namespace().enter(|| nix::net::if_::if_nametoindex(INTERFACE)).expect("it is there");
-    Interface { name: INTERFACE.to_owned(), index, mac: host.mac() }
+    host.namespace().enter(|| Interface::find(INTERFACE)).unwrap()
 }
 
 pub const fn closed() -> Gate {
