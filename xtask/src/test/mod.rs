@@ -10,7 +10,7 @@ mod tally;
 
 use std::{
     process::{Command, ExitCode},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -30,6 +30,8 @@ pub const JOBS: usize = 2;
 const UNIT_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// All scenarios of one file, on two processors, beside another run.
 const SCENARIO_LIMIT: Duration = Duration::from_secs(20 * 60);
+/// All of it, so that a run that goes wrong ends within the patience of who waits for it.
+const TOTAL_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The folder of the lab and its scenarios.
 const LAB: &str = "tests";
 
@@ -46,8 +48,10 @@ pub fn command(name: Option<&str>, jobs: usize) -> Result<ExitCode> {
     suites.push(doc_tests(name));
     suites.sort_by_key(|suite| (suite.needs_root, suite.name.clone()));
 
+    let end = Instant::now() + TOTAL_LIMIT;
     let mut report = Report::default();
-    for suite in suites {
+    for mut suite in suites {
+        suite.limit = suite.limit.min(end.saturating_duration_since(Instant::now()));
         let outcome = if suite.needs_root && !root::is_root() { suite.skip() } else { suite.run() };
         report.add(&suite.name, outcome);
     }
