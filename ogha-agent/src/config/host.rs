@@ -2,12 +2,13 @@
 
 use std::{fs, io, path::Path};
 
-use nix::{errno::Errno, net::if_::if_nametoindex, unistd::User};
+use nix::unistd::User;
 
 use super::{
     error::{Errors, Problem},
     types::{Config, Instance, Server},
 };
+use crate::net::interface::Interface;
 
 impl Config {
     /// Checks interfaces, database users and data directories; `file` is only for the messages.
@@ -38,13 +39,8 @@ fn instance(instance: &Instance) -> Vec<Problem> {
 }
 
 fn interface(name: &str) -> Option<String> {
-    match if_nametoindex(name) {
-        Ok(_) => None,
-        Err(Errno::ENODEV | Errno::ENXIO) => {
-            Some(format!("there is no interface {name:?} on this host; `ip link` shows the names"))
-        }
-        Err(error) => Some(format!("cannot look up interface {name:?}: {error}; try again")),
-    }
+    let error = Interface::find(name).err()?;
+    Some(format!("{error:#}; `ip link` shows what there is"))
 }
 
 fn user(server: &Server) -> Option<String> {

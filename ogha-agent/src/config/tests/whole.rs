@@ -265,18 +265,24 @@ fn a_file_that_cannot_be_read_is_named() {
 fn what_is_not_on_this_host_is_named() {
     let text = GOOD.replace("eth0", "ogha-none").replace("omm", "nobody-here");
     let config = parse(&text.replace("/gauss/data/db1", "/proc/no-such")).unwrap();
+    let said = config.check_host(Path::new("f")).unwrap_err().to_string();
+    let lines: Vec<_> = said.lines().collect();
+    let [interface, user, data_dir] = lines[..] else { panic!("{said}") };
+    let start = "f: instance.interface: there is no network interface ogha-none; this host has ";
+    assert!(interface.starts_with(start) && interface.ends_with(" (instance \"VI_1\")"), "{said}");
     assert_eq!(
-        config.check_host(Path::new("f")).unwrap_err().to_string(),
-        "f: instance.interface: there is no interface \"ogha-none\" on this host; `ip link` shows \
-         the names (instance \"VI_1\")\n\
-         f: instance.database.user: there is no user \"nobody-here\" on this host; name the user \
-         that owns the data directory (instance \"VI_1\")\n\
-         f: instance.database.data_dir: missing data directory /proc/no-such; create the database \
+        user,
+        "f: instance.database.user: there is no user \"nobody-here\" on this host; name the user \
+         that owns the data directory (instance \"VI_1\")"
+    );
+    assert_eq!(
+        data_dir,
+        "f: instance.database.data_dir: missing data directory /proc/no-such; create the database \
          there or correct the path (instance \"VI_1\")"
     );
-    let text =
-        GOOD.replace("eth0", "lo").replace("omm", "nobody").replace("/gauss/data/db1", "/tmp");
-    assert_eq!(parse(&text).unwrap().check_host(Path::new("f")), Ok(()));
+    let text = GOOD.replace("eth0", "lo").replace("omm", "nobody").replace("/gauss/data/db1", "/");
+    let said = parse(&text).unwrap().check_host(Path::new("f")).unwrap_err().to_string();
+    assert!(said.contains("lo has no Ethernet address") && said.lines().count() == 1, "{said}");
 }
 
 #[test]
