@@ -1,20 +1,85 @@
-use super::view;
+//! What travels over the control socket: one [`Request`] and one [`Response`], each a line.
+//!
+//! A request is a JSON string, `"status"`; one with an argument will be an object of one key.
+//! A response is an object of one key: `{"status":{..}}`, `{"error":"why"}`.
+
 use serde::{Deserialize, Serialize};
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+
+use super::view;
+
+/// What an operator may ask. To come, each with the instance it concerns: switchover, failover,
+/// pause, resume, rejoin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
+    /// What every instance is doing now.
     Status,
+    /// The failovers since the record began, the oldest first.
     History,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+
+/// The agent's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Response {
+    /// To [`Request::Status`].
     Status(view::Status),
+    /// To [`Request::History`].
     History(view::History),
+    /// The request was refused or failed: why, for people.
     Error(String),
 }
+
 impl Response {
+    /// A refusal.
+    #[must_use]
     pub fn error(text: impl Into<String>) -> Self {
         Self::Error(text.into())
+    }
+
+    /// The kind of answer, for messages.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::History(_) => "history",
+            Self::Error(_) => "error",
+        }
+    }
+}
+
+/// A request of one line.
+///
+/// # Errors
+/// Why it is none, for the client.
+pub fn parse(line: &[u8]) -> Result<Request, String> {
+    serde_json::from_slice(line).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => format!("this agent does not know that: {error}"),
+        _ => format!("a request is one line of JSON: {error}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_plain_words() {
+        assert_eq!(parse(b"\"status\"\n"), Ok(Request::Status));
+        assert_eq!(parse(b" \"history\" "), Ok(Request::History));
+        assert_eq!(serde_json::to_string(&Request::Status).unwrap(), "\"status\"");
+        assert_eq!(serde_json::to_string(&Response::error("no")).unwrap(), "{\"error\":\"no\"}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_to_be_so() {
+        let said = parse(b"\"switchover\"").unwrap_err();
+        assert!(said.starts_with("this agent does not know that: unknown variant `switchover`"));
+        for garbage in [&b""[..], b"status", b"\xff\xfe", b"{", b"\"status\" \"status\""] {
+            let said = parse(garbage).unwrap_err();
+            assert!(said.starts_with("a request is one line of JSON: "), "{said}");
+        }
+        assert!(parse(b"{\"status\":1}").is_err());
+        assert!(parse(b"null").is_err());
     }
 }

@@ -1,72 +1,161 @@
+//! What `status` and `history` show: the types behind their JSON. A value that is not known is
+//! `null`, never left out.
+
 use serde::{Deserialize, Serialize};
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+/// The agent, now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// `node.name`
     pub node: String,
+    /// In the order of the configuration.
     pub instances: Vec<InstanceView>,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+/// One instance, now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceView {
+    /// `instance.name`
     pub name: String,
+    /// The virtual router's identifier.
     pub vrid: u8,
+    /// The VRRP role: `initialize`, `backup` or `active`.
     pub vrrp: String,
+    /// Of the cluster record.
     pub term: u64,
+    /// What the instance is doing: `serving`, `standby`, `fenced: why` ..
     pub phase: String,
+    /// `closed`, `open` or `lapsed`, as the kernel enforces it.
     pub gate: String,
+    /// What is left of the gate's lease, in milliseconds; 0 where there is none.
     pub lease_ms: u64,
+    /// The virtual addresses, with their prefixes.
     pub vips: Vec<String>,
+    /// The database on this node.
     pub database: DatabaseView,
+    /// The other nodes.
     pub peers: Vec<PeerView>,
+    /// TCP on the database's port, since the data plane was loaded.
     pub counters: Counters,
+    /// ARP for the virtual addresses, since the data plane was loaded.
     pub arp: ArpCounters,
+    /// Failovers in the history.
     pub failovers: u64,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+/// The database on this node, as last observed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseView {
+    /// `database.kind`
     pub kind: String,
+    /// `primary`, `standby` or `unknown`.
     pub role: String,
+    /// A word for people: `normal`, `starting`, `unreachable` ..
     pub state: String,
+    /// Position in the log, as `0/5000148`.
     pub lsn: Option<String>,
+    /// Whether it listens on its port.
     pub listening: bool,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+/// Another node, as last heard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerView {
+    /// `peer.name`
     pub name: String,
+    /// Whether the host is heard of: `alive` or `silent`.
     pub host: String,
+    /// Whether the agent is heard of: `alive` or `silent`.
     pub agent: String,
+    /// What it says that it is doing; `unknown` before it was heard.
     pub phase: String,
+    /// Whether its database listens; not known before it was heard.
+    pub listening: Option<bool>,
+    /// Round trip of the last probe, in microseconds.
     pub rtt_us: Option<u64>,
+    /// Whether the record counts it in sync.
     pub in_sync: bool,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+/// TCP on the database's port. Each name is a field of the map `PORT_COUNTERS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
+    /// SYN without ACK, towards the port.
     pub syn_in: u64,
+    /// SYN with ACK, from the port.
     pub synack_out: u64,
+    /// RST towards the port.
     pub rst_in: u64,
+    /// RST from the port.
     pub rst_out: u64,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+impl From<ogha_common::maps::PortCounters> for Counters {
+    fn from(from: ogha_common::maps::PortCounters) -> Self {
+        Self {
+            syn_in: from.syn_in,
+            synack_out: from.synack_out,
+            rst_in: from.rst_in,
+            rst_out: from.rst_out,
+        }
+    }
+}
+
+/// ARP for the virtual addresses. Each name is a field of the map `ARP_COUNTERS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArpCounters {
+    /// Requests answered.
     pub answered: u64,
+    /// Requests dropped because the gate does not claim the address.
     pub dropped: u64,
+    /// Frames in which another host claims an address that is held here.
     pub conflicts: u64,
+    /// Frames claiming an address that were kept from leaving this host.
     pub suppressed: u64,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+impl From<ogha_common::maps::ArpCounters> for ArpCounters {
+    fn from(from: ogha_common::maps::ArpCounters) -> Self {
+        Self {
+            answered: from.answered,
+            dropped: from.dropped,
+            conflicts: from.conflicts,
+            suppressed: from.suppressed,
+        }
+    }
+}
+
+/// The failovers that this node took part in, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
+    /// `node.name`
     pub node: String,
+    /// Of all instances.
     pub failovers: Vec<Failover>,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+/// A failover as a timeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failover {
+    /// `instance.name`
     pub instance: String,
+    /// Why it began.
     pub cause: String,
+    /// Wall time of the first sign, as RFC 3339 has it.
     pub started: String,
+    /// The term that it ended in.
     pub term: u64,
+    /// How it ended.
     pub outcome: String,
+    /// In the order of time.
     pub steps: Vec<FailoverStep>,
 }
-#[derive(Debug, Clone, Serialize, Deserialize)]
+
+/// A step of a failover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailoverStep {
+    /// What was done, or seen.
     pub step: String,
+    /// Microseconds since the first sign.
     pub offset_us: u64,
 }

@@ -8,15 +8,12 @@
 //! No password is needed: the agent speaks SQL over the database's Unix socket as the database's
 //! own user, and sends signals.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use ogha_common::units::Lsn;
 pub use ogha_common::wire::probe::Role;
-
-use crate::config;
-pub use crate::config::Server;
 
 mod local;
 mod login;
@@ -82,18 +79,49 @@ pub struct Observation {
     pub error: Option<String>,
 }
 
+/// A PostgreSQL or openGauss server on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The port that clients use; it also names the Unix socket.
+    pub port: u16,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The operating system's user that owns it, and the database's user of the same name.
+    pub user: String,
+    /// Where `pg_ctl`, or `gs_ctl` and `gs_om`, are; else they are looked for.
+    pub bin_dir: Option<PathBuf>,
+    /// Where the Unix socket is; else `postmaster.pid` tells.
+    pub socket_dir: Option<PathBuf>,
+    /// The database to connect to.
+    pub dbname: String,
+}
+
+/// Which driver, and what it needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A VIP for any service, with a TCP check of a port on this host.
+    None {
+        /// The port to check, if any.
+        port: Option<u16>,
+    },
+    /// PostgreSQL.
+    Postgresql(Server),
+    /// openGauss.
+    Opengauss(Server),
+}
+
 /// Opens the driver: looks the user up and reads its login environment once (which may take a
 /// second, and is why this is not done when it is needed). The database may be down.
 ///
 /// # Errors
 /// When the user does not exist on this host.
-pub async fn open(database: &config::Database) -> anyhow::Result<Arc<dyn Database>> {
-    Ok(match database {
-        config::Database::None { port } => Arc::new(none::Service::new(*port)),
-        config::Database::Postgresql(server) => {
+pub async fn open(kind: &Kind) -> anyhow::Result<Arc<dyn Database>> {
+    Ok(match kind {
+        Kind::None { port } => Arc::new(none::Service::new(*port)),
+        Kind::Postgresql(server) => {
             Arc::new(postgresql::Postgresql::open(server).await.context("opening PostgreSQL")?)
         }
-        config::Database::Opengauss(server) => {
+        Kind::Opengauss(server) => {
             Arc::new(opengauss::Opengauss::open(server).await.context("opening openGauss")?)
         }
     })

@@ -51,8 +51,34 @@ impl Instance {
         history: &History,
     ) -> anyhow::Result<view::InstanceView> {
         let gate = kernel.gate(self.slot())?;
-        let ports = kernel.port_counters(self.slot())?;
-        let arp = kernel.arp_counters(self.slot())?;
+        let passage = gate.passage(now.ns());
+        let lease = Moment::from_ns(gate.lease_until_ns).since(now);
+        Ok(view::InstanceView {
+            name: self.config.name.clone(),
+            vrid: self.config.vrid.get(),
+            vrrp: vrrp(self.core.vrrp()).to_owned(),
+            term: self.core.term().get(),
+            phase: phase(self.core.phase()),
+            gate: gate_word(passage).to_owned(),
+            lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+            vips: self.vips.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect(),
+            database: self.database_view(),
+            peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),
+            counters: kernel.port_counters(self.slot())?.into(),
+            arp: kernel.arp_counters(self.slot())?.into(),
+            failovers: history.stories().to_vec(),
+        }),
+    }
+}
+
+impl Instance {
+    fn view(
+        &self,
+        now: Moment,
+        kernel: &Kernel,
+        history: &History,
+    ) -> anyhow::Result<view::InstanceView> {
+        let gate = kernel.gate(self.slot())?;
         let passage = gate.passage(now.ns());
         let lease = Moment::from_ns(gate.lease_until_ns).since(now);
         Ok(view::InstanceView {
@@ -84,7 +110,7 @@ impl Instance {
 
     fn database_view(&self) -> view::DatabaseView {
         view::DatabaseView {
-            kind: self.config.database.kind().to_owned(),
+            kind: self.config.database.name().to_owned(),
             role: self.seen.role.as_str().to_owned(),
             state: self.seen.state.clone(),
             lsn: self.seen.lsn.map(|lsn| lsn.to_string()),
@@ -104,6 +130,7 @@ impl Instance {
             host: word(heard(missed)),
             agent: word(heard(liveness.agent_timeout)),
             phase: peer.status.map_or("unknown", |status| status.phase.as_str()).to_owned(),
+            listening: None,
             rtt_us: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             in_sync,
         }

@@ -8,7 +8,7 @@ use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
     task::AbortHandle,
-    time::{Instant, sleep},
+    time::sleep,
 };
 use tracing::{error, info, warn};
 
@@ -21,10 +21,6 @@ use crate::{
 
 /// How often the database is looked at when nothing happens.
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
-/// How often it is looked at while it is being promoted: this is part of the outage.
-const POLL_EVERY: Duration = Duration::from_millis(2);
-/// How long it is looked at that often.
-const POLL_FOR: Duration = Duration::from_secs(60);
 /// How often, and how many times, the database's tools are told about the new primary.
 const AFTER_FAILOVER_EVERY: Duration = Duration::from_secs(30);
 const AFTER_FAILOVER_TRIES: u32 = 20;
@@ -34,7 +30,7 @@ const AFTER_FAILOVER_TRIES: u32 = 20;
 pub enum Order {
     /// Look at it now.
     Look,
-    /// Promote it, and look at it every few milliseconds.
+    /// Promote it, and say as soon as it accepts writes.
     Promote,
     /// Stop it at once.
     Stop,
@@ -142,20 +138,16 @@ async fn tend_database(
     database: Arc<dyn Database>,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
-    let mut poll_until: Option<Instant> = None;
     let mut after_failover: Option<AbortHandle> = None;
     loop {
-        let pause = if poll_until.is_some() { POLL_EVERY } else { OBSERVE_EVERY };
         tokio::select! {
             order = orders.recv() => match order {
                 None => return,
                 Some(Order::Look) => {}
                 Some(Order::Promote) => {
-                    poll_until = Some(Instant::now() + POLL_FOR);
                     tokio::spawn(promote(index, inbox.clone(), Arc::clone(&database)));
                 }
                 Some(Order::Stop) => {
-                    poll_until = None;
                     if let Err(e) = database.perform(Step::StopImmediate).await {
                         error!("the database could not be stopped: {e:#}");
                     }
@@ -167,22 +159,26 @@ async fn tend_database(
                     }
                 }
             },
-            () = sleep(pause) => {}
+            () = sleep(OBSERVE_EVERY) => {}
         }
         let seen = database.observe().await;
-        poll_until = poll_until.filter(|&end| !seen.writable && Instant::now() < end);
         if inbox.send(Message::Observed(index, seen)).is_err() {
             return;
         }
     }
 }
 
-/// Orders the promotion. That it worked is known from the database, not from this command.
+/// Promotes; this is the longest part of the outage.
 async fn promote(index: usize, inbox: Inbox, database: Arc<dyn Database>) {
-    if let Err(e) = database.perform(Step::Promote).await {
-        error!("the promotion failed: {e:#}");
-        let _ = inbox.send(Message::Outcome(index, Input::PromotionRefused));
-    }
+    let outcome = match database.perform(Step::Promote).await {
+        Ok(()) => Message::Observed(index, database.observe().await),
+        Err(e) => {
+            error!("the promotion failed: {e:#}");
+            Message::Outcome(index, Input::PromotionRefused)
+        }
+    };
+    // The loop that asked may have ended.
+    let _ = inbox.send(outcome);
 }
 
 async fn tell_tools(database: Arc<dyn Database>) {

@@ -1,0 +1,268 @@
+//! The views as text for a terminal.
+
+use std::fmt;
+
+use super::view::{Failover, History, InstanceView, PeerView, Status};
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "node {}", self.node)?;
+        for instance in &self.instances {
+            writeln!(f)?;
+            write!(f, "{instance}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for InstanceView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, vrid, vrrp, phase, term, .. } = self;
+        writeln!(f, "instance {name} (virtual router {vrid}): {phase}, {vrrp}, term {term}")?;
+        writeln!(f, "  addresses  {}", self.vips.join(", "))?;
+        match self.lease_ms {
+            0 => writeln!(f, "  gate       {}", self.gate)?,
+            lease => writeln!(f, "  gate       {}, lease {lease} ms", self.gate)?,
+        }
+        writeln!(f, "  database   {}", database(self))?;
+        let tcp = &self.counters;
+        writeln!(
+            f,
+            "  tcp        SYN in {}, SYN-ACK out {}, RST in {}, RST out {}",
+            tcp.syn_in, tcp.synack_out, tcp.rst_in, tcp.rst_out
+        )?;
+        let arp = &self.arp;
+        writeln!(
+            f,
+            "  arp        answered {}, dropped {}, conflicts {}, suppressed {}",
+            arp.answered, arp.dropped, arp.conflicts, arp.suppressed
+        )?;
+        writeln!(f, "  failovers  {}", self.failovers)?;
+        if self.peers.is_empty() {
+            return Ok(());
+        }
+        writeln!(f)?;
+        let header = ["PEER", "HOST", "AGENT", "PHASE", "LISTENING", "RTT", "IN SYNC"];
+        let rows: Vec<_> = self.peers.iter().map(peer).collect();
+        table(f, &header.map(str::to_owned), &rows)
+    }
+}
+
+fn database(instance: &InstanceView) -> String {
+    let database = &instance.database;
+    let mut words = vec![database.kind.clone()];
+    if database.kind != "none" {
+        words.push(database.role.clone());
+        words.push(database.state.clone());
+    }
+    words.extend(database.lsn.as_ref().map(|lsn| format!("at {lsn}")));
+    words.push(if database.listening { "listening" } else { "not listening" }.to_owned());
+    words.join(", ")
+}
+
+fn peer(peer: &PeerView) -> [String; 7] {
+    let yes = |yes| if yes { "yes" } else { "no" }.to_owned();
+    let unknown = || "-".to_owned();
+    [
+        peer.name.clone(),
+        peer.host.clone(),
+        peer.agent.clone(),
+        peer.phase.clone(),
+        peer.listening.map_or_else(unknown, yes),
+        peer.rtt_us.map_or_else(unknown, |us| format!("{us} us")),
+        yes(peer.in_sync),
+    ]
+}
+
+/// Columns as wide as their widest cell, two blanks between them, none at the end of a line.
+fn table<const N: usize>(
+    f: &mut fmt::Formatter<'_>,
+    header: &[String; N],
+    rows: &[[String; N]],
+) -> fmt::Result {
+    let all = || std::iter::once(header).chain(rows);
+    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    for row in all() {
+        let cells = row.iter().enumerate().map(|(i, cell)| format!("{cell:<0$}", width(i)));
+        let line: Vec<_> = cells.collect();
+        writeln!(f, "  {}", line.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.failovers.len() {
+            0 => writeln!(f, "node {}: nothing has happened yet", self.node)?,
+            count => writeln!(f, "node {}, {count} in the history", self.node)?,
+        }
+        for failover in &self.failovers {
+            writeln!(f)?;
+            write!(f, "{failover}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Failover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { started, instance, term, cause, outcome, .. } = self;
+        writeln!(f, "{started}  {instance}, term {term}: {outcome}")?;
+        writeln!(f, "  {:>12}  {cause}", "0.000 ms")?;
+        for step in &self.steps {
+            let (ms, us) = (step.offset_us / 1000, step.offset_us % 1000);
+            writeln!(f, "  {:>12}  {}", format!("{ms}.{us:03} ms"), step.step)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::{ArpCounters, Counters, DatabaseView, FailoverStep};
+    use super::*;
+
+    fn serving() -> InstanceView {
+        InstanceView {
+            name: "VI_1".into(),
+            vrid: 59,
+            vrrp: "active".into(),
+            term: 7,
+            phase: "serving".into(),
+            gate: "open".into(),
+            lease_ms: 84,
+            vips: vec!["192.168.1.10/32".into(), "192.168.1.11/32".into()],
+            database: DatabaseView {
+                kind: "opengauss".into(),
+                role: "primary".into(),
+                state: "normal".into(),
+                lsn: Some("0/5000148".into()),
+                listening: true,
+            },
+            peers: vec![
+                PeerView {
+                    name: "opengaussdb2".into(),
+                    host: "alive".into(),
+                    agent: "alive".into(),
+                    phase: "standby".into(),
+                    listening: Some(true),
+                    rtt_us: Some(43),
+                    in_sync: true,
+                },
+                PeerView {
+                    name: "db3".into(),
+                    host: "silent".into(),
+                    agent: "silent".into(),
+                    phase: "unknown".into(),
+                    ..PeerView::default()
+                },
+            ],
+            counters: Counters { syn_in: 4, synack_out: 3, rst_in: 2, rst_out: 1 },
+            arp: ArpCounters { answered: 5, dropped: 6, conflicts: 7, suppressed: 8 },
+            failovers: 1,
+        }
+    }
+
+    #[test]
+    fn status_is_a_page() {
+        let service = InstanceView {
+            name: "WEB".into(),
+            vrid: 60,
+            vrrp: "backup".into(),
+            phase: "standby".into(),
+            gate: "closed".into(),
+            vips: vec!["10.0.0.9/24".into()],
+            database: DatabaseView { kind: "none".into(), ..DatabaseView::default() },
+            ..InstanceView::default()
+        };
+        let status = Status { node: "opengaussdb1".into(), instances: vec![serving(), service] };
+        assert_eq!(
+            status.to_string(),
+            "\
+node opengaussdb1
+
+instance VI_1 (virtual router 59): serving, active, term 7
+  addresses  192.168.1.10/32, 192.168.1.11/32
+  gate       open, lease 84 ms
+  database   opengauss, primary, normal, at 0/5000148, listening
+  tcp        SYN in 4, SYN-ACK out 3, RST in 2, RST out 1
+  arp        answered 5, dropped 6, conflicts 7, suppressed 8
+  failovers  1
+
+  PEER          HOST    AGENT   PHASE    LISTENING  RTT    IN SYNC
+  opengaussdb2  alive   alive   standby  yes        43 us  yes
+  db3           silent  silent  unknown  -          -      no
+
+instance WEB (virtual router 60): standby, backup, term 0
+  addresses  10.0.0.9/24
+  gate       closed
+  database   none, not listening
+  tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0
+  arp        answered 0, dropped 0, conflicts 0, suppressed 0
+  failovers  0
+"
+        );
+    }
+
+    #[test]
+    fn status_as_json_has_every_field() {
+        let mut instance = serving();
+        instance.peers.truncate(1);
+        instance.vips.truncate(1);
+        let status = Status { node: "opengaussdb1".into(), instances: vec![instance] };
+        let json = serde_json::to_string(&status).unwrap();
+        assert_eq!(
+            json,
+            concat!(
+                r#"{"node":"opengaussdb1","instances":[{"name":"VI_1","vrid":59,"#,
+                r#""vrrp":"active","term":7,"phase":"serving","gate":"open","lease_ms":84,"#,
+                r#""vips":["192.168.1.10/32"],"database":{"kind":"opengauss","#,
+                r#""role":"primary","state":"normal","lsn":"0/5000148","listening":true},"#,
+                r#""peers":[{"name":"opengaussdb2","host":"alive","agent":"alive","#,
+                r#""phase":"standby","listening":true,"rtt_us":43,"in_sync":true}],"#,
+                r#""counters":{"syn_in":4,"synack_out":3,"rst_in":2,"rst_out":1},"#,
+                r#""arp":{"answered":5,"dropped":6,"conflicts":7,"suppressed":8},"failovers":1}]}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
+    }
+
+    #[test]
+    fn history_is_a_timeline_for_each_failover() {
+        let step = |step: &str, offset_us| FailoverStep { step: step.into(), offset_us };
+        let history = History {
+            node: "opengaussdb2".into(),
+            failovers: vec![Failover {
+                instance: "VI_1".into(),
+                cause: "the primary reported itself fenced".into(),
+                started: "2025-11-22T14:31:07.123456Z".into(),
+                term: 8,
+                outcome: "serving".into(),
+                steps: vec![step("claimed", 4_021), step("gate open", 1_035_200)],
+            }],
+        };
+        assert_eq!(
+            history.to_string(),
+            "\
+node opengaussdb2, 1 in the history
+
+2025-11-22T14:31:07.123456Z  VI_1, term 8: serving
+      0.000 ms  the primary reported itself fenced
+      4.021 ms  claimed
+   1035.200 ms  gate open
+"
+        );
+        assert_eq!(
+            serde_json::to_string(&history).unwrap(),
+            concat!(
+                r#"{"node":"opengaussdb2","failovers":[{"instance":"VI_1","#,
+                r#""cause":"the primary reported itself fenced","#,
+                r#""started":"2025-11-22T14:31:07.123456Z","term":8,"outcome":"serving","#,
+                r#""steps":[{"step":"claimed","offset_us":4021},"#,
+                r#"{"step":"gate open","offset_us":1035200}]}]}"#
+            )
+        );
+        let quiet = History { node: "db1".into(), failovers: Vec::new() };
+        assert_eq!(quiet.to_string(), "node db1: nothing has happened yet\n");
+    }
+}
