@@ -33,6 +33,10 @@ use crate::{
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
 const REALTIME_PRIORITY: i32 = 20;
 
+/// A timer that fires so late means that this agent was not running. Below that it is the grain
+/// of the timers.
+const STALL: Duration = Duration::from_millis(5);
+
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).
 ///
 /// # Errors
@@ -132,7 +136,11 @@ impl Agent {
                 self.take(message)?;
             }
             let now = clock::now();
+            let late = due.map_or(Duration::ZERO, |due| now.since(due));
             for instance in &mut self.instances {
+                if late >= STALL {
+                    instance.input(Input::Stalled(late), &mut self.kernel, &mut self.history);
+                }
                 instance.tick(now, &mut self.kernel, &mut self.history);
             }
         }
