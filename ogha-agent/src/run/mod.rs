@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 use self::{inbox::Message, instance::Instance, story::History};
 use crate::{
-    clock, config::Config, control::server::Server, kernel::Kernel, net::interface::Interface,
+    cli::Failure, clock, config::Config, control::server::Server, kernel::Kernel, net::interface::Interface,
 };
 
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
@@ -40,8 +40,9 @@ const STALL: Duration = Duration::from_millis(5);
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).
 ///
 /// # Errors
-/// When something that the agent needs is not there or is taken: an interface, a port, a key
-/// file, privileges, BTF. Nothing stays attached that was not attached before.
+/// A [`Failure`] of code 2 when something that the agent needs is not there or is taken: an
+/// interface, a port, a key file, privileges, BTF. Nothing stays attached that was not attached
+/// before. Anything else when it cannot go on.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let background = runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -54,7 +55,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the loop")?;
     let result = foreground.block_on(async {
-        let agent = Agent::start(config, &background).await?;
+        let agent = Agent::start(config, &background).await.map_err(Failure::start_up)?;
         if config.node.realtime {
             be_realtime();
         }
