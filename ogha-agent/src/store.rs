@@ -1,8 +1,14 @@
 //! The cluster record on disk: written and flushed before the node acts on it.
+//!
+//! Writing it is part of every outage, so it must cost one flush and no more. The file has two
+//! slots of one sector each, made once; the next record overwrites the older slot in place, and
+//! `fdatasync` has nothing to write but that sector. A write that is torn by a power cut leaves
+//! a slot whose checksum is wrong, beside the one that holds the record before it.
 
 use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write as _},
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +18,10 @@ use ogha_common::{
     units::{NodeId, Term},
 };
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher24;
+
+/// What a disk writes whole.
+const SLOT: usize = 512;
 
 /// Where one instance keeps its record.
 #[derive(Clone, Debug)]
@@ -27,63 +37,74 @@ struct OnDisk {
 }
 
 impl Store {
-    /// The store of the instance with this name. Creates the directory.
+    /// The store of the instance with this name. Creates the directory and the file.
     ///
     /// # Errors
-    /// When the directory can't be made.
+    /// When they can't be made.
     pub fn open(state_dir: &Path, instance: &str) -> anyhow::Result<Self> {
         fs::create_dir_all(state_dir)
             .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
-        Ok(Self { path: state_dir.join(format!("{instance}.record.json")) })
+        let store = Self { path: state_dir.join(format!("{instance}.record")) };
+        store.make().with_context(|| store.cannot("make"))?;
+        Ok(store)
+    }
+
+    /// Makes the file with its full size, so that no later write changes more than a slot.
+    fn make(&self) -> io::Result<()> {
+        let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path);
+        let file = match new {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            other => other?,
+        };
+        file.write_all_at(&[0; 2 * SLOT], 0)?;
+        file.sync_all()?;
+        File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
     }
 
     /// The record, or `None` before the first.
     ///
     /// # Errors
-    /// When the file can't be read or is damaged: a node that has forgotten its word must not
-    /// guess it.
+    /// When the file can't be read or both slots are damaged: a node that has forgotten its word
+    /// must not guess it.
     pub fn load(&self) -> anyhow::Result<Option<Record>> {
-        let text = match fs::read(&self.path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).with_context(|| self.cannot("read")),
-        };
-        let on_disk: OnDisk = serde_json::from_slice(&text).with_context(|| {
-            format!(
-                "the cluster record {} is damaged; if another node serves, remove the file and \
+        let slots = self.slots().with_context(|| self.cannot("read"))?;
+        let newest = slots.iter().flatten().flatten().max_by_key(|record| record.term);
+        match newest {
+            Some(record) => Ok(Some(*record)),
+            None if slots == [Some(None), Some(None)] => Ok(None),
+            None => bail!(
+                "the cluster record {} is damaged. If another node serves, remove the file and \
                  start again: this node then learns the record from it",
                 self.path.display()
-            )
-        })?;
-        let nodes: Option<Vec<NodeId>> = on_disk.in_sync.iter().map(|&n| node(n)).collect();
-        match (node(on_disk.primary), nodes.as_deref().and_then(NodeSet::new)) {
-            (Some(primary), Some(in_sync)) => {
-                Ok(Some(Record { term: Term::new(on_disk.term), primary, in_sync }))
-            }
-            _ => bail!("the cluster record {} names impossible nodes", self.path.display()),
+            ),
         }
     }
 
-    /// Writes the record beside the old one, flushes it, puts it in its place and flushes that.
+    /// Overwrites the older slot and flushes it.
     ///
     /// # Errors
-    /// When any of it fails; the old record is then still there.
+    /// When either fails; the record before is then still there.
     pub fn save(&self, record: &Record) -> anyhow::Result<()> {
-        let on_disk = OnDisk {
-            term: record.term.get(),
-            primary: record.primary.get(),
-            in_sync: record.in_sync.iter().map(NodeId::get).collect(),
-        };
-        let next = self.path.with_extension("json.next");
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&next)?;
-            file.write_all(&serde_json::to_vec(&on_disk)?)?;
-            file.sync_all()?;
-            fs::rename(&next, &self.path)?;
-            let directory = self.path.parent().unwrap_or(Path::new("/"));
-            File::open(directory)?.sync_all()
+        let write = || -> io::Result<()> {
+            let term = |slot: &Option<Option<Record>>| {
+                slot.flatten().map_or(Term::ZERO, |record| record.term)
+            };
+            let [first, second] = self.slots()?;
+            let older = if term(&first) <= term(&second) { 0 } else { SLOT as u64 };
+            let file = OpenOptions::new().write(true).open(&self.path)?;
+            file.write_all_at(&encode(record)?, older)?;
+            file.sync_data()
         };
         write().with_context(|| self.cannot("write"))
+    }
+
+    /// Both slots: `None` for one that is damaged, `Some(None)` for one never written.
+    fn slots(&self) -> io::Result<[Option<Option<Record>>; 2]> {
+        let file = File::open(&self.path)?;
+        let mut bytes = [0; 2 * SLOT];
+        let length = file.read_at(&mut bytes, 0)?;
+        let (first, second) = bytes.split_at(SLOT);
+        Ok(if length == bytes.len() { [decode(first), decode(second)] } else { [None, None] })
     }
 
     fn cannot(&self, what: &str) -> String {
@@ -91,52 +112,108 @@ impl Store {
     }
 }
 
-fn node(id: u64) -> Option<NodeId> {
-    (id != 0).then(|| NodeId::new(id))
+/// A line of JSON with its checksum before it, for people who look: `0123456789abcdef {..}`.
+fn encode(record: &Record) -> io::Result<[u8; SLOT]> {
+    let json = serde_json::to_string(&OnDisk {
+        term: record.term.get(),
+        primary: record.primary.get(),
+        in_sync: record.in_sync.iter().map(NodeId::get).collect(),
+    })?;
+    let line = format!("{:016x} {json}\n", checksum(json.as_bytes()));
+    let mut slot = [0; SLOT];
+    match slot.get_mut(..line.len()) {
+        Some(place) => place.copy_from_slice(line.as_bytes()),
+        None => return Err(io::Error::other("the record is longer than a sector")),
+    }
+    Ok(slot)
+}
+
+fn decode(slot: &[u8]) -> Option<Option<Record>> {
+    if slot.iter().all(|&octet| octet == 0) {
+        return Some(None);
+    }
+    let end = slot.iter().position(|&octet| octet == b'\n')?;
+    let (sum, json) = std::str::from_utf8(&slot[..end]).ok()?.split_once(' ')?;
+    if u64::from_str_radix(sum, 16).ok()? != checksum(json.as_bytes()) {
+        return None;
+    }
+    let on_disk: OnDisk = serde_json::from_str(json).ok()?;
+    let in_sync: Option<Vec<NodeId>> = on_disk.in_sync.into_iter().map(NodeId::from_wire).collect();
+    Some(Some(Record {
+        term: Term::new(on_disk.term),
+        primary: NodeId::from_wire(on_disk.primary)?,
+        in_sync: NodeSet::new(&in_sync?)?,
+    }))
+}
+
+/// Against torn writes, not against people: no key.
+fn checksum(bytes: &[u8]) -> u64 {
+    SipHasher24::new().hash(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use ogha_common::failover::MAX_NODES;
+
     use super::*;
 
     fn record(term: u64) -> Record {
-        let nodes = [NodeId::new(7), NodeId::new(u64::MAX)];
+        let nodes: [NodeId; MAX_NODES] = std::array::from_fn(|i| NodeId::new(u64::MAX - i as u64));
         Record { term: Term::new(term), primary: nodes[1], in_sync: NodeSet::new(&nodes).unwrap() }
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("new"), "VI_1").unwrap();
+        (directory, store)
     }
 
     #[test]
     fn a_record_comes_back_as_it_was_saved() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("new"), "VI_1").unwrap();
+        let (_directory, store) = store();
         assert_eq!(store.load().unwrap(), None);
-        for term in [1, 2] {
+        for term in [1, 2, 3, u64::MAX] {
             store.save(&record(term)).unwrap();
             assert_eq!(store.load().unwrap(), Some(record(term)));
+        }
+        let again = Store::open(store.path.parent().unwrap(), "VI_1").unwrap();
+        assert_eq!(again.load().unwrap(), Some(record(u64::MAX)));
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_record_before() {
+        let (_directory, store) = store();
+        store.save(&record(3)).unwrap();
+        let before = fs::read(&store.path).unwrap();
+        store.save(&record(4)).unwrap();
+        let whole = fs::read(&store.path).unwrap();
+        let newer = if before[..SLOT] == whole[..SLOT] { SLOT } else { 0 };
+        for torn_at in 1..100 {
+            let mut torn = whole.clone();
+            torn[newer + torn_at..newer + SLOT].fill(0);
+            fs::write(&store.path, torn).unwrap();
+            assert_eq!(store.load().unwrap(), Some(record(3)), "{torn_at}");
         }
     }
 
     #[test]
     fn a_damaged_record_is_an_error_and_not_a_fresh_start() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), "VI_1").unwrap();
+        let (_directory, store) = store();
         store.save(&record(3)).unwrap();
-        let path = directory.path().join("VI_1.record.json");
-        let whole = fs::read(&path).unwrap();
-        for damaged in [&whole[..whole.len() / 2], b"{}", br#"{"term":1,"primary":0,"in_sync":[]}"#]
-        {
-            fs::write(&path, damaged).unwrap();
+        let whole = fs::read(&store.path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[20] ^= 1;
+        for damaged in [&flipped[..], &whole[..SLOT], b""] {
+            fs::write(&store.path, damaged).unwrap();
             let error = format!("{:#}", store.load().unwrap_err());
-            assert!(error.contains("VI_1.record.json"), "{error}");
+            assert!(error.contains("VI_1.record"), "{error}");
         }
     }
 
     #[test]
-    fn a_record_that_cannot_be_written_leaves_the_old_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), "VI_1").unwrap();
-        store.save(&record(3)).unwrap();
-        fs::create_dir(directory.path().join("VI_1.record.json.next")).unwrap();
-        store.save(&record(4)).unwrap_err();
-        assert_eq!(store.load().unwrap(), Some(record(3)));
+    fn what_cannot_be_written_is_said() {
+        let (_directory, store) = store();
+        fs::remove_file(&store.path).unwrap();
+        assert!(format!("{:#}", store.save(&record(4)).unwrap_err()).contains("cannot write"));
     }
 }

@@ -33,7 +33,7 @@ pub fn vip(address: Address) -> Option<&'static Vip> {
 pub fn passage(instance: u32, now: u64) -> Passage {
     match GATES.get_ptr(instance) {
         // SAFETY: the element is there while the program runs; volatile, for the agent writes it
-        // at any time. `state` and `claimed` are one aligned word and the lease another.
+        // at any time. A mixture of its old and new value may be seen until that write returns.
         Some(gate) => unsafe { gate.cast::<Gate>().read_volatile() }.passage(now),
         None => Passage::Lapsed,
     }

@@ -1,7 +1,8 @@
-//! The only user of netlink and of raw sockets.
+//! The only user of netlink and of raw sockets, and what the kernel tells of sockets.
 
 pub mod addresses;
 pub mod announce;
 pub mod interface;
+pub mod listeners;
 pub mod probe;
 pub mod vrrp;

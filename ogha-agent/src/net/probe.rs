@@ -5,7 +5,7 @@ use std::{
     fmt, fs,
     hash::Hasher as _,
     io::{self, Read as _},
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::Mutex,
@@ -20,6 +20,7 @@ use ogha_common::{
     },
 };
 use siphasher::sip::SipHasher24;
+use thiserror::Error;
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// More than any key file has, in octets.
@@ -97,6 +98,24 @@ impl Key {
     }
 }
 
+/// Why [`ProbeSocket::receive`] gives no probe. (Anybody can send a bad datagram, so this must
+/// cost little: no allocation, no backtrace.)
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// The socket's error.
+    #[error("the probes' socket: {0}")]
+    Socket(#[from] io::Error),
+    /// A datagram that breaks a rule.
+    #[error("from {0}: {1}")]
+    Probe(SocketAddr, probe::Error),
+    /// Authentic, but for somebody else.
+    #[error("from {0}: it is for another node or instance")]
+    NotForUs(SocketAddr),
+    /// Authentic, but heard before.
+    #[error("from {0}: it is a replay")]
+    Replay(SocketAddr),
+}
+
 /// The UDP socket of one instance.
 #[derive(Debug)]
 pub struct ProbeSocket {
@@ -157,21 +176,21 @@ impl ProbeSocket {
     ///
     /// # Errors
     /// The reason for which a datagram was refused, or the socket's error.
-    pub async fn receive(&self) -> anyhow::Result<Probe> {
+    pub async fn receive(&self) -> Result<Probe, Refused> {
         let mut datagram = [0; probe::LEN + 1];
         let (length, from) = self
             .socket
             .async_io(Interest::READABLE, |socket| socket.recv_from(&mut datagram))
             .await?;
         let probe = probe::parse(&datagram[..length], |bytes| self.key.tag(bytes))
-            .with_context(|| format!("from {from}"))?;
-        ensure!(
-            probe.to == self.node && probe.vrid == self.vrid,
-            "from {from}: it is for another node or instance"
-        );
+            .map_err(|e| Refused::Probe(from, e))?;
+        if probe.to != self.node || probe.vrid != self.vrid {
+            return Err(Refused::NotForUs(from));
+        }
         let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let new = heard.entry(probe.node).or_default().accept(probe.boot_id, probe.sequence);
-        ensure!(new, "from {from}: it is a replay");
+        if !heard.entry(probe.node).or_default().accept(probe.boot_id, probe.sequence) {
+            return Err(Refused::Replay(from));
+        }
         Ok(probe)
     }
 }

@@ -5,12 +5,13 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use ogha_common::{
     units::Priority,
     wire::vrrp::{self, Advert, Expected, Ip},
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use thiserror::Error;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::interface::Interface;
@@ -27,6 +28,18 @@ pub enum Transport {
     Multicast,
     /// To these routers, and from them only.
     Unicast(Vec<Ipv4Addr>),
+}
+
+/// Why [`VrrpSocket::receive`] gives no advert. (Anybody can send a bad packet, so this must cost
+/// little: no allocation, no backtrace.)
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// The socket's error.
+    #[error("the VRRP socket: {0}")]
+    Socket(#[from] io::Error),
+    /// An advert that breaks a rule.
+    #[error("an advert of {0}: {1}")]
+    Advert(Ipv4Addr, vrrp::Error),
 }
 
 /// The socket of one virtual router.
@@ -65,7 +78,7 @@ impl VrrpSocket {
     ///
     /// # Errors
     /// The first that could not be sent; the others were still tried.
-    pub fn send(&self, priority: Priority, addresses: &[Ipv4Addr]) -> anyhow::Result<()> {
+    pub fn send(&self, priority: Priority, addresses: &[Ipv4Addr]) -> io::Result<()> {
         let multicast = [vrrp::MULTICAST];
         let destinations = match &self.transport {
             Transport::Multicast => &multicast[..],
@@ -83,7 +96,7 @@ impl VrrpSocket {
         destination: Ipv4Addr,
         priority: Priority,
         addresses: &[Ipv4Addr],
-    ) -> anyhow::Result<()> {
+    ) -> io::Result<()> {
         let advert = Advert {
             version: self.expected.version,
             vrid: self.expected.vrid,
@@ -94,14 +107,9 @@ impl VrrpSocket {
         };
         let ip = Ip { source: self.source, destination, ttl: vrrp::TTL };
         let mut packet = [0; vrrp::MAX_LEN];
-        let length = vrrp::encode(&advert, addresses, ip, &mut packet)
-            .context("the advert cannot be written")?;
+        let length = vrrp::encode(&advert, addresses, ip, &mut packet).map_err(io::Error::other)?;
         let to = SockAddr::from(SocketAddrV4::new(destination, 0));
-        self.socket
-            .get_ref()
-            .send_to(&packet[..length], &to)
-            .with_context(|| format!("to {destination}"))?;
-        Ok(())
+        self.socket.get_ref().send_to(&packet[..length], &to).map(drop)
     }
 
     /// The next advert for this virtual router from somebody else, and who sent it. Adverts that
@@ -109,16 +117,14 @@ impl VrrpSocket {
     ///
     /// # Errors
     /// The reason for which an advert was refused, or the socket's error.
-    pub async fn receive(&self) -> anyhow::Result<(Ipv4Addr, Advert)> {
+    pub async fn receive(&self) -> Result<(Ipv4Addr, Advert), Refused> {
         loop {
             let mut packet = [0; IP_HEADER + 40 + vrrp::MAX_LEN];
             let length = self
                 .socket
                 .async_io(Interest::READABLE, |socket| io::Read::read(&mut &*socket, &mut packet))
                 .await?;
-            let Some((ip, message)) = split(&packet[..length]) else {
-                bail!("an IPv4 header that is cut off");
-            };
+            let Some((ip, message)) = split(&packet[..length]) else { continue };
             let stranger = match &self.transport {
                 Transport::Multicast => ip.source == self.source,
                 Transport::Unicast(peers) => !peers.contains(&ip.source),
@@ -128,7 +134,7 @@ impl VrrpSocket {
             if stranger || !ours {
                 continue;
             }
-            let refused = |e: vrrp::Error| anyhow::anyhow!("an advert of {}: {e}", ip.source);
+            let refused = |e: vrrp::Error| Refused::Advert(ip.source, e);
             let (advert, _) = vrrp::parse(message, ip).map_err(refused)?;
             self.expected.check(&advert).map_err(refused)?;
             return Ok((ip.source, advert));

@@ -20,7 +20,7 @@ use crate::{
     clock, config,
     database::{Observation, pidfile},
     kernel::Kernel,
-    net::{announce::Announcer, interface::Interface, vrrp::VrrpSocket},
+    net::{announce::Announcer, interface::Interface, listeners, vrrp::VrrpSocket},
 };
 
 /// One virtual router with its addresses and its database.
@@ -245,7 +245,7 @@ impl Instance {
                 self.died(at, Sign::ProcessExit, kernel, history);
             }
             maps::EVENT_LISTENER_GONE => {
-                self.listening = false;
+                self.look_for_listener();
                 // A reload closes listeners too; only with its process is a database dead.
                 if self.watch.tgid != 0 && !self.process_lives() {
                     self.died(at, Sign::ListenerGone, kernel, history);
@@ -254,7 +254,7 @@ impl Instance {
                 }
             }
             maps::EVENT_LISTENER_UP => {
-                self.listening = true;
+                self.look_for_listener();
                 self.workers.database(Order::Look);
             }
             maps::EVENT_CONFLICT => warn!(
@@ -264,6 +264,11 @@ impl Instance {
             ),
             _ => {}
         }
+    }
+
+    /// An event is a reason to look; what is there now may be another listener.
+    pub(super) fn look_for_listener(&mut self) {
+        self.listening = self.config.database.port().is_some_and(listeners::listening);
     }
 
     fn process_lives(&self) -> bool {

@@ -23,7 +23,7 @@ use tokio::{
     sync::mpsc,
     time::sleep,
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::{inbox::Message, instance::Instance, story::History};
 use crate::{
@@ -118,13 +118,18 @@ impl Agent {
             let due = self.instances.iter().filter_map(Instance::next_timer).min();
             tokio::select! {
                 message = self.inbox.recv() => match message {
-                    Some(Message::Broken(error)) => return Err(error),
-                    Some(message) => self.take(message),
+                    Some(message) => self.take(message)?,
                     None => anyhow::bail!("all sources of input have ended"),
                 },
                 () = sleep_until(due) => {}
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+            }
+            // What has arrived comes before a timer that fires late: else a busy machine would
+            // take its own delay for the silence of its peers.
+            tokio::task::yield_now().await;
+            while let Ok(message) = self.inbox.try_recv() {
+                self.take(message)?;
             }
             let now = clock::now();
             for instance in &mut self.instances {
@@ -138,7 +143,7 @@ impl Agent {
         Ok(())
     }
 
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: Message) -> anyhow::Result<()> {
         let (kernel, history) = (&mut self.kernel, &mut self.history);
         match message {
             Message::Control(request, answer) => {
@@ -166,8 +171,9 @@ impl Agent {
                     instance.event(event, kernel, history);
                 }
             }
-            Message::Broken(error) => error!("{error:#}"),
+            Message::Broken(error) => return Err(error),
         }
+        Ok(())
     }
 }
 

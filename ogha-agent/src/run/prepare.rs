@@ -111,6 +111,7 @@ impl Instance {
             self.watch.port = u32::from(port);
             self.watch.netns = own_netns()?;
             kernel.set_watch(slot, self.watch)?;
+            self.look_for_listener();
         }
         let gate = kernel.gate(slot)?;
         let open = gate.passage(clock::now().ns()) == Passage::Open;

@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -298,6 +299,31 @@ fn an_established_connection_ends_with_the_gate() {
     client.set_read_timeout(Some(GENEROUS)).unwrap();
     assert_eq!(client.read(&mut buffer).unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert!(numbers(&stage).rejected >= 1);
+}
+
+/// The gate closes on a client in the middle of a large load, whose segments come in bundles of
+/// many: it learns of it at once too.
+#[test]
+fn a_bulk_load_ends_with_the_gate() {
+    let mut stage = Stage::set("gate-bulk");
+    stage.gate(open());
+    let listener = with_listener(&stage);
+    let mut client = connect(&stage, VIP).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    let end = server.try_clone().unwrap();
+    let sink = thread::spawn(move || std::io::copy(&mut server, &mut std::io::sink()));
+    let block = vec![7; 1 << 20];
+    for _ in 0..20 {
+        client.write_all(&block).unwrap();
+    }
+    stage.gate(closed());
+    let before = Instant::now();
+    client.set_write_timeout(Some(GENEROUS)).unwrap();
+    let error = (0..1000).find_map(|_| client.write_all(&block).err()).expect("an end");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(before.elapsed() < AT_ONCE, "{:?}", before.elapsed());
+    end.shutdown(std::net::Shutdown::Both).unwrap();
+    assert!(sink.join().unwrap().unwrap() > 0);
 }
 
 /// The gate has closed on open connections, and the database is stopped: what its host's stack
