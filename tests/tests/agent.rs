@@ -39,8 +39,8 @@ fn assert_silent(pair: &Pair) {
 }
 
 /// A pair whose second agent has stopped: the first is alone.
-fn alone(name: &str, agent_timeout: Duration) -> Pair {
-    let settings = Settings { agent_timeout, ..Settings::patient(Kind::Postgresql) };
+fn alone(name: &str, lease: Duration) -> Pair {
+    let settings = Settings { lease, agent_timeout: lease, ..Settings::patient(Kind::Postgresql) };
     let pair = Pair::start(name, &settings).unwrap();
     pair.nodes[1].agent.stop().unwrap();
     pair
@@ -50,7 +50,7 @@ fn alone(name: &str, agent_timeout: Duration) -> Pair {
 /// or TCP for it, though the database still runs. A new agent serves again.
 #[test]
 fn a_killed_agent_leaves_silence() {
-    let pair = alone("killed", Duration::from_secs(3));
+    let pair = alone("killed", Duration::from_secs(5));
     let node = &pair.nodes[0];
     node.agent.kill().unwrap();
     assert_eq!(client::connect(&pair.client, SERVICE, GENEROUS), Answer::Accepted);
@@ -157,8 +157,11 @@ fn stream(pair: &Pair, to: SocketAddr, work: impl FnOnce() + Send) -> (u64, usiz
 /// the address meanwhile, and not one packet is lost.
 #[test]
 fn a_restart_loses_no_packet() {
-    let settings =
-        Settings { agent_timeout: Duration::from_secs(30), ..Settings::patient(Kind::Postgresql) };
+    let settings = Settings {
+        lease: Duration::from_secs(20),
+        agent_timeout: Duration::from_secs(20),
+        ..Settings::patient(Kind::Postgresql)
+    };
     let pair = Pair::start("restart", &settings).unwrap();
     let node = &pair.nodes[0];
     let echo = echo(node);

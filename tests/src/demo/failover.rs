@@ -118,27 +118,30 @@ impl fmt::Display for Run {
 /// If the pair cannot be built. What goes wrong after that is part of the answer.
 pub fn run(fault: Fault, settings: &Settings) -> Result<Run> {
     let pair = Pair::start(fault.name(), settings)?;
+    let mut run = Run { fault, outcome: None, problems: Vec::new() };
+    match show(&pair, &mut run) {
+        Ok(outcome) => run.outcome = Some(outcome),
+        Err(error) => run.problems.push(format!("{error:#}")),
+    }
+    if !run.problems.is_empty() {
+        run.problems.push(format!("the agents' logs\n{}", pair.agents_last_words()));
+    }
+    Ok(run)
+}
+
+fn show(pair: &Pair, run: &mut Run) -> Result<Outcome> {
     let watcher = Watcher::start(&pair.hosts());
     let writer = pair.writer();
     thread::sleep(BEFORE);
     writer.wait_for(WRITES, DEADLINE)?;
     let struck = clock::now();
-    fault.strike(&pair)?;
-
-    let mut run = Run { fault, outcome: None, problems: Vec::new() };
-    if let Err(error) = failed_over(&pair, &writer, struck) {
-        run.problems.push(format!("{error:#}\n{}", pair.agents_last_words()));
-        return Ok(run);
-    }
-    run.check(the_address_moved(&pair));
+    run.fault.strike(pair)?;
+    failed_over(pair, &writer, struck)?;
+    run.check(the_address_moved(pair));
     let record = writer.stop()?;
-    let outcome = look(&pair, fault, struck, &record, watcher)?;
+    let outcome = look(pair, run.fault, struck, &record, watcher)?;
     run.judge(&outcome);
-    if !run.problems.is_empty() {
-        run.problems.push(pair.agents_last_words());
-    }
-    run.outcome = Some(outcome);
-    Ok(run)
+    Ok(outcome)
 }
 
 /// Waits until writes flow on the second node.

@@ -72,6 +72,7 @@ impl Settings {
         Self {
             kind,
             advert_interval: Duration::from_millis(100),
+            lease: Duration::from_millis(500),
             agent_timeout: Duration::from_secs(3),
             ..Self::default()
         }
