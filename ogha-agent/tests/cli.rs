@@ -1,5 +1,7 @@
 //! The binary as its users meet it: exit codes, and what is said where. Needs no root.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -23,6 +25,7 @@ interface = "ogha-none"
 virtual_router_id = 59
 virtual_addresses = ["192.168.1.10/32"]
 peer = [{ name = "db2", address = "192.168.1.12" }]
+liveness.key_file = "/proc/no-key"
 [instance.database]
 kind = "postgresql"
 data_dir = "/proc/no-such/data"
@@ -122,8 +125,8 @@ fn a_bad_configuration_is_told_by_line_with_code_2() {
     let name = file.name();
     let expected = format!(
         "{name}:7: instance.virtual_router_id: 256 is out of range; choose 1 to 255\n\
-         {name}:10: instance.database.user: is missing; add user = \"omm\" to [instance.database]\n\
-         {name}:13: instance.database.usr: unknown key; did you mean \"user\"?\n"
+         {name}:11: instance.database.user: is missing; add user = \"omm\" to [instance.database]\n\
+         {name}:14: instance.database.usr: unknown key; did you mean \"user\"?\n"
     );
     assert_eq!(fails(&["check", "--config", name], 2), expected);
     assert_eq!(fails(&["run", "--config", name], 2), expected);
@@ -146,8 +149,9 @@ fn what_the_host_lacks_is_told_with_code_2() {
     for command in ["check", "run"] {
         let said = fails(&[command, "--config", file.name()], 2);
         let lines: Vec<_> = said.lines().collect();
-        let [interface, user, data_dir] = lines[..] else { panic!("{said}") };
+        let [interface, key, user, data_dir] = lines[..] else { panic!("{said}") };
         assert!(interface.contains("there is no network interface ogha-none"), "{said}");
+        assert!(key.contains("cannot read the cluster's key /proc/no-key"), "{said}");
         assert!(user.contains("there is no user \"nobody-here\" on this host"), "{said}");
         assert!(data_dir.contains("missing data directory /proc/no-such/data"), "{said}");
     }
