@@ -105,13 +105,18 @@ impl Renewal {
     }
 }
 
-/// The last word of the node that serves.
+/// What is known of the node that serves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
     pub(super) node: NodeId,
+    /// The last word of its agent, or the last answer of its kernel.
     pub(super) at: Instant,
-    /// How long after the word its gate may stay open.
-    pub(super) hold: Duration,
+    /// The last time at which its agent was alive: its gate lapses `agent_timeout` later.
+    pub(super) agent: Instant,
+    /// Its adverts have stopped.
+    pub(super) silent: bool,
+    /// Its kernel does not answer.
+    pub(super) lost: bool,
 }
 
 /// The last status of a peer.
@@ -173,6 +178,8 @@ impl Core {
             Input::Stalled(time) => self.stalled(now, time),
             Input::Advert { node, advert } => self.advert(now, node, advert, sink),
             Input::Peer { node, status } => self.peer(now, node, status, sink),
+            Input::Answered { node, agent_age } => self.answered(now, node, agent_age, sink),
+            Input::Unanswered { node } => self.unanswered(now, node, sink),
             Input::DatabaseDied { at, sign } => self.database_died(now, at, sign, sink),
             Input::Database(database) => self.observed(now, database, sink),
             Input::Persisted(term) => self.persisted(now, term, sink),
@@ -200,8 +207,8 @@ impl Core {
                 let renew = renewal.lease.renew_at;
                 Some(renewal.announce_at().map_or(renew, |announce| announce.min(renew)))
             }
-            Phase::Standby
-            | Phase::Persisting { .. }
+            Phase::Standby => self.agent_dead_at(),
+            Phase::Persisting { .. }
             | Phase::Claiming
             | Phase::Opening
             | Phase::Closing { .. }
@@ -290,6 +297,7 @@ impl Core {
                 }
             }
             Phase::Serving(renewal) => self.serve(now, renewal, sink),
+            Phase::Standby => self.consider(now, sink),
             _ => {}
         }
     }
@@ -314,14 +322,14 @@ impl Core {
         if now < lease.renew_at {
             return Some(lease);
         }
-        let renewed = Lease::new(now, self.config.lease);
+        let renewed = Lease::new(now, self.config.agent_timeout);
         sink(Action::Publish);
         sink(Action::Renew { until: renewed.until });
         Some(renewed)
     }
 
     pub(super) fn set_gate(&self, now: Instant, order: GateOrder, sink: Sink<'_>) {
-        sink(Action::SetGate { order, term: self.term(), until: now + self.config.lease });
+        sink(Action::SetGate { order, term: self.term(), until: now + self.config.agent_timeout });
     }
 
     /// Drives VRRP and takes what concerns the instance out of its actions.
@@ -378,8 +386,7 @@ impl Core {
             return;
         }
         if active {
-            let hold = self.heard.filter(|h| h.node == node).map_or(self.config.lease, |h| h.hold);
-            self.hear(now, node, hold, sink);
+            self.hear(now, node, sink);
         }
         self.drive_election(now, election::Input::Advert(advert), sink);
     }
@@ -389,15 +396,16 @@ impl Core {
             return;
         }
         self.remember(PeerView { node, at: now, status });
+        // A node of ours: its gate is known to lapse, and is waited for. (To preempt is to
+        // interrupt, and stays plain VRRP.)
+        self.election.set_eligible(!self.config.database && self.config.election.preempt);
         if status.term > self.term() {
             self.higher_term(now, node, status, sink);
         } else if status.phase == probe::Phase::Serving && status.term == self.term() {
             self.same_term(now, node, status, sink);
         }
         if status.phase == probe::Phase::Serving && status.term == self.term() {
-            let hold =
-                if status.restarting { self.config.agent_timeout } else { self.config.lease };
-            self.hear(now, node, hold, sink);
+            self.hear(now, node, sink);
         }
         if status.phase == probe::Phase::Fenced {
             self.peer_fenced(now, node, status, sink);
@@ -419,15 +427,38 @@ impl Core {
         self.election.postpone(time);
         if let Some(heard) = &mut self.heard {
             heard.at = now.min(heard.at + time);
+            heard.agent = now.min(heard.agent + time);
         }
         if let Phase::Waiting { until } | Phase::Listening { until } = &mut self.phase {
             *until = *until + time;
         }
     }
 
+    /// The kernel of the active node answered, and said how long ago its agent was alive.
+    fn answered(&mut self, now: Instant, node: NodeId, agent_age: Duration, sink: Sink<'_>) {
+        let Some(heard) = self.heard.as_mut().filter(|heard| heard.node == node) else { return };
+        heard.at = now;
+        heard.agent = heard.agent.max(now - agent_age);
+        heard.lost = false;
+        if let Phase::Waiting { .. } = self.phase {
+            self.phase = Phase::Standby;
+            sink(Action::End(Outcome::Standby));
+            sink(Action::Publish);
+        }
+        self.consider(now, sink);
+    }
+
+    /// Probes to this host were sent, one after another, and not answered.
+    fn unanswered(&mut self, now: Instant, node: NodeId, sink: Sink<'_>) {
+        if let Some(heard) = self.heard.as_mut().filter(|heard| heard.node == node) {
+            heard.lost = true;
+            self.consider(now, sink);
+        }
+    }
+
     /// Notes a word of the active node. A wait for its lease begins anew.
-    fn hear(&mut self, now: Instant, node: NodeId, hold: Duration, sink: Sink<'_>) {
-        self.heard = Some(Heard { node, at: now, hold });
+    fn hear(&mut self, now: Instant, node: NodeId, sink: Sink<'_>) {
+        self.heard = Some(Heard { node, at: now, agent: now, silent: false, lost: false });
         self.told = None;
         match self.phase {
             Phase::Waiting { .. } => sink(Action::End(Outcome::Standby)),

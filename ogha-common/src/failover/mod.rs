@@ -17,6 +17,7 @@
 //!    the lower priority fences, both say so.
 //! 6. `a_dead_database_fences_at_once`: close the gate, report `fenced`, let the peer promote;
 //!    no timer is waited for.
+//! 7. `a_slow_agent_is_no_failure`, and an agent that is dead for `agent_timeout` is.
 
 mod core;
 mod fence;
@@ -50,9 +51,10 @@ pub struct Config {
     pub priority: Priority,
     /// False: a VIP for any service. VRRP alone decides, nothing is promoted.
     pub database: bool,
-    /// How long an open gate stays open without renewal.
+    /// How long a promise to a host that no longer answers lasts.
     pub lease: Duration,
-    /// How long a node may be away on purpose (an orderly restart) before it counts as dead.
+    /// How long an open gate stays open without its agent: a dead-man switch. An agent that is
+    /// silent for so long is dead.
     pub agent_timeout: Duration,
     /// How long a promotion may take before the node gives it up.
     pub promotion_timeout: Duration,
@@ -65,7 +67,7 @@ impl Config {
     /// the renewal may have been under way when the last word was sent.
     #[must_use]
     pub fn margin(&self) -> Duration {
-        self.lease / 1000 + Duration::from_millis(1)
+        self.agent_timeout / 1000 + Duration::from_millis(1)
     }
 }
 
@@ -98,6 +100,18 @@ pub enum Input {
         node: NodeId,
         /// What it says.
         status: probe::Status,
+    },
+    /// A peer's kernel has answered a probe. It does so for a dead agent too.
+    Answered {
+        /// Whose kernel.
+        node: NodeId,
+        /// How long before the answer its agent was last alive.
+        agent_age: Duration,
+    },
+    /// As many probes as `detect_multiplier` says were sent in a row, and none was answered.
+    Unanswered {
+        /// Whose host is lost.
+        node: NodeId,
     },
     /// The kernel saw the database's main process exit, or its listener go with nobody left.
     DatabaseDied {
@@ -227,8 +241,10 @@ pub enum Cause {
     PromotionFailed,
     /// The primary reported itself fenced.
     PeerFenced(NodeId),
-    /// The active node fell silent.
-    PeerSilent(NodeId),
+    /// The active node's host does not answer.
+    HostLost(NodeId),
+    /// The active node's host answers, but its agent has been dead for `agent_timeout`.
+    AgentDead(NodeId),
     /// VRRP's election gave this node the role.
     Elected,
     /// VRRP's election took the role away.
@@ -317,7 +333,8 @@ impl fmt::Display for Cause {
             Self::NotWritable => f.write_str("the database has become a standby"),
             Self::PromotionFailed => f.write_str("the database could not be promoted"),
             Self::PeerFenced(_) => f.write_str("the primary reported itself fenced"),
-            Self::PeerSilent(_) => f.write_str("the active node fell silent"),
+            Self::HostLost(_) => f.write_str("the active node's host does not answer"),
+            Self::AgentDead(_) => f.write_str("the active node's agent is dead"),
             Self::Elected => f.write_str("elected active by VRRP"),
             Self::Outranked => f.write_str("outranked by another VRRP router"),
             Self::HigherTerm(term) => write!(f, "another node serves in the higher term {term}"),

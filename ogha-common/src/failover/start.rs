@@ -28,7 +28,7 @@ impl Core {
             self.drive_election(now, election::Input::Take, sink);
             self.set_gate(now, GateOrder::Open, sink);
             sink(Action::HoldAddresses);
-            self.phase = Phase::Serving(Renewal::new(now, self.config.lease));
+            self.phase = Phase::Serving(Renewal::new(now, self.config.agent_timeout));
         } else {
             self.set_gate(now, GateOrder::Close, sink);
             sink(Action::DropAddresses);
@@ -75,12 +75,10 @@ impl Core {
             })
     }
 
-    /// The agent ends in order to be started again: the gate stays as it is, and so does the
-    /// data plane. The peers are told how long to bear with it.
+    /// The agent ends, in order to be started again: the gate stays as it is for another
+    /// `agent_timeout`, which is also how long the peers bear with it.
     pub(super) fn stopping(&mut self, now: Instant, sink: Sink<'_>) {
         if let Phase::Serving(_) = self.phase {
-            self.restarting = true;
-            // First the word that makes the others wait, then the longer lease.
             sink(Action::Publish);
             sink(Action::Renew { until: now + self.config.agent_timeout });
         } else if self.holds_addresses() {

@@ -17,28 +17,55 @@ impl Renewal {
 }
 
 impl Core {
-    /// The active node has been silent for VRRP's Active_Down_Interval.
+    /// The adverts of the active node have stopped for VRRP's Active_Down_Interval.
     pub(super) fn active_down(&mut self, now: Instant, sink: Sink<'_>) {
+        if let Some(heard) = &mut self.heard {
+            heard.silent = true;
+        }
+        self.consider(now, sink);
+    }
+
+    /// Whether to take over from an active node whose adverts have stopped.
+    ///
+    /// A host that answers no probe is dead: what it was promised is waited out. One that answers
+    /// has a gate that its kernel closes `agent_timeout` after its agent's last sign of life; an
+    /// agent that is merely slow is no failure (rule 7).
+    pub(super) fn consider(&mut self, now: Instant, sink: Sink<'_>) {
         if self.phase != Phase::Standby {
             return;
         }
-        match (self.heard, self.hindrance()) {
-            (Some(heard), None) => self.take_over_after(now, heard, sink),
-            (None, None) => self.bootstrap(now, sink),
-            (_, Some(hindrance)) => {
-                self.bootstrap(now, sink);
-                if self.phase == Phase::Standby && self.told != Some(hindrance) {
-                    self.told = Some(hindrance);
-                    sink(Action::Notice(Notice::CannotTakeOver(hindrance)));
-                }
-            }
+        let dead = self.agent_dead_at().is_some_and(|at| now >= at);
+        let heard = match self.heard {
+            Some(heard) if heard.silent && (heard.lost || dead) => heard,
+            Some(_) => return,
+            None => return self.cannot_take_over(now, Hindrance::NeverHeardPrimary, sink),
+        };
+        if let Some(hindrance) = self.hindrance() {
+            // The next adverts that stay away are the next occasion.
+            self.heard = Some(Heard { silent: false, ..heard });
+            self.cannot_take_over(now, hindrance, sink);
+        } else if heard.lost {
+            let until = heard.at + self.config.lease + self.config.margin();
+            let cause = Cause::HostLost(heard.node);
+            self.take_over(heard.at, cause, (now < until).then_some(until), sink);
+        } else {
+            self.take_over(heard.agent, Cause::AgentDead(heard.node), None, sink);
         }
     }
 
-    fn take_over_after(&mut self, now: Instant, heard: Heard, sink: Sink<'_>) {
-        let cause = Cause::PeerSilent(heard.node);
-        let until = heard.at + heard.hold + self.config.margin();
-        self.take_over(heard.at, cause, (now < until).then_some(until), sink);
+    /// Says so once, unless this node may serve without taking anything over.
+    fn cannot_take_over(&mut self, now: Instant, hindrance: Hindrance, sink: Sink<'_>) {
+        self.bootstrap(now, sink);
+        if self.phase == Phase::Standby && self.config.database && self.told != Some(hindrance) {
+            self.told = Some(hindrance);
+            sink(Action::Notice(Notice::CannotTakeOver(hindrance)));
+        }
+    }
+
+    /// When the gate of a silent active node whose host still answers has lapsed for certain.
+    pub(super) fn agent_dead_at(&self) -> Option<Instant> {
+        let heard = self.heard.filter(|heard| heard.silent && !heard.lost)?;
+        Some(heard.agent + self.config.agent_timeout + self.config.margin())
     }
 
     /// The primary says that its kernel has the closed gate: nothing to wait for (rule 6).
@@ -68,6 +95,9 @@ impl Core {
         }
         if self.heard.is_none() {
             return Some(Hindrance::NeverHeardPrimary);
+        }
+        if !self.config.database {
+            return None;
         }
         if !self.record.is_some_and(|record| record.in_sync.contains(self.config.node)) {
             return Some(Hindrance::NotInSync);
@@ -141,7 +171,7 @@ impl Core {
         self.addresses_held = false;
         self.phase = Phase::Promoting {
             give_up_at: now + self.config.promotion_timeout,
-            lease: Lease::new(now, self.config.lease),
+            lease: Lease::new(now, self.config.agent_timeout),
         };
         let writable = self.writable();
         self.promoted = !writable;
@@ -173,7 +203,7 @@ impl Core {
     }
 
     fn opened(&mut self, now: Instant, sink: Sink<'_>) {
-        self.phase = Phase::Serving(Renewal::new(now, self.config.lease));
+        self.phase = Phase::Serving(Renewal::new(now, self.config.agent_timeout));
         sink(Action::Step(Step::GateOpen));
         sink(Action::Announce);
         sink(Action::Publish);
