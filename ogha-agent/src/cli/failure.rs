@@ -62,9 +62,8 @@ mod tests {
     #[test]
     fn the_code_survives_what_is_said_around_it() {
         let start_up = Failure::start_up(anyhow!("no BTF").context("cannot load"));
-        let told: anyhow::Error = anyhow::Result::<()>::Err(start_up.into())
-            .context("instance VI_1")
-            .unwrap_err();
+        let told: anyhow::Error =
+            anyhow::Result::<()>::Err(start_up.into()).context("instance VI_1").unwrap_err();
         let failure = Failure::from(told);
         assert_eq!(failure.code, 2);
         assert_eq!(failure.to_string(), "instance VI_1: cannot load: no BTF");
