@@ -66,7 +66,7 @@ fn a_killed_agent_leaves_silence() {
 /// open the gate as if nothing had been, but listens and then serves.
 #[test]
 fn a_hung_agent_leaves_silence() {
-    let pair = alone("hung", Duration::from_secs(1));
+    let pair = alone("hung", Duration::from_secs(3));
     let node = &pair.nodes[0];
     node.agent.signal(Signal::SIGSTOP).unwrap();
     wait_until_lapsed(node);
@@ -90,9 +90,7 @@ fn a_hung_agent_beside_a_peer_makes_no_second_holder() {
 }
 
 fn fails_beside_a_peer(name: &str, fail: impl FnOnce(&Node)) {
-    let settings =
-        Settings { agent_timeout: Duration::from_secs(1), ..Settings::patient(Kind::Postgresql) };
-    let pair = Pair::start(name, &settings).unwrap();
+    let pair = Pair::start(name, &Settings::patient(Kind::Postgresql)).unwrap();
     let watcher = Watcher::start(&pair.hosts());
     let writer = pair.writer();
     writer.wait_for(10, GENEROUS).unwrap();

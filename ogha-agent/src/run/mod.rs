@@ -27,7 +27,12 @@ use tracing::{info, warn};
 
 use self::{inbox::Message, instance::Instance, story::History};
 use crate::{
-    cli::Failure, clock, config::Config, control::server::Server, kernel::Kernel, net::interface::Interface,
+    cli::Failure,
+    clock,
+    config::Config,
+    control::server::Server,
+    kernel::{self, Kernel},
+    net::interface::Interface,
 };
 
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
@@ -89,6 +94,7 @@ impl Agent {
     /// What can be refused comes first and the data plane last, so that an agent that does not
     /// start leaves nothing attached.
     async fn start(config: &Config, background: &Runtime) -> anyhow::Result<Self> {
+        kernel::privileges()?;
         let (send, inbox) = mpsc::unbounded_channel();
         let interfaces = interfaces(config)?;
         let server = Server::bind(&config.node.run_dir)?;
