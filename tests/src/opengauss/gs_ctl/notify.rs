@@ -49,7 +49,7 @@ pub(super) fn notify(call: &Call<'_>) -> u8 {
 
 /// PostgreSQL takes its readers in only after a new start, which takes longer than the real notice.
 fn change(call: &Call<'_>, mode: &str) -> Result<()> {
-    stop::kill_by_directory(call);
+    stop::quietly(call);
     start::run(call, Some("standby"))?;
     if mode == "primary" {
         call.node.ask("select pg_catalog.pg_promote()", CONNECT).context("the promotion")?;

@@ -1,6 +1,6 @@
 //! `gs_ctl stop`.
 
-use std::fs;
+use std::{fs, thread, time::Duration};
 
 use nix::sys::signal::Signal;
 use ogha_agent::database::pidfile;
@@ -56,6 +56,16 @@ pub(super) fn shut_down(call: &Call<'_>, mode: &str) -> bool {
     false
 }
 
+/// Shuts the server down without a word, however long it takes.
+pub(super) fn quietly(call: &Call<'_>) {
+    let Recorded::Alive(pid) = call.node.recorded() else { return };
+    // It may have ended just now.
+    let _ = send(pid, Signal::SIGINT);
+    while pidfile::serves(pid, call.node.data_dir()) {
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Kills every server process that works in the data directory.
 pub(super) fn kill_by_directory(call: &Call<'_>) {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -66,6 +76,6 @@ pub(super) fn kill_by_directory(call: &Call<'_>) {
         }
     }
     while matches!(call.node.recorded(), Recorded::Alive(_)) {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
 }
