@@ -1,5 +1,7 @@
 //! openGauss's tools, simulated in front of a real PostgreSQL, and the agent's driver against them.
 
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
 mod pair;
 
 use std::time::{Duration, Instant};
