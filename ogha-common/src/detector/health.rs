@@ -8,8 +8,11 @@ use crate::units::Instant;
 /// The evidence that is not about the host.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Health {
-    /// The newest reply's facts, and when its probe was sent.
-    newest: Option<(Instant, Facts)>,
+    /// The newest reply's facts.
+    facts: Option<Facts>,
+    /// Facts count from the probe on that was sent then: the newest answered, or the first after
+    /// a stall of this node.
+    facts_from: Instant,
     /// The newest reply that showed a listener: when its probe was sent.
     listener_at: Option<Instant>,
     /// The host, or this node, was away: the agent's silence counts from the next reply on.
@@ -25,26 +28,26 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) const fn facts(&self) -> Option<&Facts> {
-        match &self.newest {
-            Some((_, facts)) => Some(facts),
-            None => None,
-        }
+        self.facts.as_ref()
     }
 
-    /// The facts of a reply; an older one that came by another path changes nothing.
-    pub(super) fn learn(&mut self, config: &Config, sent: Instant, mut facts: Facts) {
+    /// The facts of a reply. False: they are old, as another path was faster or this node was
+    /// away, and change nothing.
+    pub(super) fn learn(&mut self, config: &Config, sent: Instant, mut facts: Facts) -> bool {
+        if sent < self.facts_from {
+            return false;
+        }
         if core::mem::take(&mut self.was_away) {
             self.witnessed_from = Some(sent);
-        }
-        if self.newest.is_some_and(|(newest, _)| sent < newest) {
-            return;
         }
         if facts.listener == Some(true) {
             self.listener_at = Some(sent);
         }
         self.count_stuck(facts.queue);
         facts.agent_age = self.witnessed(config, sent, facts.agent_age);
-        self.newest = Some((sent, facts));
+        self.facts = Some(facts);
+        self.facts_from = sent;
+        true
     }
 
     /// The part of an agent's silence that its host was seen to be up for. An agent whose host
@@ -90,6 +93,7 @@ impl Health {
     pub(super) fn stalled(&mut self, now: Instant, good: bool, long: bool) {
         self.was_away |= long;
         self.checked = Some((now, None));
+        self.facts_from = self.facts_from.max(now);
         self.stuck = 0;
         if !good {
             self.forget();
@@ -97,7 +101,7 @@ impl Health {
     }
 
     const fn forget(&mut self) {
-        self.newest = None;
+        self.facts = None;
         self.stuck = 0;
     }
 

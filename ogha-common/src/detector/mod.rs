@@ -168,16 +168,18 @@ impl Detector {
         }
     }
 
-    /// Whether the reply is a new one to a probe of ours. It shows that the peer was there after
-    /// the probe was sent.
+    /// Whether the reply tells something new. One to a probe of ours shows at least that the peer
+    /// was there after the probe was sent.
     fn replied(&mut self, path: u8, sent: Instant, facts: Facts) -> bool {
-        let accepted = self.path(path).is_some_and(|path| path.replied(sent));
-        if accepted {
-            self.alive(sent);
-            self.stall = None;
-            self.health.learn(&self.config, sent, facts);
+        if !self.path(path).is_some_and(|path| path.replied(sent)) {
+            return false;
         }
-        accepted
+        self.alive(sent);
+        let learnt = self.health.learn(&self.config, sent, facts);
+        if learnt {
+            self.stall = None;
+        }
+        learnt
     }
 
     fn heard(&mut self, now: Instant, path: u8) {
@@ -216,9 +218,6 @@ impl Detector {
         self.stall = Some(stall);
     }
 }
-
-#[cfg(test)]
-mod tests;
 
 #[cfg(test)]
 mod tests;

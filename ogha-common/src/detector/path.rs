@@ -94,13 +94,13 @@ impl Path {
         self.misses = 0;
     }
 
-    /// Counts the misses. A probe that was sent before the last sign of life is unanswered, but
+    /// Counts the misses. A probe that was sent no later than the last sign of life is unanswered, but
     /// says nothing against the host.
     pub(super) fn expire(&mut self, now: Instant, alive_at: Option<Instant>) {
         let overdue = |probe: &Waiting| probe.deadline <= now;
         for probe in self.waiting.iter().flatten().filter(|probe| overdue(probe)) {
             self.unanswered = self.unanswered.saturating_add(1);
-            if alive_at.is_none_or(|alive| probe.sent >= alive) {
+            if alive_at.is_none_or(|alive| probe.sent > alive) {
                 self.misses = self.misses.saturating_add(1);
             }
         }
