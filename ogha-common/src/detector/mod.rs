@@ -133,8 +133,9 @@ impl Detector {
     /// `None` before the first tick, which is due at once.
     #[must_use]
     pub fn next_timer(&self) -> Option<Instant> {
-        let graces = self.paths().filter_map(Path::next_deadline);
-        graces.chain(self.pace.next()).min().filter(|_| self.pace.next().is_some())
+        let tick = self.pace.next()?;
+        let grace = self.paths().filter_map(Path::next_deadline).min();
+        Some(grace.map_or(tick, |grace| grace.min(tick)))
     }
 
     /// One input; the verdict comes out when its kind has changed.

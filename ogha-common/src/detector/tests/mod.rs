@@ -4,6 +4,7 @@ extern crate std;
 
 mod random;
 mod rules;
+mod service;
 mod table;
 mod two_nodes;
 
