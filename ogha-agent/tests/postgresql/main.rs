@@ -1,6 +1,8 @@
 //! The PostgreSQL driver against a real server. As root the servers run as the user `postgres`, and
 //! the driver reaches them through `peer` authentication; else all runs as the user of the test.
 
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
 mod cluster;
 
 use std::time::{Duration, Instant};
