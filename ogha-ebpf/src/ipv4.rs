@@ -23,7 +23,7 @@ pub fn ingress(ctx: &XdpContext, frame: Frame) -> Reason {
     if ip.protocol == PROTOCOL_UDP {
         let instance = probe::instance_of(frame, ip);
         if instance != NOBODY && is_addressed(frame) {
-            return probe::ingress(ctx, frame, instance);
+            return probe::ingress(ctx, instance);
         }
     }
     let segment = segment(frame, ip, frame.len());

@@ -8,7 +8,7 @@ use aya_ebpf::{
     bindings::bpf_sock_tuple,
     helpers::{
         bpf_get_current_pid_tgid, bpf_probe_read_kernel,
-        generated::{bpf_sk_release, bpf_skc_lookup_tcp},
+        generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock},
     },
     programs::{BtfTracePointContext, XdpContext},
 };
@@ -125,8 +125,11 @@ pub fn at(ctx: &XdpContext, own: [u16; 2], port: u16) -> Listener {
         }
         if (*sock).state == TCP_LISTEN as u32 {
             found.present = true;
-            found.queue = saturated(read(sock.cast(), &raw const SOCK_QUEUE));
-            found.queue_limit = saturated(read(sock.cast(), &raw const SOCK_QUEUE_LIMIT));
+            let whole: *const u8 = bpf_skc_to_tcp_sock(sock.cast()).cast();
+            if !whole.is_null() {
+                found.queue = saturated(read(whole, &raw const SOCK_QUEUE));
+                found.queue_limit = saturated(read(whole, &raw const SOCK_QUEUE_LIMIT));
+            }
         }
         bpf_sk_release(sock.cast());
     }

@@ -1,6 +1,8 @@
 //! Probes: authenticated here, recorded in `PEERS` and answered from `SELF`, whether or not an
 //! agent lives.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext as _,
     helpers::generated::{bpf_spin_lock, bpf_spin_unlock, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
@@ -58,15 +60,19 @@ pub fn instance_of(frame: Frame, ip: &Ipv4) -> u32 {
 
 /// A datagram has come to an instance's endpoint.
 #[inline(always)]
-pub fn ingress(ctx: &XdpContext, frame: Frame, instance: u32) -> Reason {
+pub fn ingress(ctx: &XdpContext, instance: u32) -> Reason {
     let Some(offer) = SELF.get_ptr_mut(instance) else { return Reason::NotOurs };
-    let mut words: Words = [0; wire::WORDS];
-    match examine(ctx, frame, offer, instance, &mut words) {
+    let mut words = MaybeUninit::<Words>::uninit();
+    let Some(words) = load(ctx, &mut words) else {
+        count(instance, |counters| counters.refuse(Refusal::Malformed(Error::Length)));
+        return Reason::ProbeRefused;
+    };
+    match examine(offer, instance, words) {
         Ok(Kind::Reply) => {
             count(instance, |counters| counters.replies += 1);
             Reason::ProbeAbsorbed
         }
-        Ok(Kind::Probe) => answer(ctx, frame, offer, instance, &mut words),
+        Ok(Kind::Probe) => answer(ctx, offer, instance, words),
         Err(refusal) => {
             count(instance, |counters| counters.refuse(refusal));
             Reason::ProbeRefused
@@ -74,16 +80,9 @@ pub fn ingress(ctx: &XdpContext, frame: Frame, instance: u32) -> Reason {
     }
 }
 
-/// Reads the datagram, and records what it says if it may be believed.
+/// Is the datagram to be believed? Then what it says is written down.
 #[inline(always)]
-fn examine(
-    ctx: &XdpContext,
-    frame: Frame,
-    offer: *mut Offer,
-    instance: u32,
-    words: &mut Words,
-) -> Result<Kind, Refusal> {
-    load(ctx, frame, words)?;
+fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Kind, Refusal> {
     // SAFETY: the agent writes the same values again and again; only `said` needs the lock.
     let (key, vrid, node) = unsafe {
         let key = siphash::Key { k0: (*offer).key0, k1: (*offer).key1 };
@@ -123,27 +122,38 @@ fn examine(
     Ok(kind)
 }
 
+/// The headers, if the packet has them.
+///
+/// Its bounds are read anew: the compiler knows from [`instance_of`] that they suffice, and would
+/// leave the check out that the kernel's verifier wants to see.
+#[inline(always)]
+fn headers(ctx: &XdpContext) -> Option<*mut Headers> {
+    Frame::new(ctx.data(), ctx.data_end()).at(0)
+}
+
 /// The datagram, if the packet is whole, without IP options, and as long as it must be.
 #[inline(always)]
-fn load(ctx: &XdpContext, frame: Frame, words: &mut Words) -> Result<(), Refusal> {
+fn load<'a>(ctx: &XdpContext, words: &'a mut MaybeUninit<Words>) -> Option<&'a mut Words> {
     const UDP_LENGTH: u16 = (Udp::LEN + wire::LEN) as u16;
     const TOTAL: u16 = Ipv4::LEN as u16 + UDP_LENGTH;
-    let Some(headers) = frame.at::<Headers>(0) else {
-        return Err(Refusal::Malformed(Error::Length));
-    };
-    // SAFETY: `at` has checked the bounds; nobody writes the packet before its last use here.
+    let headers = headers(ctx)?;
+    // SAFETY: `headers` has checked the bounds; nobody writes the packet before its last use here.
     let Headers { ip, udp, .. } = unsafe { &*headers };
-    let right = ip.header_length() == Ipv4::LEN
-        && !ip.is_fragment()
-        && ip.total == TOTAL.to_be()
-        && udp.length == UDP_LENGTH.to_be();
-    // SAFETY: the context is the program's own, and the buffer is as long as is said.
-    let loaded = right
-        && unsafe {
-            let buffer = (&raw mut *words).cast();
-            bpf_xdp_load_bytes(ctx.as_ptr().cast(), PAYLOAD as u32, buffer, wire::LEN as u32) == 0
-        };
-    if loaded { Ok(()) } else { Err(Refusal::Malformed(Error::Length)) }
+    if ip.header_length() != Ipv4::LEN
+        || ip.is_fragment()
+        || ip.total != TOTAL.to_be()
+        || udp.length != UDP_LENGTH.to_be()
+    {
+        return None;
+    }
+    // SAFETY: the context is the program's own, the buffer is as long as is said, and any octets
+    // are words.
+    unsafe {
+        let buffer = words.as_mut_ptr().cast();
+        let result =
+            bpf_xdp_load_bytes(ctx.as_ptr().cast(), PAYLOAD as u32, buffer, wire::LEN as u32);
+        (result == 0).then(|| words.assume_init_mut())
+    }
 }
 
 // What came of recording a datagram. Numbers, for the verifier follows them where it loses an enum.
@@ -220,15 +230,9 @@ fn said(words: &Words) -> Said {
 
 /// Turns the probe into its reply, in place.
 #[inline(always)]
-fn answer(
-    ctx: &XdpContext,
-    frame: Frame,
-    offer: *mut Offer,
-    instance: u32,
-    words: &mut Words,
-) -> Reason {
-    let Some(headers) = frame.at::<Headers>(0) else { return Reason::ProbeAbsorbed };
-    // SAFETY: `at` has checked the bounds; nobody else has the packet.
+fn answer(ctx: &XdpContext, offer: *mut Offer, instance: u32, words: &mut Words) -> Reason {
+    let Some(headers) = headers(ctx) else { return Reason::ProbeAbsorbed };
+    // SAFETY: `headers` has checked the bounds; nobody else has the packet.
     let headers = unsafe { &mut *headers };
     core::mem::swap(&mut headers.ethernet.source, &mut headers.ethernet.destination);
     core::mem::swap(&mut headers.ip.source, &mut headers.ip.destination);

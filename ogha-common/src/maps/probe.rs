@@ -305,7 +305,7 @@ const _: () = {
     assert!(size_of::<Said>() == 32);
     assert!(size_of::<Offer>() == 96);
     assert!(size_of::<PeerKey>() == 16);
-    assert!(size_of::<Peer>() == 272);
+    assert!(size_of::<Peer>() == 176);
     assert!(size_of::<ProbeCounters>() == 104);
 };
 
