@@ -23,7 +23,7 @@ use ogha_common::maps::{
     Vip, VipKey, Watch, name,
 };
 
-pub use self::events::Events;
+pub use self::{checks::privileges, events::Events};
 use crate::net::interface::Interface;
 use load::Pinned;
 
