@@ -18,6 +18,7 @@ use ogha_common::maps::{
 
 use crate::{
     frames::{self, ACK, RST, SYN, Segment},
+    peer::Play,
     stage::{INSTANCE, PORT, Stage, claimed, interface, open, run, start},
     wire::Wire,
 };
@@ -201,7 +202,7 @@ fn links_of_interfaces_that_are_gone_are_removed() {
 /// A person looks at the pinned maps with bpftool and reads names, not bytes.
 #[test]
 fn bpftool_prints_field_names() {
-    let mut stage = Stage::set("bpftool");
+    let mut stage = Play::set("bpftool").stage;
     stage.gate(open());
     let map = |name: &str| {
         let path = stage.node.bpf_dir().join(name);
@@ -213,6 +214,10 @@ fn bpftool_prints_field_names() {
         (name::GATES, &["\"state\": 1", "\"term\": 1", "lease_until_ns"]),
         (name::VIPS, &["address", "instance", "mac"]),
         (name::WATCHES, &["tgid", "netns"]),
+        (name::ENDPOINTS, &["address", "\"port\": 26112"]),
+        (name::SELF, &["vrid", "heartbeat_ns", "said", "\"priority\": 150"]),
+        (name::PEERS, &["boot_id", "last_probe_ns", "heartbeat_ms", "queue_limit"]),
+        (name::PROBE_COUNTERS, &["answered", "stranger"]),
         (name::PORTS, &["\"key\": 26000", "\"value\": 0"]),
     ] {
         let dump = map(name);
