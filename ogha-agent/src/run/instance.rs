@@ -57,13 +57,20 @@ impl Instance {
         }
         if now >= self.peers.next_probe() {
             self.peers.probe(&self.core.status(), kernel);
+            for node in self.peers.lost() {
+                self.input(Input::Unanswered { node }, kernel, history);
+            }
         }
     }
 
     /// What the peers have said since the last look, for the core.
     fn look_at_peers(&mut self, kernel: &mut Kernel, history: &mut History) {
         for index in 0..self.peers.list.len() {
-            if let Some((node, status)) = self.peers.heard(index, kernel) {
+            let Some((node, news)) = self.peers.news(index, kernel) else { continue };
+            if let Some(agent_age) = news.answered {
+                self.input(Input::Answered { node, agent_age }, kernel, history);
+            }
+            if let Some(status) = news.said {
                 self.input(Input::Peer { node, status }, kernel, history);
             }
         }

@@ -30,14 +30,42 @@ pub struct Peer {
     seen: maps::Peer,
     /// When it was last probed.
     probed: Instant,
+    /// When it was last probed in a round of its own, an interval after the one before.
+    round: Instant,
+    /// So many rounds in a row were sent and not answered.
+    missed: u32,
+}
+
+/// What a look at a peer found, in the order in which the core should hear it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// What its agent said.
+    pub said: Option<Status>,
+    /// Its kernel answered; its agent was alive so long ago.
+    pub answered: Option<Duration>,
 }
 
 impl Peer {
     /// A peer of which nothing was heard.
     pub fn new(name: String, address: Ipv4Addr) -> Self {
         let node = NodeId::of(&name);
-        let probed = Instant::default();
-        Self { name, node, address, seen: maps::Peer::default(), probed }
+        let never = Instant::default();
+        let seen = maps::Peer::default();
+        Self { name, node, address, seen, probed: never, round: never, missed: 0 }
+    }
+
+    /// Counts the round before this one. A miss is a probe that was sent and not answered: a round
+    /// that this host could not send, or began too late, is none.
+    fn count_round(&mut self, now: Instant, interval: Duration) {
+        if now.since(self.round) < interval / 2 {
+            return;
+        }
+        if self.seen.answered_ns >= self.round.ns() {
+            self.missed = 0;
+        } else if self.probed >= self.round {
+            self.missed = self.missed.saturating_add(1);
+        }
+        self.round = now;
     }
 
     /// What it said last.
@@ -93,6 +121,7 @@ pub struct Peers {
     port: u16,
     interval: Duration,
     lease: Duration,
+    multiplier: u32,
     next_probe: Instant,
     sequence: u64,
     offered: Option<Status>,
@@ -108,6 +137,7 @@ impl Peers {
             port: liveness.port,
             interval: liveness.probe_interval,
             lease: liveness.lease,
+            multiplier: u32::from(liveness.detect_multiplier),
             next_probe: clock::now(),
             sequence: 0,
             offered: None,
@@ -173,15 +203,16 @@ impl Peers {
         self.beat(status, kernel);
         self.next_probe = clock::now() + self.interval;
         for index in 0..self.list.len() {
+            self.list[index].count_round(clock::now(), self.interval);
             self.send(index, status);
         }
     }
 
-    /// What a peer's agent has said since the last look.
+    /// What is new of a peer since the last look.
     ///
-    /// A reply is its kernel's word, which may speak for an agent that has died: it counts only if
-    /// the agent had shown within a lease that it lives.
-    pub fn heard(&mut self, index: usize, kernel: &Kernel) -> Option<(NodeId, Status)> {
+    /// A reply is its kernel's word, which may speak for an agent that has died: what it says of
+    /// the agent counts only if the agent had shown within a lease that it lives.
+    pub fn news(&mut self, index: usize, kernel: &Kernel) -> Option<(NodeId, News)> {
         let peer = self.list.get_mut(index)?;
         let now = match kernel.peer(self.own.instance, peer.node) {
             Ok(now) => now.unwrap_or_default(),
@@ -191,10 +222,20 @@ impl Peers {
             }
         };
         let before = std::mem::replace(&mut peer.seen, now);
+        let answered = now.last_reply_ns != before.last_reply_ns;
         let beat = Duration::from_nanos(u64::from(now.heartbeat_ms) * NS_PER_MS);
-        let spoke = now.last_probe_ns != before.last_probe_ns
-            || now.last_reply_ns != before.last_reply_ns && beat < self.lease;
-        if spoke { Some((peer.node, now.said.status()?)) } else { None }
+        let spoke = now.last_probe_ns != before.last_probe_ns || answered && beat < self.lease;
+        let news = News {
+            said: if spoke { now.said.status() } else { None },
+            answered: if answered { peer.agent_age(clock::now()) } else { None },
+        };
+        (news != News::default()).then_some((peer.node, news))
+    }
+
+    /// The peers whose hosts are lost: so many probes in a row were sent and not answered.
+    pub fn lost(&self) -> Vec<NodeId> {
+        let lost = |peer: &&Peer| peer.missed >= self.multiplier;
+        self.list.iter().filter(lost).map(|peer| peer.node).collect()
     }
 
     fn send(&mut self, index: usize, status: &Status) {
@@ -202,7 +243,6 @@ impl Peers {
         let now = clock::now();
         self.sequence = now.ns().max(self.sequence + 1);
         let peer = &mut self.list[index];
-        peer.probed = now;
         let probe = Probe {
             vrid: self.own.vrid,
             kind: Kind::Probe,
@@ -216,9 +256,10 @@ impl Peers {
             facts: None,
         };
         let to = SocketAddrV4::new(peer.address, self.port);
-        if let Err(e) = self.socket.send(to, &probe) {
-            // A link that is down is no news: the peer notices by itself.
-            debug!(peer = peer.name, "a probe could not be sent: {e:#}");
+        match self.socket.send(to, &probe) {
+            Ok(()) => peer.probed = now,
+            // Our own link, then; that says nothing of the peer.
+            Err(e) => debug!(peer = peer.name, "a probe could not be sent: {e:#}"),
         }
     }
 }
