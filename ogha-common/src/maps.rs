@@ -6,14 +6,25 @@
 
 use core::mem::size_of;
 
+mod probe;
+
+pub use self::probe::{
+    Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock,
+};
+
 /// How many instances one agent may have: the size of the arrays below.
 pub const MAX_INSTANCES: usize = 16;
 /// How many addresses all instances may have together.
 pub const MAX_VIPS: usize = 64;
 /// How many interfaces one agent may use.
 pub const MAX_INTERFACES: usize = 8;
+/// How many peers all instances may have together.
+pub const MAX_PEERS: usize = MAX_INSTANCES * 8;
 /// Bytes of the ring buffer; a lost event costs nothing, the maps hold the latest state.
 pub const EVENTS_BYTES: usize = 64 * 1024;
+
+/// Nanoseconds in a millisecond.
+pub const NS_PER_MS: u64 = 1_000_000;
 
 /// The names under which the maps are pinned.
 pub mod name {
@@ -29,10 +40,30 @@ pub mod name {
     pub const ARP_COUNTERS: &str = "ARP_COUNTERS";
     /// Instance -> [`Watch`](super::Watch), written by the agent.
     pub const WATCHES: &str = "WATCHES";
+    /// [`Endpoint`](super::Endpoint) -> instance, written by the agent.
+    pub const ENDPOINTS: &str = "ENDPOINTS";
+    /// Instance -> [`Offer`](super::Offer), written by the agent.
+    pub const SELF: &str = "SELF";
+    /// [`PeerKey`](super::PeerKey) -> [`Peer`](super::Peer): keys by the agent, values by XDP.
+    pub const PEERS: &str = "PEERS";
+    /// Instance -> [`ProbeCounters`](super::ProbeCounters), per CPU, written by XDP.
+    pub const PROBE_COUNTERS: &str = "PROBE_COUNTERS";
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
     /// All maps, in the order of this list.
-    pub const ALL: [&str; 7] = [VIPS, GATES, PORTS, PORT_COUNTERS, ARP_COUNTERS, WATCHES, EVENTS];
+    pub const ALL: [&str; 11] = [
+        VIPS,
+        GATES,
+        PORTS,
+        PORT_COUNTERS,
+        ARP_COUNTERS,
+        WATCHES,
+        ENDPOINTS,
+        SELF,
+        PEERS,
+        PROBE_COUNTERS,
+        EVENTS,
+    ];
 }
 
 /// An address as the maps hold it: IPv6, or IPv4 mapped into it (`::ffff:a.b.c.d`).
@@ -97,17 +128,32 @@ pub struct Gate {
     pub lease_until_ns: u64,
 }
 
-/// What the kernel does with a gate at some moment.
+/// What the kernel does with a gate at some moment. The numbers go over the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Passage {
     /// Traffic passes, ARP is answered.
-    Open,
+    Open = 1,
     /// TCP gets an RST, ARP is answered: a takeover is under way.
-    Claimed,
+    Claimed = 2,
     /// TCP gets an RST, ARP is dropped.
-    Closed,
+    Closed = 3,
     /// Everything is dropped: the lease ran out with nobody deciding.
-    Lapsed,
+    Lapsed = 4,
+}
+
+impl Passage {
+    /// As a peer's kernel tells it; `None` for a word of a later version.
+    #[must_use]
+    pub const fn from_wire(octet: u8) -> Option<Self> {
+        match octet {
+            1 => Some(Self::Open),
+            2 => Some(Self::Claimed),
+            3 => Some(Self::Closed),
+            4 => Some(Self::Lapsed),
+            _ => None,
+        }
+    }
 }
 
 impl Gate {
@@ -249,6 +295,9 @@ pub const EVENT_LISTENER_GONE: u32 = 2;
 pub const EVENT_PROCESS_EXIT: u32 = 3;
 /// `Event::kind`: another host claims an address that we hold; `detail` is its [`mac_number`].
 pub const EVENT_CONFLICT: u32 = 4;
+/// `Event::kind`: a peer says something new, or is heard for the first time; `detail` is its
+/// node id.
+pub const EVENT_PEER: u32 = 5;
 
 /// A wake-up for the agent. The maps hold the state; this only says that it is worth a look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,13 +6,13 @@ use ogha_common::maps::{Passage, PortCounters};
 use crate::{
     Reason, gate,
     maps::{PORT_COUNTERS, PORTS, is_own_mac},
-    packet::{Ethernet, Frame, Ipv4, PROTOCOL_TCP, Tcp},
-    reset,
+    packet::{Ethernet, Frame, Ipv4, PROTOCOL_TCP, PROTOCOL_UDP, Tcp},
+    probe, reset,
     tcp::{self, Segment},
 };
 
 /// The port is no instance's. Not an `Option`, for the reason that [`Segment`] gives.
-const NOBODY: u32 = u32::MAX;
+pub const NOBODY: u32 = u32::MAX;
 
 /// A packet of IPv4 has come in.
 #[inline(always)]
@@ -20,6 +20,12 @@ pub fn ingress(ctx: &XdpContext, frame: Frame) -> Reason {
     let Some(ip) = frame.at::<Ipv4>(Ethernet::LEN) else { return Reason::Malformed };
     // SAFETY: `at` has checked the bounds; nobody writes the packet before its last use here.
     let ip = unsafe { &*ip };
+    if ip.protocol == PROTOCOL_UDP {
+        let instance = probe::instance_of(frame, ip);
+        if instance != NOBODY && is_addressed(frame) {
+            return probe::ingress(ctx, instance);
+        }
+    }
     let segment = segment(frame, ip, frame.len());
     let vip = gate::vip(ip.destination);
     let port_of = instance_of(&segment, segment.destination);

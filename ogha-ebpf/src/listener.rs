@@ -1,11 +1,16 @@
-//! The death watch: a listener appears or goes, a process exits.
+//! The death watch: a listener appears or goes, a process exits. And: is there a listener now?
 //!
-//! The programs see all network namespaces of the host. Where a field stands in the kernel's
+//! The programs of the watch see all network namespaces of the host. Where a field stands in the kernel's
 //! structures depends on its build: the loader reads it from the kernel's BTF.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
-    programs::BtfTracePointContext,
+    EbpfContext as _,
+    bindings::bpf_sock_tuple,
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_probe_read_kernel,
+        generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock},
+    },
+    programs::{BtfTracePointContext, XdpContext},
 };
 use ogha_common::maps::{
     EVENT_LISTENER_GONE, EVENT_LISTENER_UP, EVENT_PROCESS_EXIT, MAX_INSTANCES, Watch,
@@ -32,6 +37,10 @@ offsets! {
     SOCK_PORT,
     /// `sock.__sk_common.skc_net.net`, a pointer to `net`.
     SOCK_NET,
+    /// `sock.sk_ack_backlog`, 32 bits: connections that wait to be accepted.
+    SOCK_QUEUE,
+    /// `sock.sk_max_ack_backlog`, 32 bits: how many may.
+    SOCK_QUEUE_LIMIT,
     /// `net.ns.inum`, 32 bits.
     NET_INUM,
     /// `task_struct.signal`, a pointer to `signal_struct`.
@@ -76,6 +85,64 @@ pub fn task_exited(ctx: &BtfTracePointContext) -> Option<()> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     notify(EVENT_PROCESS_EXIT, u64::from(tgid), |watch| tgid != 0 && watch.tgid == tgid);
     Some(())
+}
+
+/// A listener, or its absence.
+#[derive(Default)]
+pub struct Listener {
+    /// There is one.
+    pub present: bool,
+    /// Connections that wait to be accepted, at most 65535.
+    pub queue: u16,
+    /// How many may wait, at most 65535.
+    pub queue_limit: u16,
+}
+
+/// Who listens on a TCP port of our own address, in the network namespace of the interface?
+#[inline(always)]
+pub fn at(ctx: &XdpContext, own: [u16; 2], port: u16) -> Listener {
+    /// `bpf_sock_tuple.ipv4`, network order. Nobody connects from port 0, so that no connection
+    /// is found in the listener's stead.
+    #[repr(C)]
+    struct Tuple {
+        source: [u16; 2],
+        destination: [u16; 2],
+        source_port: u16,
+        destination_port: u16,
+    }
+    const THIS_NAMESPACE: u64 = -1i32 as u64;
+    let mut tuple =
+        Tuple { source: own, destination: own, source_port: 0, destination_port: port.to_be() };
+    let mut found = Listener::default();
+    // SAFETY: the context is the program's own and the tuple as long as is said; the socket is
+    // ours until it is released.
+    unsafe {
+        let tuple: *mut bpf_sock_tuple = (&raw mut tuple).cast();
+        let size = size_of::<Tuple>() as u32;
+        let sock = bpf_skc_lookup_tcp(ctx.as_ptr(), tuple, size, THIS_NAMESPACE, 0);
+        if sock.is_null() {
+            return found;
+        }
+        if (*sock).state == TCP_LISTEN as u32 {
+            found.present = true;
+            let whole: *const u8 = bpf_skc_to_tcp_sock(sock.cast()).cast();
+            if !whole.is_null() {
+                found.queue = saturated(read(whole, &raw const SOCK_QUEUE));
+                found.queue_limit = saturated(read(whole, &raw const SOCK_QUEUE_LIMIT));
+            }
+        }
+        bpf_sk_release(sock.cast());
+    }
+    found
+}
+
+#[inline(always)]
+fn saturated(number: Option<u32>) -> u16 {
+    match number {
+        Some(number) if number > u32::from(u16::MAX) => u16::MAX,
+        Some(number) => number as u16,
+        None => 0,
+    }
 }
 
 /// Wakes the agent for each instance whose watch matches.

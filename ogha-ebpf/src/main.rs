@@ -1,6 +1,6 @@
 //! The kernel side of ogha: entry points, and the only table from a reason to a verdict.
 //!
-//! * `ogha_xdp`, at each interface: ARP, the gate and the counters for what comes in.
+//! * `ogha_xdp`, at each interface: ARP, probes, the gate and the counters for what comes in.
 //! * `ogha_egress`, at the TCX hook of each interface: the same for what leaves.
 //! * `ogha_listener` and `ogha_exit`, for the host: the death watch.
 //!
@@ -15,6 +15,7 @@ mod ipv4;
 mod listener;
 mod maps;
 mod packet;
+mod probe;
 mod reset;
 mod tcp;
 
@@ -48,6 +49,12 @@ pub enum Reason {
     ArpConflict,
     /// The host claims a virtual address that it does not hold.
     ArpSuppressed,
+    /// The packet has become the reply to a peer's probe.
+    ProbeAnswered,
+    /// A peer's reply, or a probe that could not be answered: all that it says is in the maps.
+    ProbeAbsorbed,
+    /// A datagram at a probe's port that is none, or not for us, or not new.
+    ProbeRefused,
 }
 
 /// What happens to a packet.
@@ -68,10 +75,13 @@ impl From<Reason> for Verdict {
             Reason::NotOurs | Reason::Malformed | Reason::GateOpen | Reason::ArpConflict => {
                 Self::Pass
             }
-            Reason::GateShut | Reason::Flooded | Reason::ArpNotHeld | Reason::ArpSuppressed => {
-                Self::Drop
-            }
-            Reason::Rejected | Reason::ArpAnswered => Self::Return,
+            Reason::GateShut
+            | Reason::Flooded
+            | Reason::ArpNotHeld
+            | Reason::ArpSuppressed
+            | Reason::ProbeAbsorbed
+            | Reason::ProbeRefused => Self::Drop,
+            Reason::Rejected | Reason::ArpAnswered | Reason::ProbeAnswered => Self::Return,
         }
     }
 }

@@ -6,8 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use ogha_common::maps::{
-    ArpCounters, EVENTS_BYTES, Event, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_VIPS, PortCounters,
-    Vip, VipKey, Watch,
+    ArpCounters, EVENTS_BYTES, Endpoint, Event, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS,
+    MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, Vip, VipKey, Watch,
 };
 
 /// The virtual addresses.
@@ -33,6 +33,22 @@ pub static ARP_COUNTERS: PerCpuArray<ArpCounters, MAX_INSTANCES> = PerCpuArray::
 /// The database of each instance.
 #[btf_map]
 pub static WATCHES: Array<Watch, MAX_INSTANCES> = Array::new();
+
+/// Where probes are taken.
+#[btf_map]
+pub static ENDPOINTS: HashMap<Endpoint, u32, MAX_INSTANCES> = HashMap::new();
+
+/// What each instance offers to its peers.
+#[btf_map]
+pub static SELF: Array<Offer, MAX_INSTANCES> = Array::new();
+
+/// What was heard of the peers.
+#[btf_map]
+pub static PEERS: HashMap<PeerKey, Peer, MAX_PEERS> = HashMap::new();
+
+/// Probes at each instance's endpoint.
+#[btf_map]
+pub static PROBE_COUNTERS: PerCpuArray<ProbeCounters, MAX_INSTANCES> = PerCpuArray::new();
 
 /// Wake-ups for the agent.
 #[btf_map]

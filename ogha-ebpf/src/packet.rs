@@ -11,6 +11,8 @@ pub const KIND_IPV4: u16 = 0x0800_u16.to_be();
 pub const KIND_ARP: u16 = 0x0806_u16.to_be();
 /// `Ipv4::protocol`: TCP.
 pub const PROTOCOL_TCP: u8 = 6;
+/// `Ipv4::protocol`: UDP.
+pub const PROTOCOL_UDP: u8 = 17;
 
 /// The bytes of a frame that may be read and written.
 #[derive(Clone, Copy)]
@@ -168,6 +170,12 @@ impl Ipv4 {
         usize::from(self.version_length & 0xf) << 2
     }
 
+    /// It is a piece of a packet.
+    #[inline(always)]
+    pub fn is_fragment(&self) -> bool {
+        self.fragment & 0x3fff_u16.to_be() != 0
+    }
+
     /// A fragment other than the first begins in the middle of the payload.
     #[inline(always)]
     pub fn is_later_fragment(&self) -> bool {
@@ -216,6 +224,24 @@ impl Tcp {
     pub fn header_length(&self) -> u32 {
         u32::from(self.offset >> 4) << 2
     }
+}
+
+/// A UDP header (RFC 768).
+#[repr(C)]
+pub struct Udp {
+    /// Port of the sender.
+    pub source: u16,
+    /// Port of the receiver.
+    pub destination: u16,
+    /// Bytes, this header included.
+    pub length: u16,
+    /// Of the datagram and a pseudo header; 0: none was made.
+    pub checksum: u16,
+}
+
+impl Udp {
+    /// Bytes.
+    pub const LEN: usize = size_of::<Self>();
 }
 
 /// Two words of a packet as a number in host order.

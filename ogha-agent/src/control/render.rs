@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::view::{Failover, History, InstanceView, PeerView, Status};
+use super::view::{Failover, History, InstanceView, PeerView, ProbeCounters, Status};
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,6 +37,7 @@ impl fmt::Display for InstanceView {
             "  arp        answered {}, dropped {}, conflicts {}, suppressed {}",
             arp.answered, arp.dropped, arp.conflicts, arp.suppressed
         )?;
+        writeln!(f, "  probes     {}", probes(&self.probes))?;
         writeln!(f, "  failovers  {}", self.failovers)?;
         if self.peers.is_empty() {
             return Ok(());
@@ -58,6 +59,14 @@ fn database(instance: &InstanceView) -> String {
     words.extend(database.lsn.as_ref().map(|lsn| format!("at {lsn}")));
     words.push(if database.listening { "listening" } else { "not listening" }.to_owned());
     words.join(", ")
+}
+
+fn probes(probes: &ProbeCounters) -> String {
+    let ProbeCounters { probes: heard, answered, replies, .. } = probes;
+    let refused: Vec<_> =
+        probes.refused().into_iter().map(|(why, count)| format!("{why} {count}")).collect();
+    let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
+    format!("heard {heard}, answered {answered}, replies {replies}, refused: {refused}")
 }
 
 fn peer(peer: &PeerView) -> [String; 7] {
@@ -159,6 +168,14 @@ mod tests {
             ],
             counters: Counters { syn_in: 4, synack_out: 3, rst_in: 2, rst_out: 1 },
             arp: ArpCounters { answered: 5, dropped: 6, conflicts: 7, suppressed: 8 },
+            probes: ProbeCounters {
+                probes: 9,
+                answered: 10,
+                replies: 11,
+                tag: 12,
+                replay: 13,
+                ..ProbeCounters::default()
+            },
             failovers: 1,
         }
     }
@@ -187,6 +204,7 @@ instance VI_1 (virtual router 59): serving, active, term 7
   database   opengauss, primary, normal, at 0/5000148, listening
   tcp        SYN in 4, SYN-ACK out 3, RST in 2, RST out 1
   arp        answered 5, dropped 6, conflicts 7, suppressed 8
+  probes     heard 9, answered 10, replies 11, refused: tag 12, replay 13
   failovers  1
 
   PEER          HOST    AGENT   PHASE    LISTENING  RTT    IN SYNC
@@ -199,6 +217,7 @@ instance WEB (virtual router 60): standby, backup, term 0
   database   none, not listening
   tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0
   arp        answered 0, dropped 0, conflicts 0, suppressed 0
+  probes     heard 0, answered 0, replies 0, refused: none
   failovers  0
 "
         );
@@ -221,7 +240,10 @@ instance WEB (virtual router 60): standby, backup, term 0
                 r#""peers":[{"name":"opengaussdb2","host":"alive","agent":"alive","#,
                 r#""phase":"standby","listening":true,"rtt_us":43,"in_sync":true}],"#,
                 r#""counters":{"syn_in":4,"synack_out":3,"rst_in":2,"rst_out":1},"#,
-                r#""arp":{"answered":5,"dropped":6,"conflicts":7,"suppressed":8},"failovers":1}]}"#
+                r#""arp":{"answered":5,"dropped":6,"conflicts":7,"suppressed":8},"#,
+                r#""probes":{"probes":9,"answered":10,"replies":11,"unproven":0,"length":0,"#,
+                r#""magic":0,"version":0,"tag":12,"field":0,"receiver":0,"stranger":0,"#,
+                r#""replay":13,"echo":0},"failovers":1}]}"#
             )
         );
         assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);

@@ -39,6 +39,8 @@ pub struct InstanceView {
     pub counters: Counters,
     /// ARP for the virtual addresses, since the data plane was loaded.
     pub arp: ArpCounters,
+    /// Probes of the peers, since the data plane was loaded.
+    pub probes: ProbeCounters,
     /// Failovers in the history.
     pub failovers: u64,
 }
@@ -63,13 +65,13 @@ pub struct DatabaseView {
 pub struct PeerView {
     /// `peer.name`
     pub name: String,
-    /// Whether the host is heard of: `alive` or `silent`.
+    /// Whether its kernel answers our probes: `alive` or `silent`.
     pub host: String,
-    /// Whether the agent is heard of: `alive` or `silent`.
+    /// Whether its agent shows that it lives: `alive` or `silent`.
     pub agent: String,
     /// What it says that it is doing; `unknown` before it was heard.
     pub phase: String,
-    /// Whether its database listens; not known before it was heard.
+    /// Whether its database's port had a listener when its kernel last answered.
     pub listening: Option<bool>,
     /// Round trip of the last probe, in microseconds.
     pub rtt_us: Option<u64>,
@@ -121,6 +123,77 @@ impl From<ogha_common::maps::ArpCounters> for ArpCounters {
             dropped: from.dropped,
             conflicts: from.conflicts,
             suppressed: from.suppressed,
+        }
+    }
+}
+
+/// Probes and replies of the peers. Each name is a field of the map `PROBE_COUNTERS`; what was
+/// refused, for the reason that the name tells, has changed nothing but its counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeCounters {
+    /// Probes accepted.
+    pub probes: u64,
+    /// Probes answered.
+    pub answered: u64,
+    /// Replies accepted.
+    pub replies: u64,
+    /// Probes answered but not believed: of a boot that has not echoed a time of ours yet.
+    pub unproven: u64,
+    /// The length is wrong, or the packet is in pieces.
+    pub length: u64,
+    /// No probe of ogha's.
+    pub magic: u64,
+    /// Another version.
+    pub version: u64,
+    /// The tag is wrong: another key, or a forgery.
+    pub tag: u64,
+    /// A field makes no sense.
+    pub field: u64,
+    /// For another node or instance.
+    pub receiver: u64,
+    /// The sender is no peer.
+    pub stranger: u64,
+    /// Heard before.
+    pub replay: u64,
+    /// A reply to no probe of ours.
+    pub echo: u64,
+}
+
+impl ProbeCounters {
+    /// What was refused: each reason and how often, those that were met only.
+    #[must_use]
+    pub fn refused(&self) -> Vec<(&'static str, u64)> {
+        let all = [
+            ("length", self.length),
+            ("magic", self.magic),
+            ("version", self.version),
+            ("tag", self.tag),
+            ("field", self.field),
+            ("receiver", self.receiver),
+            ("stranger", self.stranger),
+            ("replay", self.replay),
+            ("echo", self.echo),
+        ];
+        all.into_iter().filter(|(_, count)| *count != 0).collect()
+    }
+}
+
+impl From<ogha_common::maps::ProbeCounters> for ProbeCounters {
+    fn from(from: ogha_common::maps::ProbeCounters) -> Self {
+        Self {
+            probes: from.probes,
+            answered: from.answered,
+            replies: from.replies,
+            unproven: from.unproven,
+            length: from.length,
+            magic: from.magic,
+            version: from.version,
+            tag: from.tag,
+            field: from.field,
+            receiver: from.receiver,
+            stranger: from.stranger,
+            replay: from.replay,
+            echo: from.echo,
         }
     }
 }

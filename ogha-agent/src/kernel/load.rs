@@ -10,8 +10,8 @@ use aya::{
     sys::SyscallError,
 };
 use ogha_common::maps::{
-    ArpCounters, EVENTS_BYTES, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_VIPS, PortCounters, Vip,
-    VipKey, Watch, mac_number, name,
+    ArpCounters, EVENTS_BYTES, Endpoint, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS,
+    Offer, Peer, PeerKey, PortCounters, ProbeCounters, Vip, VipKey, Watch, mac_number, name,
 };
 
 use super::{btf::Types, links};
@@ -21,10 +21,12 @@ use crate::net::interface::Interface;
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ogha"));
 
 /// The programs' constants, and the fields of the kernel whose offsets they are.
-const OFFSETS: [(&str, &str, &str); 6] = [
+const OFFSETS: [(&str, &str, &str); 8] = [
     ("SOCK_PROTOCOL", "sock", "sk_protocol"),
     ("SOCK_PORT", "sock", "__sk_common.skc_num"),
     ("SOCK_NET", "sock", "__sk_common.skc_net.net"),
+    ("SOCK_QUEUE", "sock", "sk_ack_backlog"),
+    ("SOCK_QUEUE_LIMIT", "sock", "sk_max_ack_backlog"),
     ("NET_INUM", "net", "ns.inum"),
     ("TASK_SIGNAL", "task_struct", "signal"),
     ("SIGNAL_LIVE", "signal_struct", "live.counter"),
@@ -56,6 +58,16 @@ const LAYOUTS: [Layout; name::ALL.len()] = [
     layout(name::PORT_COUNTERS, MapType::PerCpuArray, 4, size_of::<PortCounters>(), MAX_INSTANCES),
     layout(name::ARP_COUNTERS, MapType::PerCpuArray, 4, size_of::<ArpCounters>(), MAX_INSTANCES),
     layout(name::WATCHES, MapType::Array, 4, size_of::<Watch>(), MAX_INSTANCES),
+    layout(name::ENDPOINTS, MapType::Hash, size_of::<Endpoint>(), 4, MAX_INSTANCES),
+    layout(name::SELF, MapType::Array, 4, size_of::<Offer>(), MAX_INSTANCES),
+    layout(name::PEERS, MapType::Hash, size_of::<PeerKey>(), size_of::<Peer>(), MAX_PEERS),
+    layout(
+        name::PROBE_COUNTERS,
+        MapType::PerCpuArray,
+        4,
+        size_of::<ProbeCounters>(),
+        MAX_INSTANCES,
+    ),
     layout(name::EVENTS, MapType::RingBuf, 0, 0, EVENTS_BYTES),
 ];
 

@@ -9,6 +9,7 @@ mod checks;
 mod events;
 mod links;
 mod load;
+mod probe;
 
 use std::{fs, io, net::IpAddr, path::Path};
 
@@ -17,7 +18,10 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
-use ogha_common::maps::{ArpCounters, Gate, MAX_INSTANCES, PortCounters, Vip, VipKey, Watch, name};
+use ogha_common::maps::{
+    ArpCounters, Endpoint, Gate, MAX_INSTANCES, Offer, Peer, PeerKey, PortCounters, ProbeCounters,
+    Vip, VipKey, Watch, name,
+};
 
 pub use self::{checks::privileges, events::Events};
 use crate::net::interface::Interface;
@@ -31,6 +35,10 @@ pub struct Kernel {
     port_counters: PerCpuArray<MapData, Plain<PortCounters>>,
     arp_counters: PerCpuArray<MapData, Plain<ArpCounters>>,
     watches: Array<MapData, Plain<Watch>>,
+    endpoints: HashMap<MapData, Plain<Endpoint>, u32>,
+    offers: Array<MapData, Plain<Offer>>,
+    peers: HashMap<MapData, Plain<PeerKey>, Plain<Peer>>,
+    probe_counters: PerCpuArray<MapData, Plain<ProbeCounters>>,
     events: Option<RingBuf<MapData>>,
 }
 
@@ -80,6 +88,10 @@ impl Kernel {
             port_counters: take(&mut ebpf, name::PORT_COUNTERS)?,
             arp_counters: take(&mut ebpf, name::ARP_COUNTERS)?,
             watches: take(&mut ebpf, name::WATCHES)?,
+            endpoints: take(&mut ebpf, name::ENDPOINTS)?,
+            offers: take(&mut ebpf, name::SELF)?,
+            peers: take(&mut ebpf, name::PEERS)?,
+            probe_counters: take(&mut ebpf, name::PROBE_COUNTERS)?,
             events: Some(take(&mut ebpf, name::EVENTS)?),
         })
     }
@@ -195,7 +207,7 @@ impl Kernel {
     }
 
     /// Forgets the instances from `count` on, which an older configuration may have left: their
-    /// gates are closed, their addresses, ports and watches removed.
+    /// gates are closed, their addresses, ports, watches and peers removed.
     ///
     /// # Errors
     ///
@@ -205,6 +217,7 @@ impl Kernel {
             self.set_vips(instance, &[], [0; 6])?;
             self.set_gate(instance, Gate::default())?;
             self.set_watch(instance, Watch::default())?;
+            self.forget_probes(instance)?;
         }
         let stale = self
             .ports

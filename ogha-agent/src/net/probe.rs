@@ -1,40 +1,26 @@
-//! The socket over which nodes probe each other, and the key that proves who they are.
+//! The socket that sends probes, and the key that proves who sent them. What comes back is the
+//! kernel's business: its programs take it before any socket sees it.
 
 use std::{
-    collections::HashMap,
-    fmt, fs,
-    hash::Hasher as _,
+    fs,
     io::{self, Read as _},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     os::unix::fs::MetadataExt as _,
     path::Path,
-    sync::Mutex,
 };
 
 use anyhow::{Context as _, bail, ensure};
-use ogha_common::{
-    units::{NodeId, Vrid},
-    wire::{
-        probe::{self, Probe},
-        replay::Replay,
-    },
+use ogha_common::wire::{
+    probe::{self, Body, Probe},
+    siphash,
 };
-use siphasher::sip::SipHasher24;
-use thiserror::Error;
-use tokio::io::{Interest, unix::AsyncFd};
 
 /// More than any key file has, in octets.
 const LONGEST_KEY_FILE: u64 = 64;
 
 /// The cluster's key: 16 octets that all nodes share.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Key([u8; 16]);
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(..)")
-    }
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(siphash::Key);
 
 impl Key {
     /// Reads a key file: 16 octets as they are, or as 32 hexadecimal digits.
@@ -76,55 +62,41 @@ impl Key {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        if let Ok(raw) = bytes.try_into() {
-            return Some(Self(raw));
-        }
-        let digits = bytes.trim_ascii();
-        let mut key = [0; 16];
-        if digits.len() != 32 {
-            return None;
-        }
-        for (octet, pair) in key.iter_mut().zip(digits.as_chunks::<2>().0) {
-            let digit = |d: u8| char::from(d).to_digit(16);
-            *octet = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
-        }
-        Some(Self(key))
+        let raw = bytes.try_into().ok();
+        raw.or_else(|| hexadecimal(bytes)).map(|octets| Self(siphash::Key::new(octets)))
     }
 
-    fn tag(&self, bytes: &[u8]) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write(bytes);
-        hasher.finish()
+    /// The key as the kernel's programs take it.
+    #[must_use]
+    pub const fn words(self) -> siphash::Key {
+        self.0
+    }
+
+    fn tag(self, body: &Body) -> u64 {
+        siphash::tag(self.0, body)
     }
 }
 
-/// Why [`ProbeSocket::receive`] gives no probe. (Anybody can send a bad datagram, so this must
-/// cost little: no allocation, no backtrace.)
-#[derive(Debug, Error)]
-pub enum Refused {
-    /// The socket's error.
-    #[error("the probes' socket: {0}")]
-    Socket(#[from] io::Error),
-    /// A datagram that breaks a rule.
-    #[error("from {0}: {1}")]
-    Probe(SocketAddr, probe::Error),
-    /// Authentic, but for somebody else.
-    #[error("from {0}: it is for another node or instance")]
-    NotForUs(SocketAddr),
-    /// Authentic, but heard before.
-    #[error("from {0}: it is a replay")]
-    Replay(SocketAddr),
+fn hexadecimal(text: &[u8]) -> Option<[u8; 16]> {
+    let digits = text.trim_ascii();
+    let mut octets = [0; 16];
+    if digits.len() != 32 {
+        return None;
+    }
+    for (octet, pair) in octets.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let digit = |d: u8| char::from(d).to_digit(16);
+        *octet = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
+    }
+    Some(octets)
 }
 
-/// The UDP socket of one instance.
+/// The UDP socket of one instance. It reserves the port that the kernel answers on, and so that
+/// the peers' kernels know the way back, probes come from there.
 #[derive(Debug)]
 pub struct ProbeSocket {
-    socket: AsyncFd<UdpSocket>,
+    socket: UdpSocket,
     key: Key,
     boot_id: [u8; 16],
-    node: NodeId,
-    vrid: Vrid,
-    heard: Mutex<HashMap<NodeId, Replay>>,
 }
 
 impl ProbeSocket {
@@ -132,19 +104,11 @@ impl ProbeSocket {
     ///
     /// # Errors
     /// When the port is taken, or the kernel tells no boot id.
-    pub fn bind(
-        address: Ipv4Addr,
-        port: u16,
-        key: Key,
-        node: NodeId,
-        vrid: Vrid,
-    ) -> anyhow::Result<Self> {
+    pub fn bind(address: Ipv4Addr, port: u16, key: Key) -> anyhow::Result<Self> {
         let socket = UdpSocket::bind(SocketAddrV4::new(address, port))
             .and_then(|socket| {
                 socket.set_nonblocking(true)?;
-                // SAFETY: the `UdpSocket` owns its descriptor, and the `AsyncFd` owns the
-                // `UdpSocket`.
-                unsafe { Ok(AsyncFd::register(socket)?) }
+                Ok(socket)
             })
             .with_context(|| {
                 format!(
@@ -152,7 +116,7 @@ impl ProbeSocket {
                      has it, `port` in [instance.liveness] chooses another"
                 )
             })?;
-        Ok(Self { socket, key, boot_id: boot_id()?, node, vrid, heard: Mutex::default() })
+        Ok(Self { socket, key, boot_id: boot_id()? })
     }
 
     /// The kernel's boot id.
@@ -161,37 +125,19 @@ impl ProbeSocket {
         self.boot_id
     }
 
-    /// Sends a probe or a reply, at once: it does not wait for the runtime to look whether the
-    /// socket is ready.
+    /// The cluster's key.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Sends a probe, at once.
     ///
     /// # Errors
     /// The socket's.
     pub fn send(&self, to: SocketAddrV4, probe: &Probe) -> io::Result<()> {
-        let datagram = probe::encode(probe, |bytes| self.key.tag(bytes));
-        self.socket.get_ref().send_to(&datagram, to).map(drop)
-    }
-
-    /// The next datagram that is authentic, new, and for this instance on this node. A datagram
-    /// that is refused is an error, after which the next may be read.
-    ///
-    /// # Errors
-    /// The reason for which a datagram was refused, or the socket's error.
-    pub async fn receive(&self) -> Result<Probe, Refused> {
-        let mut datagram = [0; probe::LEN + 1];
-        let (length, from) = self
-            .socket
-            .async_io(Interest::READABLE, |socket| socket.recv_from(&mut datagram))
-            .await?;
-        let probe = probe::parse(&datagram[..length], |bytes| self.key.tag(bytes))
-            .map_err(|e| Refused::Probe(from, e))?;
-        if probe.to != self.node || probe.vrid != self.vrid {
-            return Err(Refused::NotForUs(from));
-        }
-        let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !heard.entry(probe.node).or_default().accept(probe.boot_id, probe.sequence) {
-            return Err(Refused::Replay(from));
-        }
-        Ok(probe)
+        let datagram = probe::encode(probe, |body| self.key.tag(body));
+        self.socket.send_to(&datagram, to).map(drop)
     }
 }
 
@@ -199,7 +145,7 @@ fn boot_id() -> anyhow::Result<[u8; 16]> {
     let path = "/proc/sys/kernel/random/boot_id";
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    Key::parse(&digits).map(|id| id.0).with_context(|| format!("{path} holds no boot id"))
+    hexadecimal(&digits).with_context(|| format!("{path} holds no boot id"))
 }
 
 #[cfg(test)]
@@ -210,20 +156,13 @@ mod tests {
 
     #[test]
     fn a_key_is_16_octets_or_32_digits() {
+        let octets: [u8; 16] = std::array::from_fn(|i| i as u8);
         let hex = Key::parse(b"000102030405060708090a0b0c0d0E0F\n").unwrap();
-        assert_eq!(hex.0, std::array::from_fn(|i| i as u8));
-        assert_eq!(Key::parse(&hex.0), Some(hex));
+        assert_eq!(hex.words(), siphash::Key::new(octets));
+        assert_eq!(Key::parse(&octets), Some(hex));
         for refused in [&b""[..], b"short", &[b'0'; 31], &[b'g'; 32], &[b'0'; 33]] {
             assert_eq!(Key::parse(refused), None);
         }
-    }
-
-    /// The first of the reference vectors: the key 00 01 .. 0f over the octets 00 01 .. 0e.
-    #[test]
-    fn the_tag_is_siphash_2_4() {
-        let key = Key(std::array::from_fn(|i| i as u8));
-        let message: Vec<u8> = (0..15).collect();
-        assert_eq!(key.tag(&message), 0xa129_ca61_49be_45e5);
     }
 
     #[test]
@@ -235,58 +174,8 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(format!("{:#}", Key::load(&path).unwrap_err()).contains("chmod 600"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(Key::load(&path).unwrap(), Key([7; 16]));
+        assert_eq!(Key::load(&path).unwrap().words(), siphash::Key::new([7; 16]));
         fs::write(&path, "not a key").unwrap();
         assert!(Key::load(&path).is_err());
-    }
-
-    #[tokio::test]
-    async fn only_new_authentic_datagrams_for_this_node_come_through() {
-        let (me, peer) = (NodeId::of("a"), NodeId::of("b"));
-        let vrid = Vrid::new(59).unwrap();
-        let home = Ipv4Addr::LOCALHOST;
-        let key = Key([7; 16]);
-        let receiver = ProbeSocket::bind(home, 0, key, me, vrid).unwrap();
-        let std::net::SocketAddr::V4(to) = receiver.socket.get_ref().local_addr().unwrap() else {
-            panic!("bound to IPv4");
-        };
-        let sender = ProbeSocket::bind(home, 0, key, peer, vrid).unwrap();
-        let forger = ProbeSocket::bind(home, 0, Key([8; 16]), peer, vrid).unwrap();
-        let probe = |sequence, to| Probe {
-            vrid,
-            kind: probe::Kind::Probe,
-            sequence,
-            boot_id: sender.boot_id(),
-            time_ns: 1,
-            echo_ns: 0,
-            node: peer,
-            to,
-            status: probe::Status {
-                term: ogha_common::units::Term::new(1),
-                primary: None,
-                phase: probe::Phase::Standby,
-                role: probe::Role::Standby,
-                restarting: false,
-                priority: ogha_common::units::Priority::DEFAULT,
-                lsn: ogha_common::units::Lsn::new(0),
-            },
-        };
-        forger.send(to, &probe(9, me)).unwrap();
-        sender.send(to, &probe(1, me)).unwrap();
-        sender.send(to, &probe(1, me)).unwrap();
-        sender.send(to, &probe(2, peer)).unwrap();
-        sender.send(to, &probe(3, me)).unwrap();
-        let mut heard = Vec::new();
-        for _ in 0..5 {
-            heard.push(match receiver.receive().await {
-                Ok(probe) => probe.sequence.to_string(),
-                Err(e) => format!("{e:#}").rsplit(": ").next().unwrap().to_owned(),
-            });
-        }
-        assert_eq!(heard[1], "1");
-        assert_eq!(heard[4], "3");
-        assert_eq!(heard[2], "it is a replay");
-        assert_eq!(heard[3], "it is for another node or instance");
-        assert!(heard[0].contains("key file"), "{}", heard[0]);
     }
 }

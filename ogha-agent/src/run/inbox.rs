@@ -2,11 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use ogha_common::{
-    failover::Input,
-    maps::Event,
-    wire::{probe::Probe, vrrp::Advert},
-};
+use ogha_common::{failover::Input, maps::Event, wire::vrrp::Advert};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -25,8 +21,6 @@ pub enum Message {
     Kernel(Event),
     /// A valid advert arrived on this instance's interface.
     Advert(usize, Ipv4Addr, Advert),
-    /// A valid, authenticated, new probe.
-    Probe(usize, Probe),
     /// An operator asks.
     Control(Request, oneshot::Sender<Response>),
     /// A part of the agent that must not end has ended.

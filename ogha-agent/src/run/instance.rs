@@ -7,7 +7,7 @@ use ogha_common::{
     failover::{Action, Core, Database, GateOrder, Input, Notice, Record, Sign},
     maps::{self, Event, Gate, Passage, Watch},
     units::{Instant as Moment, NodeId, Priority, Term},
-    wire::{probe, vrrp},
+    wire::vrrp,
 };
 use tracing::{debug, error, info, warn};
 
@@ -50,11 +50,22 @@ impl Instance {
 
     /// Fires the timers that are due.
     pub fn tick(&mut self, now: Moment, kernel: &mut Kernel, history: &mut History) {
+        // What was heard comes before a timer that fires late, as in the loop itself.
+        self.look_at_peers(kernel, history);
         if self.core.next_timer().is_some_and(|due| now >= due) {
             self.input(Input::Tick, kernel, history);
         }
         if now >= self.peers.next_probe() {
-            self.peers.probe(now, &self.core.status());
+            self.peers.probe(&self.core.status(), kernel);
+        }
+    }
+
+    /// What the peers have said since the last look, for the core.
+    fn look_at_peers(&mut self, kernel: &mut Kernel, history: &mut History) {
+        for index in 0..self.peers.list.len() {
+            if let Some((node, status)) = self.peers.heard(index, kernel) {
+                self.input(Input::Peer { node, status }, kernel, history);
+            }
         }
     }
 
@@ -64,6 +75,9 @@ impl Instance {
         let mut actions = Vec::new();
         while let Some(input) = inputs.pop_front() {
             self.core.handle(clock::now(), input, &mut |action| actions.push(action));
+            // The kernel speaks for this node from now on, before anything is done: what it says
+            // in between is what the core would say.
+            self.peers.offer(&self.core.status(), kernel);
             for action in actions.drain(..) {
                 inputs.extend(self.effect(action, kernel, history));
             }
@@ -89,7 +103,7 @@ impl Instance {
             Action::DropAddresses => self.workers.hold_addresses(false),
             Action::Announce => self.announce(),
             Action::SendAdvert(priority) => self.advertise(priority),
-            Action::Publish => self.peers.probe(clock::now(), &self.core.status()),
+            Action::Publish => self.peers.probe(&self.core.status(), kernel),
             Action::Promote(_) => self.workers.database(Order::Promote),
             Action::StopDatabase => self.workers.database(Order::Stop),
             Action::AfterFailover => self.workers.database(Order::AfterFailover),
@@ -230,13 +244,6 @@ impl Instance {
         self.input(Input::Advert { node, advert }, kernel, history);
     }
 
-    /// A valid probe or reply.
-    pub fn probed(&mut self, probe: &probe::Probe, kernel: &mut Kernel, history: &mut History) {
-        if let Some(node) = self.peers.heard(clock::now(), probe, &self.core.status()) {
-            self.input(Input::Peer { node, status: probe.status }, kernel, history);
-        }
-    }
-
     /// The kernel saw something of this instance.
     pub fn event(&mut self, event: Event, kernel: &mut Kernel, history: &mut History) {
         let at = Moment::from_ns(event.time_ns);
@@ -257,6 +264,7 @@ impl Instance {
                 self.look_for_listener();
                 self.workers.database(Order::Look);
             }
+            maps::EVENT_PEER => self.look_at_peers(kernel, history),
             maps::EVENT_CONFLICT => warn!(
                 instance = self.config.name,
                 "{} claims an address that is ours",

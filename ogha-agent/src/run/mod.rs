@@ -180,7 +180,6 @@ impl Agent {
             Message::Advert(index, source, advert) => {
                 self.instances[index].advert(source, advert, kernel, history);
             }
-            Message::Probe(index, probe) => self.instances[index].probed(&probe, kernel, history),
             Message::Kernel(event) => {
                 if let Some(instance) = self.instances.get_mut(event.instance as usize) {
                     instance.event(event, kernel, history);

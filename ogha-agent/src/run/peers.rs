@@ -1,18 +1,21 @@
-//! The peers of one instance: what was heard of them, and the probes that go to them.
+//! The peers of one instance: the probes that go to them, and what the kernel has heard of them.
+//!
+//! The kernel answers the peers' probes and takes their replies, by what this module tells it of the
+//! node; this module reads what came of it, and leaves to the core what it means.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
-    sync::Arc,
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
 
 use ogha_common::{
+    maps::{self, NS_PER_MS, Offer},
     units::{Instant, NodeId, Vrid},
     wire::probe::{Kind, Probe, Status},
 };
-use tracing::debug;
+use tracing::{debug, error};
 
-use crate::{clock, net::probe::ProbeSocket};
+use crate::{clock, config::Liveness, kernel::Kernel, net::probe::ProbeSocket};
 
 /// One peer.
 #[derive(Debug)]
@@ -23,22 +26,61 @@ pub struct Peer {
     pub node: NodeId,
     /// Where it is.
     pub address: Ipv4Addr,
-    /// When its last probe or reply arrived.
-    pub heard: Option<Instant>,
-    /// What it said then.
-    pub status: Option<Status>,
-    /// The last round trip.
-    pub rtt: Option<Duration>,
-    /// Its clock in its last probe, which ours echo.
-    their_time: u64,
+    /// The kernel's word about it, when it was last looked at.
+    seen: maps::Peer,
+    /// When it was last probed.
+    probed: Instant,
 }
 
 impl Peer {
     /// A peer of which nothing was heard.
     pub fn new(name: String, address: Ipv4Addr) -> Self {
         let node = NodeId::of(&name);
-        Self { name, node, address, heard: None, status: None, rtt: None, their_time: 0 }
+        let probed = Instant::default();
+        Self { name, node, address, seen: maps::Peer::default(), probed }
     }
+
+    /// What it said last.
+    pub fn status(&self) -> Option<Status> {
+        self.seen.said.status()
+    }
+
+    /// Whether its kernel answers: the probe that it answered is not older than the last one that
+    /// was sent by more than `missed`. A late timer here sends no probe, and is no silence there.
+    pub fn host_answers(&self, missed: Duration) -> bool {
+        let answered = self.seen.answered_ns;
+        answered != 0 && self.probed.since(Instant::from_ns(answered)) < missed
+    }
+
+    /// How long ago its agent last showed that it lives.
+    pub fn agent_age(&self, now: Instant) -> Option<Duration> {
+        self.seen.agent_age_ns(now.ns()).map(Duration::from_nanos)
+    }
+
+    /// Whether its database's port had a listener when its kernel last answered.
+    pub fn listening(&self) -> Option<bool> {
+        (self.seen.told != 0).then_some(self.seen.listening != 0)
+    }
+
+    /// The last round trip.
+    pub fn rtt(&self) -> Option<Duration> {
+        (self.seen.answered_ns != 0).then(|| Duration::from_nanos(self.seen.rtt_ns))
+    }
+}
+
+/// This node, as its peers know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// The index in the maps.
+    pub instance: u32,
+    /// Its identity.
+    pub node: NodeId,
+    /// Where it takes probes.
+    pub address: Ipv4Addr,
+    /// The virtual router.
+    pub vrid: Vrid,
+    /// The database's TCP port; 0: none.
+    pub database_port: u16,
 }
 
 /// All peers of an instance.
@@ -46,26 +88,52 @@ impl Peer {
 pub struct Peers {
     /// The peers, as configured.
     pub list: Vec<Peer>,
-    socket: Arc<ProbeSocket>,
-    vrid: Vrid,
-    node: NodeId,
+    socket: ProbeSocket,
+    own: Own,
     port: u16,
     interval: Duration,
+    lease: Duration,
     next_probe: Instant,
     sequence: u64,
+    offered: Option<Status>,
 }
 
 impl Peers {
     /// Peers that are probed over this socket from now on.
-    pub fn new(
-        list: Vec<Peer>,
-        socket: Arc<ProbeSocket>,
-        vrid: Vrid,
-        node: NodeId,
-        port: u16,
-        interval: Duration,
-    ) -> Self {
-        Self { list, socket, vrid, node, port, interval, next_probe: clock::now(), sequence: 0 }
+    pub fn new(list: Vec<Peer>, socket: ProbeSocket, own: Own, liveness: &Liveness) -> Self {
+        Self {
+            list,
+            socket,
+            own,
+            port: liveness.port,
+            interval: liveness.probe_interval,
+            lease: liveness.lease,
+            next_probe: clock::now(),
+            sequence: 0,
+            offered: None,
+        }
+    }
+
+    /// Tells the kernel who the peers are. What the last agent has heard is no news to this one.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        let instance = self.own.instance;
+        let nodes: Vec<NodeId> = self.list.iter().map(|peer| peer.node).collect();
+        kernel.set_peers(instance, &nodes)?;
+        for peer in &mut self.list {
+            peer.seen = kernel.peer(instance, peer.node)?.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Has the kernel take probes, once there is something to answer.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn listen(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        kernel.set_endpoint(self.own.instance, IpAddr::V4(self.own.address), self.port)
     }
 
     /// When the next probes are due.
@@ -73,44 +141,84 @@ impl Peers {
         self.next_probe
     }
 
+    /// Has the kernel tell the peers this status, if it is another one than before.
+    pub fn offer(&mut self, status: &Status, kernel: &mut Kernel) {
+        if self.offered != Some(*status) {
+            self.beat(status, kernel);
+        }
+    }
+
+    /// A heartbeat: the kernel tells its age to the peers.
+    fn beat(&mut self, status: &Status, kernel: &mut Kernel) {
+        match kernel.set_self(self.own.instance, self.offer_of(status)) {
+            Ok(()) => self.offered = Some(*status),
+            Err(e) => error!("the kernel cannot speak for this node: {e:#}"),
+        }
+    }
+
+    fn offer_of(&self, status: &Status) -> Offer {
+        let (key, boot_id) = (self.socket.key().words(), self.socket.boot_id());
+        let (first, last) = boot_id.split_at(8);
+        let word = |octets: &[u8]| u64::from_ne_bytes(std::array::from_fn(|i| octets[i]));
+        Offer {
+            vrid: u32::from(self.own.vrid.get()),
+            database_port: u32::from(self.own.database_port),
+            key0: key.k0,
+            key1: key.k1,
+            node: self.own.node.get(),
+            boot_id: [word(first), word(last)],
+            heartbeat_ns: clock::now().ns(),
+            said: (*status).into(),
+            ..Offer::default()
+        }
+    }
+
     /// Probes each peer with this status. An interval that was missed is not made up for.
-    pub fn probe(&mut self, now: Instant, status: &Status) {
-        self.next_probe = now + self.interval;
+    pub fn probe(&mut self, status: &Status, kernel: &mut Kernel) {
+        self.beat(status, kernel);
+        self.next_probe = clock::now() + self.interval;
         for index in 0..self.list.len() {
-            self.send(index, Kind::Probe, status);
+            self.send(index, status);
         }
     }
 
-    /// Notes what a peer said, and answers a probe with this node's status. Returns the peer's
-    /// identity, or `None` for a stranger.
-    pub fn heard(&mut self, now: Instant, probe: &Probe, status: &Status) -> Option<NodeId> {
-        let index = self.list.iter().position(|peer| peer.node == probe.node)?;
-        let peer = &mut self.list[index];
-        peer.heard = Some(now);
-        peer.status = Some(probe.status);
-        peer.their_time = probe.time_ns;
-        match probe.kind {
-            Kind::Probe => self.send(index, Kind::Reply, status),
-            Kind::Reply => peer.rtt = Some(now.since(Instant::from_ns(probe.echo_ns))),
-        }
-        Some(probe.node)
+    /// What a peer's agent has said since the last look.
+    ///
+    /// A reply is its kernel's word, which may speak for an agent that has died: it counts only if
+    /// the agent had shown within a lease that it lives.
+    pub fn heard(&mut self, index: usize, kernel: &Kernel) -> Option<(NodeId, Status)> {
+        let peer = self.list.get_mut(index)?;
+        let now = match kernel.peer(self.own.instance, peer.node) {
+            Ok(now) => now.unwrap_or_default(),
+            Err(e) => {
+                error!(peer = peer.name, "cannot tell what was heard: {e:#}");
+                return None;
+            }
+        };
+        let before = std::mem::replace(&mut peer.seen, now);
+        let beat = Duration::from_nanos(u64::from(now.heartbeat_ms) * NS_PER_MS);
+        let spoke = now.last_probe_ns != before.last_probe_ns
+            || now.last_reply_ns != before.last_reply_ns && beat < self.lease;
+        if spoke { Some((peer.node, now.said.status()?)) } else { None }
     }
 
-    fn send(&mut self, index: usize, kind: Kind, status: &Status) {
+    fn send(&mut self, index: usize, status: &Status) {
         // Nanoseconds since boot, so that a restarted agent goes on above its predecessor.
-        let now = clock::now().ns();
-        self.sequence = now.max(self.sequence + 1);
-        let peer = &self.list[index];
+        let now = clock::now();
+        self.sequence = now.ns().max(self.sequence + 1);
+        let peer = &mut self.list[index];
+        peer.probed = now;
         let probe = Probe {
-            vrid: self.vrid,
-            kind,
+            vrid: self.own.vrid,
+            kind: Kind::Probe,
             sequence: self.sequence,
             boot_id: self.socket.boot_id(),
-            time_ns: now,
-            echo_ns: peer.their_time,
-            node: self.node,
+            time_ns: now.ns(),
+            echo_ns: peer.seen.their_time_ns,
+            node: self.own.node,
             to: peer.node,
             status: *status,
+            facts: None,
         };
         let to = SocketAddrV4::new(peer.address, self.port);
         if let Err(e) = self.socket.send(to, &probe) {

@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use super::{
     inbox::Inbox,
     instance::Instance,
-    peers::{Peer, Peers},
+    peers::{self, Peer, Peers},
     sources,
     story::History,
     workers::{Order, Workers},
@@ -63,7 +63,7 @@ impl Instance {
         let peers = peers(config, me)?;
         let liveness = &config.liveness;
         let key = Key::load(&liveness.key_file)?;
-        let socket = Arc::new(ProbeSocket::bind(own, liveness.port, key, me, config.vrid)?);
+        let socket = ProbeSocket::bind(own, liveness.port, key)?;
         let vrrp = Arc::new(open_vrrp(config, interface, own, &peers)?);
         let store = Store::open(&node.state_dir, &config.name)?;
         let record = store.load()?;
@@ -74,11 +74,20 @@ impl Instance {
         let core = Core::new(core_config(config, me, own, &peers)?);
 
         sources::adverts(index, Arc::clone(&vrrp), inbox.clone());
-        sources::probes(index, Arc::clone(&socket), inbox.clone());
         let workers =
             Workers::start(index, inbox, background.handle(), store, database, links, vips.clone());
-        let peers =
-            Peers::new(peers, socket, config.vrid, me, liveness.port, liveness.probe_interval);
+        let peers = Peers::new(
+            peers,
+            socket,
+            peers::Own {
+                instance: u32::try_from(index)?,
+                node: me,
+                address: own,
+                vrid: config.vrid,
+                database_port: config.database.port().unwrap_or(0),
+            },
+            liveness,
+        );
         Ok(Self {
             index,
             config: config.clone(),
@@ -113,10 +122,12 @@ impl Instance {
             kernel.set_watch(slot, self.watch)?;
             self.look_for_listener();
         }
+        self.peers.start(kernel)?;
         let gate = kernel.gate(slot)?;
         let open = gate.passage(clock::now().ns()) == Passage::Open;
         let open = open.then(|| Term::new(gate.term));
         self.input(Input::Started { record: self.record, open }, kernel, history);
+        self.peers.listen(kernel)?;
         self.workers.database(Order::Look);
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::{
         server::Server,
     },
     kernel::Events,
-    net::{probe::ProbeSocket, vrrp::VrrpSocket},
+    net::vrrp::VrrpSocket,
 };
 
 /// The kernel's events, on the loop's own thread: they are the first sign of a failure.
@@ -46,22 +46,6 @@ pub fn adverts(index: usize, socket: Arc<VrrpSocket>, inbox: Inbox) {
                     }
                 }
                 Err(e) => debug!("an advert was refused: {e:#}"),
-            }
-        }
-    });
-}
-
-/// Probes of the peers.
-pub fn probes(index: usize, socket: Arc<ProbeSocket>, inbox: Inbox) {
-    tokio::spawn(async move {
-        loop {
-            match socket.receive().await {
-                Ok(probe) => {
-                    if inbox.send(Message::Probe(index, probe)).is_err() {
-                        return;
-                    }
-                }
-                Err(e) => debug!("a probe was refused: {e:#}"),
             }
         }
     });

@@ -1,7 +1,5 @@
 //! Answers to operators: what the agent knows, in the words of the control socket.
 
-use std::time::Duration;
-
 use ogha_common::{election::State, failover::Phase, maps::Passage, units::Instant as Moment};
 
 use super::{instance::Instance, peers::Peer, story::History};
@@ -66,6 +64,7 @@ impl Instance {
             peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),
             counters: kernel.port_counters(self.slot())?.into(),
             arp: kernel.arp_counters(self.slot())?.into(),
+            probes: kernel.probe_counters(self.slot())?.into(),
             failovers: history.failovers(&self.config.name),
         })
     }
@@ -81,19 +80,18 @@ impl Instance {
     }
 
     fn peer_view(&self, now: Moment, peer: &Peer) -> view::PeerView {
-        let heard = |within: Duration| peer.heard.is_some_and(|at| now.since(at) < within);
         let liveness = &self.config.liveness;
         let missed = liveness.probe_interval * u32::from(liveness.detect_multiplier);
+        let agent = peer.agent_age(now).is_some_and(|age| age < liveness.agent_timeout);
         let in_sync = self.core.record().is_some_and(|record| record.in_sync.contains(peer.node));
         let word = |alive| if alive { "alive" } else { "silent" }.to_owned();
         view::PeerView {
             name: peer.name.clone(),
-            // Both are heard of through the same probe, which the peer's agent answers.
-            host: word(heard(missed)),
-            agent: word(heard(liveness.agent_timeout)),
-            phase: peer.status.map_or("unknown", |status| status.phase.as_str()).to_owned(),
-            listening: None,
-            rtt_us: peer.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            host: word(peer.host_answers(missed)),
+            agent: word(agent),
+            phase: peer.status().map_or("unknown", |status| status.phase.as_str()).to_owned(),
+            listening: peer.listening(),
+            rtt_us: peer.rtt().map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             in_sync,
         }
     }

@@ -3,4 +3,5 @@
 pub mod arp;
 pub mod probe;
 pub mod replay;
+pub mod siphash;
 pub mod vrrp;

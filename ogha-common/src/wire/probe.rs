@@ -1,20 +1,35 @@
 //! Probes: authenticated UDP datagrams by which nodes tell each other that they are there, and
 //! in what state. Status travels between nodes in no other way.
 //!
-//! One fixed length, big-endian, 64-bit fields at multiples of 8, so that a kernel program reads
-//! it with constant offsets. The tag is a SipHash-2-4 under the cluster's key over all before it;
-//! the caller brings the function, for this crate holds no key.
+//! An agent sends probes; the kernel of the node that is probed answers, whether its agent lives or
+//! not. One fixed length, big-endian, 64-bit fields at multiples of 8: a datagram is handled as
+//! [`Words`], by the kernel's program as by user space, and [`check`] is the one place where its
+//! rules stand. The tag is a SipHash-2-4 under the cluster's key over all before it; the caller
+//! brings the function, for this module holds no key.
 
-use crate::units::{Lsn, NodeId, Priority, Term, Vrid};
+use crate::{
+    maps::Passage,
+    units::{Lsn, NodeId, Priority, Term, Vrid},
+};
 
 /// The length of every probe and reply, in octets.
 pub const LEN: usize = offset::TAG + 8;
+/// The same in words of 8 octets.
+pub const WORDS: usize = LEN / 8;
+
+/// A datagram, its words as they lie in memory: in network order.
+pub type Words = [u64; WORDS];
+/// What the tag is over.
+pub type Body = [u64; WORDS - 1];
+
 /// The first four octets.
 pub const MAGIC: [u8; 4] = *b"OGHA";
 /// The version of this layout.
 pub const VERSION: u8 = 1;
 
 const RESTARTING: u16 = 1;
+const FILLED_IN: u8 = 1;
+const LISTENING: u8 = 2;
 
 /// Where the fields begin.
 ///
@@ -32,8 +47,8 @@ const RESTARTING: u16 = 1;
 /// 64|                             term                              |
 /// 72|                primary that the record names                  |
 /// 80|                       log position (LSN)                      |
-/// 88| phase | role  |     flags     |             zero              |
-/// 96|                             zero                              |
+/// 88| phase | role  |     flags     | facts | gate  | accept queue  |
+/// 96|  queue limit  |     zero      |       heartbeat's age         |
 /// 104|                             tag                              |
 ///   +---------------------------------------------------------------+
 /// ```
@@ -72,13 +87,24 @@ pub mod offset {
     pub const ROLE: usize = 89;
     /// Bit 0: restarting. The others are sent as 0 and ignored. 2 octets.
     pub const FLAGS: usize = 90;
-    /// Sent as 0 and ignored, 12 octets.
-    pub const RESERVED: usize = 92;
+    /// Bit 0: the kernel has filled in what follows; bit 1: the database's port has a listener.
+    /// The others are sent as 0 and ignored. 1 octet.
+    pub const FACTS: usize = 92;
+    /// [`Passage`](crate::maps::Passage), 1 octet.
+    pub const GATE: usize = 93;
+    /// Connections that wait to be accepted, 2 octets.
+    pub const QUEUE: usize = 94;
+    /// How many may wait, 2 octets.
+    pub const QUEUE_LIMIT: usize = 96;
+    /// Sent as 0 and ignored, 2 octets.
+    pub const RESERVED: usize = 98;
+    /// Milliseconds since the agent last showed that it lives, 4 octets.
+    pub const HEARTBEAT: usize = 100;
     /// SipHash-2-4 over all octets before it, 8 octets.
     pub const TAG: usize = 104;
 }
 
-const _: () = assert!(LEN.is_multiple_of(8) && offset::RESERVED + 12 == offset::TAG);
+const _: () = assert!(LEN.is_multiple_of(8) && offset::HEARTBEAT + 4 == offset::TAG);
 
 /// Question or answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +211,21 @@ pub struct Status {
     pub lsn: Lsn,
 }
 
+/// What a kernel finds out about its node while it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The database's port has a listener.
+    pub listening: bool,
+    /// What the gate does; `None`: a word of a later version.
+    pub gate: Option<Passage>,
+    /// Connections that wait for the database to accept them.
+    pub queue: u16,
+    /// How many may wait.
+    pub queue_limit: u16,
+    /// Milliseconds since the agent last showed that it lives.
+    pub heartbeat_ms: u32,
+}
+
 /// A probe or a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -209,6 +250,8 @@ pub struct Probe {
     pub to: NodeId,
     /// The sender's status.
     pub status: Status,
+    /// In a reply, what the kernel that made it saw.
+    pub facts: Option<Facts>,
 }
 
 /// Why a datagram was refused. One variant a reason, so that each can be counted.
@@ -225,6 +268,8 @@ pub enum Error {
     Tag,
     /// The virtual router is 0.
     Vrid,
+    /// The boot id is 0.
+    Boot,
     /// Neither probe nor reply.
     Kind,
     /// Sender or receiver is nobody.
@@ -248,6 +293,7 @@ impl Error {
             Self::Version => "it is of another version of the protocol",
             Self::Tag => "its tag is wrong: is the key file the same on all nodes?",
             Self::Vrid => "its virtual router is 0",
+            Self::Boot => "its boot id is 0",
             Self::Kind => "it is neither probe nor reply",
             Self::Node => "its sender or its receiver is nobody",
             Self::Phase => "its phase is unknown",
@@ -265,7 +311,7 @@ impl core::fmt::Display for Error {
 impl core::error::Error for Error {}
 
 /// Writes the datagram; `tag` is the keyed hash over what it is given.
-pub fn encode(probe: &Probe, tag: impl FnOnce(&[u8]) -> u64) -> [u8; LEN] {
+pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
     let status = &probe.status;
     let primary = status.primary.map_or(0, NodeId::get);
     let flags = if status.restarting { RESTARTING } else { 0 };
@@ -287,27 +333,101 @@ pub fn encode(probe: &Probe, tag: impl FnOnce(&[u8]) -> u64) -> [u8; LEN] {
     put(&mut out, offset::PHASE, [status.phase as u8]);
     put(&mut out, offset::ROLE, [status.role as u8]);
     put(&mut out, offset::FLAGS, flags.to_be_bytes());
-    let tag = tag(&out[..offset::TAG]);
+    if let Some(facts) = &probe.facts {
+        let (high, low) = facts_words(facts);
+        put(&mut out, offset::FACTS, high.to_be_bytes());
+        put(&mut out, offset::QUEUE_LIMIT, low.to_be_bytes());
+    }
+    let tag = body(&words(&out)).map_or(0, tag);
     put(&mut out, offset::TAG, tag.to_be_bytes());
     out
 }
 
-/// Reads a datagram; `tag` is the keyed hash over what it is given. Nothing but magic and version
-/// is looked at before the tag is found right.
+/// What a kernel fills in: the lower half of the word at [`offset::PHASE`], and the one after it.
+#[must_use]
+#[inline(always)]
+pub fn facts_words(facts: &Facts) -> (u32, u64) {
+    let flags = FILLED_IN | if facts.listening { LISTENING } else { 0 };
+    let gate = match facts.gate {
+        Some(passage) => passage as u8,
+        None => 0,
+    };
+    let high = (flags as u32) << 24 | (gate as u32) << 16 | facts.queue as u32;
+    (high, (facts.queue_limit as u64) << 48 | facts.heartbeat_ms as u64)
+}
+
+/// The datagram as words.
+#[must_use]
+pub fn words(datagram: &[u8; LEN]) -> Words {
+    core::array::from_fn(|i| u64::from_ne_bytes(take(datagram, 8 * i)))
+}
+
+/// All but the tag.
+#[must_use]
+#[inline(always)]
+pub fn body(words: &Words) -> Option<&Body> {
+    words.first_chunk()
+}
+
+/// A word of the datagram as a number, named by its [`offset`].
+#[must_use]
+#[inline(always)]
+pub const fn word(words: &Words, at: usize) -> u64 {
+    u64::from_be(words[at / 8])
+}
+
+/// An octet of the datagram, named by its [`offset`].
+#[must_use]
+#[inline(always)]
+pub const fn octet(words: &Words, at: usize) -> u8 {
+    (word(words, at) >> (56 - 8 * (at % 8))) as u8
+}
+
+/// Is this a datagram that may be acted upon? `tag` is the keyed hash over what it is given.
+/// Nothing but magic and version is looked at before the tag is found right.
 ///
 /// # Errors
 /// The first rule that the datagram breaks.
-pub fn parse(datagram: &[u8], tag: impl FnOnce(&[u8]) -> u64) -> Result<Probe, Error> {
-    let packet: &[u8; LEN] = datagram.try_into().map_err(|_| Error::Length)?;
-    if take(packet, offset::MAGIC) != MAGIC {
+#[inline(always)]
+pub fn check(words: &Words, tag: impl FnOnce(&Body) -> u64) -> Result<(), Error> {
+    if word(words, offset::MAGIC) >> 32 != u32::from_be_bytes(MAGIC) as u64 {
         return Err(Error::Magic);
     }
-    if packet[offset::VERSION] != VERSION {
+    if octet(words, offset::VERSION) != VERSION {
         return Err(Error::Version);
     }
-    if tag(&packet[..offset::TAG]) != number(packet, offset::TAG) {
+    let Some(body) = body(words) else { return Err(Error::Length) };
+    if tag(body) != word(words, offset::TAG) {
         return Err(Error::Tag);
     }
+    if octet(words, offset::VRID) == 0 {
+        return Err(Error::Vrid);
+    }
+    if words[offset::BOOT_ID / 8] | words[offset::BOOT_ID / 8 + 1] == 0 {
+        return Err(Error::Boot);
+    }
+    if !matches!(octet(words, offset::KIND), 1..=2) {
+        return Err(Error::Kind);
+    }
+    if word(words, offset::NODE) == 0 || word(words, offset::TO) == 0 {
+        return Err(Error::Node);
+    }
+    if !matches!(octet(words, offset::PHASE), 1..=5) {
+        return Err(Error::Phase);
+    }
+    if octet(words, offset::ROLE) > 2 {
+        return Err(Error::Role);
+    }
+    Ok(())
+}
+
+/// Reads a datagram; `tag` is the keyed hash over what it is given.
+///
+/// # Errors
+/// The first rule that the datagram breaks, as [`check`] finds it.
+pub fn parse(datagram: &[u8], tag: impl FnOnce(&Body) -> u64) -> Result<Probe, Error> {
+    let packet: &[u8; LEN] = datagram.try_into().map_err(|_| Error::Length)?;
+    check(&words(packet), tag)?;
     let node = |at| NodeId::from_wire(number(packet, at)).ok_or(Error::Node);
     Ok(Probe {
         vrid: Vrid::new(packet[offset::VRID]).ok_or(Error::Vrid)?,
@@ -319,6 +439,7 @@ pub fn parse(datagram: &[u8], tag: impl FnOnce(&[u8]) -> u64) -> Result<Probe, E
         node: node(offset::NODE)?,
         to: node(offset::TO)?,
         status: read_status(packet)?,
+        facts: read_facts(packet),
     })
 }
 
@@ -331,6 +452,17 @@ fn read_status(packet: &[u8; LEN]) -> Result<Status, Error> {
         restarting: u16::from_be_bytes(take(packet, offset::FLAGS)) & RESTARTING != 0,
         priority: Priority::new(packet[offset::PRIORITY]),
         lsn: Lsn::new(number(packet, offset::LSN)),
+    })
+}
+
+fn read_facts(packet: &[u8; LEN]) -> Option<Facts> {
+    let flags = packet[offset::FACTS];
+    (flags & FILLED_IN != 0).then(|| Facts {
+        listening: flags & LISTENING != 0,
+        gate: Passage::from_wire(packet[offset::GATE]),
+        queue: u16::from_be_bytes(take(packet, offset::QUEUE)),
+        queue_limit: u16::from_be_bytes(take(packet, offset::QUEUE_LIMIT)),
+        heartbeat_ms: u32::from_be_bytes(take(packet, offset::HEARTBEAT)),
     })
 }
 

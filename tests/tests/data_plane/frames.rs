@@ -130,11 +130,16 @@ pub fn tcp_checksums(packet: &[u8]) -> (u16, u16) {
 
 /// A UDP datagram, without its checksum.
 pub fn udp(from: End, to: End, port: u16) -> Vec<u8> {
+    datagram(from, to, port, b"ping")
+}
+
+/// The same with this payload.
+pub fn datagram(from: End, to: End, port: u16, payload: &[u8]) -> Vec<u8> {
     let mut udp = Vec::new();
-    for word in [port, port, 12, 0] {
+    for word in [port, port, 8 + payload.len() as u16, 0] {
         udp.extend(word.to_be_bytes());
     }
-    udp.extend(b"ping");
+    udp.extend(payload);
     ipv4(from, to, 17, &[], &udp)
 }
 

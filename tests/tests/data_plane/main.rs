@@ -5,7 +5,10 @@
 mod arp;
 mod frames;
 mod gate;
+mod peer;
+mod probe;
 mod restart;
 mod stage;
+mod test_run;
 mod watch;
 mod wire;

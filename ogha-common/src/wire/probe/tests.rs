@@ -5,10 +5,16 @@ use proptest::prelude::*;
 use super::*;
 
 /// Any keyed function will do here.
-fn tag(octets: &[u8]) -> u64 {
-    octets
-        .iter()
-        .fold(7, |hash: u64, &octet| hash.rotate_left(9) ^ (u64::from(octet) * 0x9e37_79b9))
+fn tag(body: &Body) -> u64 {
+    body.iter().fold(7, |hash: u64, &word| {
+        (hash.rotate_left(9) ^ u64::from_be(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
+}
+
+/// Signs a packet that was changed.
+fn sign(packet: &mut [u8; LEN]) {
+    let signed = tag(body(&words(packet)).unwrap());
+    packet[104..].copy_from_slice(&signed.to_be_bytes());
 }
 
 fn probe() -> Probe {
@@ -30,6 +36,7 @@ fn probe() -> Probe {
             priority: Priority::new(100),
             lsn: Lsn::new(17),
         },
+        facts: None,
     }
 }
 
@@ -45,8 +52,33 @@ fn the_layout_is_fixed() {
     }
     assert_eq!(packet[88..92], [4, 1, 0, 1]);
     assert_eq!(packet[92..104], [0; 12]);
-    assert_eq!(packet[104..], tag(&packet[..104]).to_be_bytes());
+    assert_eq!(packet[104..], tag(body(&words(&packet)).unwrap()).to_be_bytes());
     assert_eq!(parse(&packet, tag), Ok(probe()));
+}
+
+#[test]
+fn facts_have_their_place() {
+    let facts = Facts {
+        listening: true,
+        gate: Some(Passage::Lapsed),
+        queue: 0x0102,
+        queue_limit: 0x0304,
+        heartbeat_ms: 0x0506_0708,
+    };
+    let told = Probe { facts: Some(facts), ..probe() };
+    let packet = encode(&told, tag);
+    assert_eq!(packet[88..104], [4, 1, 0, 1, 3, 4, 1, 2, 3, 4, 0, 0, 5, 6, 7, 8]);
+    assert_eq!(parse(&packet, tag), Ok(told));
+}
+
+#[test]
+fn words_and_octets_are_named_by_their_offset() {
+    let packet: [u8; LEN] = core::array::from_fn(|i| i as u8);
+    let words = words(&packet);
+    for at in 0..LEN {
+        assert_eq!(octet(&words, at), at as u8);
+    }
+    assert_eq!(word(&words, offset::TIME), u64::from_be_bytes([32, 33, 34, 35, 36, 37, 38, 39]));
 }
 
 #[test]
@@ -54,7 +86,7 @@ fn each_rule_refuses() {
     let packet = encode(&probe(), tag);
     assert_eq!(parse(&packet[..111], tag), Err(Error::Length));
     assert_eq!(parse(&[0; 113], tag), Err(Error::Length));
-    assert_eq!(parse(&packet, |octets| !tag(octets)), Err(Error::Tag));
+    assert_eq!(parse(&packet, |body| !tag(body)), Err(Error::Tag));
     for (at, octet, error) in [
         (0, b'o', Error::Magic),
         (4, 2, Error::Version),
@@ -69,8 +101,7 @@ fn each_rule_refuses() {
     ] {
         let mut changed = packet;
         changed[at] = octet;
-        let signed = tag(&changed[..104]);
-        changed[104..].copy_from_slice(&signed.to_be_bytes());
+        sign(&mut changed);
         assert_eq!(parse(&changed, tag), Err(error), "octet {at}");
     }
 }
@@ -79,10 +110,19 @@ fn each_rule_refuses() {
 fn what_a_later_version_may_add_is_ignored() {
     let mut packet = encode(&probe(), tag);
     packet[90] = 0xff;
-    packet[92..104].fill(0xff);
-    let signed = tag(&packet[..104]);
-    packet[104..].copy_from_slice(&signed.to_be_bytes());
+    packet[92] = 0xfe;
+    packet[93..104].fill(0xff);
+    sign(&mut packet);
     assert_eq!(parse(&packet, tag), Ok(probe()));
+    packet[92] = 0xff;
+    sign(&mut packet);
+    assert_eq!(parse(&packet, tag).unwrap().facts.unwrap().gate, None);
+}
+
+#[test]
+fn a_boot_id_is_never_zero() {
+    let boot_id = [0; 16];
+    assert_eq!(parse(&encode(&Probe { boot_id, ..probe() }, tag), tag), Err(Error::Boot));
 }
 
 #[test]
@@ -100,6 +140,19 @@ fn every_octet_is_under_the_tag() {
         changed[at] ^= 1;
         assert!(parse(&changed, tag).is_err(), "octet {at}");
     }
+}
+
+fn any_facts() -> impl Strategy<Value = Option<Facts>> {
+    let numbers = (any::<u16>(), any::<u16>(), any::<u32>());
+    proptest::option::of((numbers, 1..=4u8, any::<bool>()).prop_map(
+        |((queue, queue_limit, heartbeat_ms), gate, listening)| Facts {
+            listening,
+            gate: Passage::from_wire(gate),
+            queue,
+            queue_limit,
+            heartbeat_ms,
+        },
+    ))
 }
 
 fn any_status() -> impl Strategy<Value = Status> {
@@ -123,8 +176,9 @@ proptest! {
         vrid in 1..=255u8,
         kind in 1..=2u8,
         [sequence, time_ns, echo_ns, node, to] in any::<[u64; 5]>(),
-        boot_id in any::<[u8; 16]>(),
+        boot_id in any::<[u8; 16]>().prop_filter("no boot has it", |id| *id != [0; 16]),
         status in any_status(),
+        facts in any_facts(),
     ) {
         let probe = Probe {
             vrid: Vrid::new(vrid).unwrap(),
@@ -136,8 +190,20 @@ proptest! {
             node: NodeId::new(node),
             to: NodeId::new(to),
             status,
+            facts,
         };
         prop_assert_eq!(parse(&encode(&probe, tag), tag), Ok(probe));
+    }
+
+    /// The kernel goes by `check` alone: what that lets through, user space can read.
+    #[test]
+    fn what_is_checked_is_read(mut packet: [u8; LEN], small: [u8; 4]) {
+        packet[..5].copy_from_slice(b"OGHA\x01");
+        for (at, octet) in [5, 6, 88, 89].into_iter().zip(small) {
+            packet[at] = octet % 8;
+        }
+        sign(&mut packet);
+        prop_assert_eq!(check(&words(&packet), tag), parse(&packet, tag).map(drop));
     }
 
     #[test]
