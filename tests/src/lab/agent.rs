@@ -40,7 +40,7 @@ impl Agent {
         let key = agent.key_path();
         fs::write(&key, "6f67686120746865206c6162206b6579\n")?;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
-        let text = config::text(database, &key, peer, vip, priority, settings)?;
+        let text = config::text(database, &key, peer, vip, priority, settings);
         fs::write(agent.config_path(), text)?;
         Ok(agent)
     }

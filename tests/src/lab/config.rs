@@ -7,10 +7,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
-
 use super::{
-    Postgres,
+    Host, Postgres,
     host::INTERFACE,
     postgres::{BIN, PORT},
     template::USER,
@@ -89,10 +87,10 @@ pub struct Peer {
 }
 
 /// Where the tools are that the agent calls for that database.
-fn bin_dir(kind: Kind) -> Result<PathBuf> {
+pub(super) fn bin_dir(kind: Kind, host: &Host) -> PathBuf {
     match kind {
-        Kind::Postgresql => Ok(BIN.into()),
-        Kind::Opengauss => bail!("openGauss's tools are not simulated yet"),
+        Kind::Postgresql => BIN.into(),
+        Kind::Opengauss => host.directory().join("gauss-bin"),
     }
 }
 
@@ -105,7 +103,7 @@ pub(super) fn text(
     vip: Ipv4Addr,
     priority: u8,
     settings: &Settings,
-) -> Result<String> {
+) -> String {
     let host = database.host();
     let mut file = File::default();
     file.table("[node]").text("name", host.name());
@@ -120,10 +118,10 @@ pub(super) fn text(
     file.time("agent_timeout", settings.agent_timeout).text("key_file", key.display());
     file.table("[instance.database]").text("kind", settings.kind.name()).plain("port", PORT);
     file.text("data_dir", database.data_dir().display()).text("user", USER);
-    file.text("bin_dir", bin_dir(settings.kind)?.display());
+    file.text("bin_dir", bin_dir(settings.kind, host).display());
     file.text("socket_dir", database.socket_dir().display());
     file.table("[instance.arbiter]").text("kind", "none");
-    Ok(file.0)
+    file.0
 }
 
 /// TOML, as much of it as is needed. Writing to a string does not fail.

@@ -9,11 +9,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use crate::opengauss;
+
 use super::{
     Agent, Host, Lab, Postgres, Switch, Template, Writer,
     agent::{Peer, Settings},
     clock,
+    config::{self, Kind},
+    postgres::{BIN, PORT},
     sql::TABLE,
+    template::USER,
     writer::Patience,
 };
 
@@ -65,6 +70,32 @@ impl Databases {
     }
 }
 
+/// Puts openGauss's tools, simulated, in front of the databases. The first is the primary.
+fn install_opengauss(databases: [&Postgres; 2]) -> Result<()> {
+    databases[0].session()?.rows(opengauss::SCHEMA)?;
+    let started = [opengauss::Started::Primary, opengauss::Started::Standby];
+    let nodes: Vec<_> = databases
+        .iter()
+        .zip(started)
+        .map(|(database, started)| opengauss::Peer {
+            name: database.host().name().into(),
+            address: database.host().address().to_string(),
+            port: PORT,
+            data_dir: database.data_dir().to_owned(),
+            socket_dir: database.socket_dir().to_owned(),
+            started,
+        })
+        .collect();
+    let simulator = opengauss::Node::simulator()?;
+    for (this, database) in databases.into_iter().enumerate() {
+        let bin_dir = config::bin_dir(Kind::Opengauss, database.host());
+        let (pg_bin, user) = (BIN.into(), USER.to_owned());
+        opengauss::Node { nodes: nodes.clone(), this, bin_dir, pg_bin, user }
+            .install(&simulator)?;
+    }
+    Ok(())
+}
+
 /// A host with its database and its agent.
 #[derive(Debug)]
 pub struct Node {
@@ -96,6 +127,9 @@ impl Pair {
     /// If a part cannot be made or started.
     pub fn without_agents(name: &str, settings: &Settings) -> Result<Self> {
         let Databases { primary, standby, client, switch, lab } = Databases::start(name)?;
+        if settings.kind == Kind::Opengauss {
+            install_opengauss([&primary, &standby])?;
+        }
         let peer =
             |of: &Postgres| Peer { name: of.host().name().into(), address: of.host().address() };
         let first = Agent::configure(&primary, &peer(&standby), VIP, 100, settings)?;
