@@ -11,6 +11,7 @@ use ogha_tests::{
     lab::{
         Pair,
         agent::{Kind, Settings},
+        clock,
         pair::{GENEROUS, VIP},
     },
 };
@@ -113,6 +114,27 @@ fn status_tells_who_serves() {
     assert_eq!(nobody.status.code(), Some(1), "{complaint}");
     let socket = second.agent.socket_path();
     assert!(complaint.contains(socket.to_str().unwrap()), "{complaint}");
+}
+
+/// The standby's agent is killed; its host and its database go on. The primary's agent tells the
+/// one from the other, for the standby's kernel still answers, and nothing moves.
+#[test]
+fn a_dead_agent_is_no_dead_host() {
+    let pair = Pair::start("dead-agent", &Settings::patient(Kind::Postgresql)).unwrap();
+    let before = pair.nodes[0].agent.instance().unwrap();
+    assert_eq!(before["peers"][0]["agent"], "alive", "{before}");
+    assert!(before["probes"]["replies"].as_u64().unwrap() > 0, "{before}");
+    pair.nodes[1].agent.kill().unwrap();
+    let silent = || {
+        let instance = pair.nodes[0].agent.instance()?;
+        Ok((instance["peers"][0]["agent"] == "silent").then_some(instance))
+    };
+    let interval = Duration::from_millis(20);
+    let seen = clock::wait_until("the dead agent", GENEROUS, interval, silent).unwrap();
+    let peer = &seen["peers"][0];
+    assert_eq!((&peer["host"], &peer["listening"]), (&"alive".into(), &true.into()), "{seen}");
+    assert!(peer["rtt_us"].as_u64().unwrap() > 0, "{seen}");
+    assert_eq!((&seen["phase"], &seen["term"]), (&"serving".into(), &before["term"]));
 }
 
 /// Nothing is wrong for a while, and the processors are busy: nothing moves.

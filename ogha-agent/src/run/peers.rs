@@ -144,21 +144,26 @@ impl Peers {
         }
     }
 
-    /// Tells the kernel who the peers are, and what to tell them.
+    /// Tells the kernel who the peers are. What the last agent has heard is no news to this one.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn start(&mut self, status: &Status, kernel: &mut Kernel) -> anyhow::Result<()> {
-        let Own { instance, address, .. } = self.own;
+    pub fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        let instance = self.own.instance;
         let nodes: Vec<NodeId> = self.list.iter().map(|peer| peer.node).collect();
         kernel.set_peers(instance, &nodes)?;
-        kernel.set_self(instance, self.offer_of(status))?;
-        kernel.set_endpoint(instance, IpAddr::V4(address), self.port)?;
         for peer in &mut self.list {
-            // What the last agent has heard is no news to this one.
             peer.seen = kernel.peer(instance, peer.node)?.unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Has the kernel take probes, once there is something to answer.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn listen(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        kernel.set_endpoint(self.own.instance, IpAddr::V4(self.own.address), self.port)
     }
 
     /// When the next probes are due.

@@ -122,11 +122,12 @@ impl Instance {
             kernel.set_watch(slot, self.watch)?;
             self.look_for_listener();
         }
-        self.peers.start(&self.core.status(), kernel)?;
+        self.peers.start(kernel)?;
         let gate = kernel.gate(slot)?;
         let open = gate.passage(clock::now().ns()) == Passage::Open;
         let open = open.then(|| Term::new(gate.term));
         self.input(Input::Started { record: self.record, open }, kernel, history);
+        self.peers.listen(kernel)?;
         self.workers.database(Order::Look);
         Ok(())
     }

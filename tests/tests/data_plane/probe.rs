@@ -148,7 +148,8 @@ fn what_is_refused_moves_only_its_counter() {
     play.ask();
     let known = play.known();
     let probe = play.probe();
-    let bad: Vec<(Vec<u8>, fn(&mut ProbeCounters))> = vec![
+    type Counts = fn(&mut ProbeCounters);
+    let bad: Vec<(Vec<u8>, Counts)> = vec![
         (forged(&probe), |c| c.tag += 1),
         (datagram(&probe)[..111].to_vec(), |c| c.length += 1),
         ([&datagram(&probe)[..], &[0]].concat(), |c| c.length += 1),

@@ -5,6 +5,7 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::Duration,
 };
 
 use ogha_agent::{
@@ -16,11 +17,13 @@ use ogha_common::maps::{
     name::{self, PORT_COUNTERS},
 };
 
+use ogha_tests::lab::clock;
+
 use crate::{
     frames::{self, ACK, RST, SYN, Segment},
     peer::Play,
     stage::{INSTANCE, PORT, Stage, claimed, interface, open, run, start},
-    wire::Wire,
+    wire::{GENEROUS, Wire},
 };
 
 fn pins(directory: &Path) -> Vec<String> {
@@ -116,7 +119,10 @@ fn unload_leaves_nothing() {
     let bpf_dir = stage.node.bpf_dir();
     assert_eq!(kernel::unload(&bpf_dir).unwrap(), name::ALL.len() + 4);
     assert!(!bpf_dir.exists());
-    assert!(!attached(&stage).contains("eth0"), "{}", attached(&stage));
+    // The kernel detaches a little after the last name of a link is gone.
+    let detached = || Ok((!attached(&stage).contains("eth0")).then_some(()));
+    clock::wait_until("nothing to be attached", GENEROUS, Duration::from_millis(10), detached)
+        .unwrap();
     assert_eq!(stage.ask_for_vip(), None);
     assert_eq!(kernel::unload(&bpf_dir).unwrap(), 0);
 }
