@@ -4,5 +4,6 @@
 //! on one machine. The [`demo`], the scenarios in `tests/` and the benchmarks run in it. All of it
 //! needs root.
 
+pub mod bench;
 pub mod demo;
 pub mod lab;
