@@ -79,7 +79,7 @@ fn tenths(ns: f64) -> f64 {
 }
 
 /// The middle one, or the lower of the two in the middle; zero of none.
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or_default()
