@@ -7,12 +7,16 @@ use aya_ebpf::{
 };
 use ogha_common::maps::{
     ArpCounters, EVENTS_BYTES, Event, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_VIPS, PortCounters,
-    Vip, VipKey, Watch,
+    VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
 };
 
 /// The virtual addresses.
 #[btf_map]
 pub static VIPS: HashMap<VipKey, Vip, MAX_VIPS> = HashMap::new();
+
+/// Last octet of an address -> whether it may be a virtual one.
+#[btf_map]
+pub static VIP_SLOTS: Array<VipSlot, SLOTS> = Array::new();
 
 /// The gate of each instance.
 #[btf_map]

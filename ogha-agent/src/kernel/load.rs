@@ -10,8 +10,8 @@ use aya::{
     sys::SyscallError,
 };
 use ogha_common::maps::{
-    ArpCounters, EVENTS_BYTES, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_VIPS, PortCounters, Vip,
-    VipKey, Watch, mac_number, name,
+    ArpCounters, EVENTS_BYTES, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_VIPS, PortCounters,
+    VIP_SLOTS, Vip, VipKey, VipSlot, Watch, mac_number, name,
 };
 
 use super::{btf::Types, links};
@@ -51,6 +51,7 @@ const fn layout(
 
 const LAYOUTS: [Layout; name::ALL.len()] = [
     layout(name::VIPS, MapType::Hash, size_of::<VipKey>(), size_of::<Vip>(), MAX_VIPS),
+    layout(name::VIP_SLOTS, MapType::Array, 4, size_of::<VipSlot>(), VIP_SLOTS),
     layout(name::GATES, MapType::Array, 4, size_of::<Gate>(), MAX_INSTANCES),
     layout(name::PORTS, MapType::Hash, 4, 4, MAX_INSTANCES),
     layout(name::PORT_COUNTERS, MapType::PerCpuArray, 4, size_of::<PortCounters>(), MAX_INSTANCES),
