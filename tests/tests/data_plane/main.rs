@@ -7,5 +7,6 @@ mod frames;
 mod gate;
 mod restart;
 mod stage;
+mod vips;
 mod watch;
 mod wire;
