@@ -1,5 +1,6 @@
 //! The agent of ogha: what runs on each node beside its database.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

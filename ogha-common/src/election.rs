@@ -5,10 +5,11 @@
 //! timers: whoever hands in the adverts that have arrived before the tick never takes the lateness
 //! of its own timer for the silence of the active router.
 //!
-//! Three things are ogha's and not the RFC's: a router that is not *eligible* reports the silence
+//! Some things are ogha's and not the RFC's: a router that is not *eligible* reports the silence
 //! of the active router but does not take its place ([`Election::set_eligible`]), and
 //! [`Input::Take`] and [`Input::Release`] move the role by order, for here the database decides
-//! where it belongs. A router that is eligible and gets no such order is plain VRRP.
+//! where it belongs; and [`Election::postpone`] makes up for time in which the router itself did
+//! not run. A router that is eligible and gets no such order is plain VRRP.
 
 use core::{net::IpAddr, time::Duration};
 
@@ -152,6 +153,14 @@ impl Election {
     /// Changes the priority, from the next advert and the next timer on.
     pub const fn set_priority(&mut self, priority: Priority) {
         self.config.priority = priority;
+    }
+
+    /// This router was not running for so long (ogha's own): what it did not hear meanwhile is no
+    /// silence of the active router.
+    pub fn postpone(&mut self, by: Duration) {
+        if let State::Backup { active_down_at, .. } = &mut self.state {
+            *active_down_at = *active_down_at + by;
+        }
     }
 
     /// One input; the actions come out in order.

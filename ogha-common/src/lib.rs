@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod detector;
 pub mod election;
 pub mod failover;
 pub mod maps;

@@ -39,8 +39,8 @@ fn assert_silent(pair: &Pair) {
 }
 
 /// A pair whose second agent has stopped: the first is alone.
-fn alone(name: &str, agent_timeout: Duration) -> Pair {
-    let settings = Settings { agent_timeout, ..Settings::patient(Kind::Postgresql) };
+fn alone(name: &str, lease: Duration) -> Pair {
+    let settings = Settings { lease, agent_timeout: lease, ..Settings::patient(Kind::Postgresql) };
     let pair = Pair::start(name, &settings).unwrap();
     pair.nodes[1].agent.stop().unwrap();
     pair
@@ -50,7 +50,7 @@ fn alone(name: &str, agent_timeout: Duration) -> Pair {
 /// or TCP for it, though the database still runs. A new agent serves again.
 #[test]
 fn a_killed_agent_leaves_silence() {
-    let pair = alone("killed", Duration::from_secs(3));
+    let pair = alone("killed", Duration::from_secs(5));
     let node = &pair.nodes[0];
     node.agent.kill().unwrap();
     assert_eq!(client::connect(&pair.client, SERVICE, GENEROUS), Answer::Accepted);
@@ -66,7 +66,7 @@ fn a_killed_agent_leaves_silence() {
 /// open the gate as if nothing had been, but listens and then serves.
 #[test]
 fn a_hung_agent_leaves_silence() {
-    let pair = alone("hung", Duration::from_secs(1));
+    let pair = alone("hung", Duration::from_secs(3));
     let node = &pair.nodes[0];
     node.agent.signal(Signal::SIGSTOP).unwrap();
     wait_until_lapsed(node);
@@ -90,9 +90,7 @@ fn a_hung_agent_beside_a_peer_makes_no_second_holder() {
 }
 
 fn fails_beside_a_peer(name: &str, fail: impl FnOnce(&Node)) {
-    let settings =
-        Settings { agent_timeout: Duration::from_secs(1), ..Settings::patient(Kind::Postgresql) };
-    let pair = Pair::start(name, &settings).unwrap();
+    let pair = Pair::start(name, &Settings::patient(Kind::Postgresql)).unwrap();
     let watcher = Watcher::start(&pair.hosts());
     let writer = pair.writer();
     writer.wait_for(10, GENEROUS).unwrap();
@@ -157,8 +155,11 @@ fn stream(pair: &Pair, to: SocketAddr, work: impl FnOnce() + Send) -> (u64, usiz
 /// the address meanwhile, and not one packet is lost.
 #[test]
 fn a_restart_loses_no_packet() {
-    let settings =
-        Settings { agent_timeout: Duration::from_secs(30), ..Settings::patient(Kind::Postgresql) };
+    let settings = Settings {
+        lease: Duration::from_secs(20),
+        agent_timeout: Duration::from_secs(20),
+        ..Settings::patient(Kind::Postgresql)
+    };
     let pair = Pair::start("restart", &settings).unwrap();
     let node = &pair.nodes[0];
     let echo = echo(node);

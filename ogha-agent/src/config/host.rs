@@ -8,10 +8,10 @@ use super::{
     error::{Errors, Problem},
     types::{Config, Instance, Server},
 };
-use crate::net::interface::Interface;
+use crate::net::{interface::Interface, probe::Key};
 
 impl Config {
-    /// Checks interfaces, database users and data directories; `file` is only for the messages.
+    /// Checks interfaces, keys, database users and data directories; `file` is only for the messages.
     ///
     /// # Errors
     /// Everything that is not there.
@@ -22,7 +22,8 @@ impl Config {
 }
 
 fn instance(instance: &Instance) -> Vec<Problem> {
-    let mut found = vec![("interface", interface(&instance.interface))];
+    let key = Key::load(&instance.liveness.key_file).err().map(|error| format!("{error:#}"));
+    let mut found = vec![("interface", interface(&instance.interface)), ("liveness.key_file", key)];
     if let Some(server) = instance.database.server() {
         found.push(("database.user", user(server)));
         found.push(("database.data_dir", directory("data directory", &server.data_dir)));

@@ -49,7 +49,7 @@ pub trait Database: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Make the standby a primary. Done when it was seen to accept writes; given up, and taken
-    /// back as far as the database allows, after [`promotion::DEADLINE`].
+    /// back as far as the database allows, after a minute.
     Promote,
     /// Stop it without a checkpoint, so that no write is acknowledged any more. Done when no
     /// process of it is left; what does not stop by itself is killed.

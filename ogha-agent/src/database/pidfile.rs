@@ -56,7 +56,7 @@ pub fn main_pid(data_dir: &Path) -> io::Result<Option<u32>> {
 }
 
 /// Whether the process lives and works in the data directory. A zombie does not live.
-/// Where `/proc` keeps the working directory secret, living is enough.
+/// Where `/proc` keeps the working directory secret, the name of a server is enough.
 #[must_use]
 pub fn serves(pid: u32, data_dir: &Path) -> bool {
     let Ok(raw) = i32::try_from(pid) else { return false };
@@ -65,8 +65,15 @@ pub fn serves(pid: u32, data_dir: &Path) -> bool {
     }
     match fs::read_link(format!("/proc/{pid}/cwd")) {
         Ok(cwd) => fs::canonicalize(data_dir).is_ok_and(|data_dir| cwd == data_dir),
-        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied && is_named_server(pid),
     }
+}
+
+/// Whether the process has the name of one of the two servers' programs.
+#[must_use]
+pub fn is_named_server(pid: u32) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    matches!(name.trim_end(), "postgres" | "postmaster" | "gaussdb")
 }
 
 #[cfg(test)]
@@ -108,6 +115,7 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         assert!(serves(me, &here));
         assert!(!serves(u32::MAX, &here));
+        assert!(!serves(1, &here), "init's directory may be secret");
     }
 
     #[test]

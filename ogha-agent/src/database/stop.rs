@@ -95,7 +95,5 @@ async fn processes(data_dir: PathBuf, uid: u32) -> anyhow::Result<Vec<u32>> {
 fn is_server(pid: u32, uid: u32) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    owner.is_ok_and(|owner| owner == uid)
-        && matches!(name.trim_end(), "postgres" | "postmaster" | "gaussdb")
+    owner.is_ok_and(|owner| owner == uid) && pidfile::is_named_server(pid)
 }

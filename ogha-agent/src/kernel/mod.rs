@@ -20,7 +20,7 @@ use aya::{
 };
 use ogha_common::maps::{ArpCounters, Gate, MAX_INSTANCES, PortCounters, Vip, Watch, name};
 
-pub use self::events::Events;
+pub use self::{checks::privileges, events::Events};
 use crate::net::interface::Interface;
 use load::Pinned;
 use vips::Vips;

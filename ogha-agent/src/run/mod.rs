@@ -27,17 +27,27 @@ use tracing::{info, warn};
 
 use self::{inbox::Message, instance::Instance, story::History};
 use crate::{
-    clock, config::Config, control::server::Server, kernel::Kernel, net::interface::Interface,
+    cli::Failure,
+    clock,
+    config::Config,
+    control::server::Server,
+    kernel::{self, Kernel},
+    net::interface::Interface,
 };
 
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
 const REALTIME_PRIORITY: i32 = 20;
 
+/// A timer that fires so late means that this agent was not running. Below that it is the grain
+/// of the timers.
+const STALL: Duration = Duration::from_millis(5);
+
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).
 ///
 /// # Errors
-/// When something that the agent needs is not there or is taken: an interface, a port, a key
-/// file, privileges, BTF. Nothing stays attached that was not attached before.
+/// A [`Failure`] of code 2 when something that the agent needs is not there or is taken: an
+/// interface, a port, a key file, privileges, BTF. Nothing stays attached that was not attached
+/// before. Anything else when it cannot go on.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let background = runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -50,7 +60,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the loop")?;
     let result = foreground.block_on(async {
-        let agent = Agent::start(config, &background).await?;
+        let agent = Agent::start(config, &background).await.map_err(Failure::start_up)?;
         if config.node.realtime {
             be_realtime();
         }
@@ -84,6 +94,7 @@ impl Agent {
     /// What can be refused comes first and the data plane last, so that an agent that does not
     /// start leaves nothing attached.
     async fn start(config: &Config, background: &Runtime) -> anyhow::Result<Self> {
+        kernel::privileges()?;
         let (send, inbox) = mpsc::unbounded_channel();
         let interfaces = interfaces(config)?;
         let server = Server::bind(&config.node.run_dir)?;
@@ -132,7 +143,11 @@ impl Agent {
                 self.take(message)?;
             }
             let now = clock::now();
+            let late = due.map_or(Duration::ZERO, |due| now.since(due));
             for instance in &mut self.instances {
+                if late >= STALL {
+                    instance.input(Input::Stalled(late), &mut self.kernel, &mut self.history);
+                }
                 instance.tick(now, &mut self.kernel, &mut self.history);
             }
         }

@@ -170,6 +170,7 @@ impl Core {
         match input {
             Input::Started { record, open } => self.start(now, record, open, sink),
             Input::Tick => self.tick(now, sink),
+            Input::Stalled(time) => self.stalled(now, time),
             Input::Advert { node, advert } => self.advert(now, node, advert, sink),
             Input::Peer { node, status } => self.peer(now, node, status, sink),
             Input::DatabaseDied { at, sign } => self.database_died(now, at, sign, sink),
@@ -409,6 +410,18 @@ impl Core {
             *slot = Some(view);
         } else if let Some(slot) = self.peers.iter_mut().find(|slot| slot.is_none()) {
             *slot = Some(view);
+        }
+    }
+
+    /// A late local timer is no miss: every wait for a peer's word is longer by so much. Our own
+    /// lease is not: the others' clocks went on.
+    fn stalled(&mut self, now: Instant, time: Duration) {
+        self.election.postpone(time);
+        if let Some(heard) = &mut self.heard {
+            heard.at = now.min(heard.at + time);
+        }
+        if let Phase::Waiting { until } | Phase::Listening { until } = &mut self.phase {
+            *until = *until + time;
         }
     }
 

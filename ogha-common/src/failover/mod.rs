@@ -82,6 +82,9 @@ pub enum Input {
     },
     /// A timer has come due ([`Core::next_timer`]).
     Tick,
+    /// This agent was not running for so long: what it did not hear meanwhile is nobody's
+    /// silence.
+    Stalled(Duration),
     /// A valid advert of a configured peer.
     Advert {
         /// Who sent it.

@@ -224,6 +224,20 @@ fn a_primary_that_speaks_again_ends_the_wait() {
 }
 
 #[test]
+fn own_stall_is_never_blamed_on_the_peer() {
+    let mut node = Node::standby();
+    let stall = Duration::from_secs(10);
+    node.now = node.now + stall;
+    node.input(Input::Stalled(stall));
+    node.input(Input::Tick);
+    assert_eq!(node.core.phase(), Phase::Standby);
+    node.pass(LEASE - Duration::from_millis(1));
+    assert_eq!(node.index(|a| matches!(a, Action::Promote(_))), None);
+    node.pass(Duration::from_millis(10));
+    assert!(node.index(|a| matches!(a, Action::Promote(_))).is_some());
+}
+
+#[test]
 fn a_fenced_report_ends_the_wait() {
     let mut node = Node::standby();
     node.pass(LEASE / 2);

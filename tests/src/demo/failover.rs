@@ -1,27 +1,12 @@
-//! One fault, on a fresh pair, and what the client and the gates saw of it.
+//! What goes wrong, and what was seen of it.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, thread, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-use anyhow::{Result, ensure};
-use ogha_common::{maps::Passage, units::Instant};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::millis;
-use crate::lab::{
-    Pair, Watcher,
-    agent::Settings,
-    client, clock,
-    pair::VIP,
-    watcher::{self, Change},
-    writer::{Failure, Record, Writer},
-};
-
-/// How long the client writes before the fault.
-const BEFORE: Duration = Duration::from_secs(1);
-/// How many writes it does at least before and after the fault.
-const WRITES: usize = 50;
-/// When a failover has failed.
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::lab::{Pair, watcher::Change, writer::Failure};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +39,7 @@ impl Fault {
         }
     }
 
-    fn strike(self, pair: &Pair) -> Result<()> {
+    pub(super) fn strike(self, pair: &Pair) -> Result<()> {
         match self {
             Self::DatabaseKilled => pair.nodes[0].database.kill(),
             Self::HostPowerOff => pair.nodes[0].host.power_off(),
@@ -62,7 +47,7 @@ impl Fault {
     }
 
     /// Whose gate changes first, and so tells when the fault was noticed.
-    const fn first_to_react(self) -> usize {
+    pub(super) const fn first_to_react(self) -> usize {
         match self {
             Self::DatabaseKilled => 0,
             Self::HostPowerOff => 1,
@@ -81,6 +66,8 @@ pub struct Outcome {
     pub two_holders: Duration,
     /// From the fault to the first change of a gate.
     pub reaction: Option<Duration>,
+    /// The longest time that the machine itself stood still in the outage, which is part of it.
+    pub stall: Duration,
     /// What the client met meanwhile.
     pub failures: BTreeMap<Failure, u64>,
     /// Each change of a gate with its time after the fault.
@@ -100,6 +87,8 @@ pub struct Run {
     pub outcome: Option<Outcome>,
     /// What must not be: empty if all went well.
     pub problems: Vec<String>,
+    /// How often it was begun again because the machine stood still before the fault.
+    pub disturbed: usize,
 }
 
 impl fmt::Display for Run {
@@ -112,96 +101,18 @@ impl fmt::Display for Run {
     }
 }
 
-/// Builds a pair, lets a client write, strikes, and looks.
-///
-/// # Errors
-/// If the pair cannot be built. What goes wrong after that is part of the answer.
-pub fn run(fault: Fault, settings: &Settings) -> Result<Run> {
-    let pair = Pair::start(fault.name(), settings)?;
-    let watcher = Watcher::start(&pair.hosts());
-    let writer = pair.writer();
-    thread::sleep(BEFORE);
-    writer.wait_for(WRITES, DEADLINE)?;
-    let struck = clock::now();
-    fault.strike(&pair)?;
-
-    let mut run = Run { fault, outcome: None, problems: Vec::new() };
-    if let Err(error) = failed_over(&pair, &writer, struck) {
-        run.problems.push(format!("{error:#}\n{}", pair.agents_last_words()));
-        return Ok(run);
-    }
-    run.check(the_address_moved(&pair));
-    let record = writer.stop()?;
-    let outcome = look(&pair, fault, struck, &record, watcher)?;
-    run.judge(&outcome);
-    if !run.problems.is_empty() {
-        run.problems.push(pair.agents_last_words());
-    }
-    run.outcome = Some(outcome);
-    Ok(run)
-}
-
-/// Waits until writes flow on the second node.
-fn failed_over(pair: &Pair, writer: &Writer, struck: Instant) -> Result<()> {
-    // Only the client's own record is looked at in the outage: other questions would lengthen it.
-    let later = struck + Duration::from_millis(20);
-    clock::wait_until("a write after the fault", DEADLINE, Duration::from_millis(5), || {
-        let record = writer.record();
-        let last = record.acknowledged.last().map(|write| write.at);
-        ensure!(last > Some(later), "the client met {:?}", record.failures);
-        Ok(Some(()))
-    })?;
-    pair.wait_until_serving(1)?;
-    ensure!(!pair.nodes[1].database.is_in_recovery()?, "the new primary is in recovery");
-    writer.wait_for(WRITES, DEADLINE)
-}
-
-/// The second node's gate is open, the first's is not, and the client's kernel knows.
-fn the_address_moved(pair: &Pair) -> Result<()> {
-    let [first, second] = &pair.nodes;
-    let gate = watcher::passage(&second.host, 0)?;
-    ensure!(gate == Passage::Open, "the gate of {} is {gate:?}", second.host.name());
-    if first.host.is_powered() {
-        let gate = watcher::passage(&first.host, 0)?;
-        ensure!(gate != Passage::Open, "the gate of {} is still open", first.host.name());
-    }
-    let mac = client::neighbour(&pair.client, IpAddr::V4(VIP))?;
-    ensure!(mac == Some(second.host.mac()), "the client sends to {mac:x?} for {VIP}");
-    Ok(())
-}
-
-fn look(
-    pair: &Pair,
-    fault: Fault,
-    struck: Instant,
-    record: &Record,
-    watcher: Watcher,
-) -> Result<Outcome> {
-    let [first, second] = &pair.nodes;
-    let seen = watcher.stop()?;
-    ensure!(seen.samples > 0, "nobody looked at the gates");
-    let reacts = pair.nodes[fault.first_to_react()].host.name();
-    let after = seen.changes.iter().filter(|change| change.at > struck);
-    Ok(Outcome {
-        outage: record.outage(struck).unwrap_or(DEADLINE),
-        lost: record.lost(&second.database)?,
-        two_holders: seen.two_holders,
-        reaction: seen.first_change(reacts, struck).map(|change| change.at.since(struck)),
-        failures: record.failures.clone(),
-        gates: after.map(|change| (change.at.since(struck), change.clone())).collect(),
-        history: second.agent.history()?,
-        old_history: first.agent.history().ok(),
-    })
-}
-
 impl Run {
-    fn check(&mut self, result: Result<()>) {
+    pub(super) const fn new(fault: Fault, disturbed: usize) -> Self {
+        Self { fault, outcome: None, problems: Vec::new(), disturbed }
+    }
+
+    pub(super) fn check(&mut self, result: Result<()>) {
         if let Err(error) = result {
             self.problems.push(format!("{error:#}"));
         }
     }
 
-    fn judge(&mut self, outcome: &Outcome) {
+    pub(super) fn judge(&mut self, outcome: &Outcome) {
         if !outcome.lost.is_empty() {
             let lost = &outcome.lost;
             self.problems.push(format!("{} acknowledged writes are lost: {lost:?}", lost.len()));

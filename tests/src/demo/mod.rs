@@ -3,14 +3,16 @@
 
 mod failover;
 mod report;
+mod scenario;
 
 use std::time::Duration;
 
 use anyhow::Result;
 
 pub use self::{
-    failover::{Fault, Outcome, Run, run as fail_over},
+    failover::{Fault, Outcome, Run},
     report::{Report, steps},
+    scenario::run as fail_over,
 };
 use crate::lab::{
     agent::{Kind, Settings},

@@ -45,6 +45,11 @@ impl Report {
         runs.filter_map(|run| run.outcome.as_ref())
     }
 
+    /// How often runs were begun again because the machine stood still before the fault.
+    fn begun_again(&self, fault: Fault) -> usize {
+        self.runs.iter().filter(|run| run.fault == fault).map(|run| run.disturbed).sum()
+    }
+
     /// The run that stands for a fault: the one with the median outage.
     fn typical(&self, fault: Fault) -> Option<&Outcome> {
         let outages: Vec<_> = self.outcomes(fault).map(|outcome| outcome.outage).collect();
@@ -86,6 +91,8 @@ impl Report {
             "reaction_us": typical
                 .and_then(|outcome| outcome.reaction)
                 .map(|reaction| reaction.as_micros() as u64),
+            "stall_ms": typical.map(|outcome| round(outcome.stall)),
+            "begun_again": self.begun_again(fault),
             "runs_ms":
                 self.outcomes(fault).map(|outcome| round(outcome.outage)).collect::<Vec<_>>(),
             "client_met": typical.map(client_met),
@@ -191,6 +198,14 @@ impl Report {
             let gate = gate.to_lowercase();
             writeln!(f, "  {:>10.2} ms  {}: {gate}", millis(*after), change.host)?;
         }
+        if !typical.stall.is_zero() {
+            let stall = millis(typical.stall);
+            writeln!(f, "  of the outage, the machine itself stood still for up to {stall:.1} ms")?;
+        }
+        if self.begun_again(fault) > 0 {
+            let times = self.begun_again(fault);
+            writeln!(f, "  begun again {times} times: the machine stood still before the fault")?;
+        }
         if !typical.failures.is_empty() {
             writeln!(f, "  the client met {:?}", typical.failures)?;
         }
@@ -224,6 +239,7 @@ mod tests {
             lost: Vec::new(),
             two_holders: Duration::ZERO,
             reaction: Some(Duration::from_micros(1500)),
+            stall: Duration::ZERO,
             failures: [(crate::lab::writer::Failure::Refused, 7)].into(),
             gates: Vec::new(),
             history: json!({"failovers": [{"steps": [{"step": step, "offset_us": 1250}]}]}),
@@ -235,7 +251,7 @@ mod tests {
         let fault = Fault::DatabaseKilled;
         let runs = outages_ms.iter().map(|ms| {
             let outcome = Some(outcome(*ms, &format!("step of {ms}")));
-            Run { fault, outcome, problems: Vec::new() }
+            Run { fault, outcome, problems: Vec::new(), disturbed: 0 }
         });
         let floors = vec![Duration::from_millis(50)];
         Report { kind: Kind::Postgresql, floors, runs: runs.collect() }

@@ -71,8 +71,9 @@ impl Settings {
     pub fn patient(kind: Kind) -> Self {
         Self {
             kind,
-            advert_interval: Duration::from_millis(100),
-            agent_timeout: Duration::from_secs(3),
+            advert_interval: Duration::from_millis(300),
+            lease: Duration::from_secs(3),
+            agent_timeout: Duration::from_secs(5),
             ..Self::default()
         }
     }

@@ -30,7 +30,8 @@ pub fn promotion_alone() -> Result<Duration> {
     let session = databases.standby.session()?;
     databases.primary.kill()?;
     drop(writer);
-    // The standby loses its stream, as it does before a promotion in a failover.
+    // First the standby loses its stream. PostgreSQL may overlook a promotion that comes in the
+    // same moment until `wal_retrieve_retry_interval` has passed: that would be no floor.
     thread::sleep(Duration::from_millis(20));
     let start = clock::now();
     session.rows("select pg_promote(false)")?;

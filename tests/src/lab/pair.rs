@@ -112,11 +112,19 @@ impl Pair {
     /// If that does not come about; the error holds what the agents last logged.
     pub fn start(name: &str, settings: &Settings) -> Result<Self> {
         let pair = Self::without_agents(name, settings)?;
-        let ready = pair.start_agents();
-        ready.with_context(|| pair.agents_last_words()).map(|()| pair)
+        pair.start_agents()?;
+        Ok(pair)
     }
 
-    fn start_agents(&self) -> Result<()> {
+    /// Starts the agents and waits until the pair is at work, as [`start`](Self::start) says.
+    ///
+    /// # Errors
+    /// If that does not come about; the error holds what the agents last logged.
+    pub fn start_agents(&self) -> Result<()> {
+        self.begin_work().with_context(|| self.agents_last_words())
+    }
+
+    fn begin_work(&self) -> Result<()> {
         for node in &self.nodes {
             node.agent.start()?;
         }

@@ -19,6 +19,8 @@ use ogha_common::{
 use super::{Host, clock};
 
 const INTERVAL: Duration = Duration::from_millis(1);
+/// A look that is later than that is written down.
+const STALL: Duration = Duration::from_millis(10);
 
 /// The pinned map of a host's gates, open.
 struct Gates(Array<MapData, [u8; size_of::<Gate>()]>);
@@ -74,6 +76,9 @@ pub struct Seen {
     pub samples: u64,
     /// Every change of a gate, in the order of time.
     pub changes: Vec<Change>,
+    /// When the machine itself stood still, as a virtual machine does whose host is busy: the
+    /// ends of such times and their lengths. Nobody in the lab can be faster than they allow.
+    pub stalls: Vec<(Instant, Duration)>,
 }
 
 impl Seen {
@@ -81,6 +86,13 @@ impl Seen {
     #[must_use]
     pub fn first_change(&self, host: &str, fault: Instant) -> Option<&Change> {
         self.changes.iter().find(|change| change.host == host && change.at > fault)
+    }
+
+    /// The longest stall that ended in that time.
+    #[must_use]
+    pub fn longest_stall(&self, from: Instant, to: Instant) -> Duration {
+        let within = self.stalls.iter().filter(|(at, _)| from <= *at && *at <= to);
+        within.map(|(_, length)| *length).max().unwrap_or_default()
     }
 }
 
@@ -150,8 +162,10 @@ impl Watched {
 }
 
 fn watch(mut hosts: Vec<Watched>, stop: &AtomicBool) -> Seen {
+    be_realtime();
     let mut seen = Seen::default();
     let mut last = None;
+    let mut slept = clock::now();
     while !stop.load(Ordering::SeqCst) {
         for host in &mut hosts {
             seen.changes.extend(host.change());
@@ -168,7 +182,21 @@ fn watch(mut hosts: Vec<Watched>, stop: &AtomicBool) -> Seen {
         }
         last = two.then_some(now);
         seen.samples += 1;
+        let stood = now.since(slept).saturating_sub(INTERVAL);
+        if stood >= STALL {
+            seen.stalls.push((now, stood));
+        }
+        slept = now;
         thread::sleep(INTERVAL);
     }
     seen
+}
+
+/// Before all others, so that a late look means a machine that stood still, not a busy one. Where
+/// that is not allowed, a busy one may look the same.
+fn be_realtime() {
+    let param = libc::sched_param { sched_priority: 60 };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the parameter lives for the call; 0 is this thread.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const param) };
 }

@@ -68,7 +68,7 @@ fn a_restart_drops_nothing_and_keeps_everything() {
                     ..Segment::default()
                 };
                 wire.send(&syn.packet(client, vip));
-                let reply = wire.expect("the RST", |frame| Segment::read(frame)).2;
+                let reply = wire.expect("the RST", Segment::read).2;
                 assert_eq!((reply.flags, reply.acknowledgement), (RST | ACK, sequence + 1));
             }
             asked

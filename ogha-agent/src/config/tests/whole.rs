@@ -1,5 +1,7 @@
 //! What concerns the whole file, and the host.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 #[test]
@@ -264,12 +266,15 @@ fn a_file_that_cannot_be_read_is_named() {
 #[test]
 fn what_is_not_on_this_host_is_named() {
     let text = GOOD.replace("eth0", "ogha-none").replace("omm", "nobody-here");
+    let text = text.replace("port = 26112", "key_file = \"/proc/no-key\"");
     let config = parse(&text.replace("/gauss/data/db1", "/proc/no-such")).unwrap();
     let said = config.check_host(Path::new("f")).unwrap_err().to_string();
     let lines: Vec<_> = said.lines().collect();
-    let [interface, user, data_dir] = lines[..] else { panic!("{said}") };
+    let [interface, key, user, data_dir] = lines[..] else { panic!("{said}") };
     let start = "f: instance.interface: there is no network interface ogha-none; this host has ";
     assert!(interface.starts_with(start) && interface.ends_with(" (instance \"VI_1\")"), "{said}");
+    let start = "f: instance.liveness.key_file: cannot read the cluster's key /proc/no-key; ";
+    assert!(key.starts_with(start), "{said}");
     assert_eq!(
         user,
         "f: instance.database.user: there is no user \"nobody-here\" on this host; name the user \
@@ -280,7 +285,12 @@ fn what_is_not_on_this_host_is_named() {
         "f: instance.database.data_dir: missing data directory /proc/no-such; create the database \
          there or correct the path (instance \"VI_1\")"
     );
-    let text = GOOD.replace("eth0", "lo").replace("omm", "nobody").replace("/gauss/data/db1", "/");
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key");
+    std::fs::write(&key, [7; 16]).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let text = GOOD.replace("port = 26112", &format!("key_file = {key:?}"));
+    let text = text.replace("eth0", "lo").replace("omm", "nobody").replace("/gauss/data/db1", "/");
     let said = parse(&text).unwrap().check_host(Path::new("f")).unwrap_err().to_string();
     assert!(said.contains("lo has no Ethernet address") && said.lines().count() == 1, "{said}");
 }

@@ -1,0 +1,73 @@
+//! The command line: one file a subcommand.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1
+//! refused or failed, 2 something that the operator must put right first: the usage, the
+//! configuration, or what the agent needs of the host.
+
+mod check;
+mod failure;
+mod history;
+mod load;
+mod log;
+mod output;
+mod run;
+mod status;
+mod unload;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+pub use failure::Failure;
+
+/// Keeps a virtual IP on the node whose database accepts writes.
+#[derive(Debug, Parser)]
+#[command(name = "ogha-agent", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent, in the foreground; the log goes to standard error
+    Run(run::Args),
+    /// Check the configuration and this host; change nothing
+    Check(check::Args),
+    /// Show what the running agent is doing
+    Status(status::Args),
+    /// Show the failovers, each as a timeline
+    History(history::Args),
+    /// Attach the data plane without an agent, for looking at it with bpftool
+    Load(load::Args),
+    /// Remove the data plane
+    Unload(unload::Args),
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run::command(&args),
+        Command::Check(args) => check::command(&args),
+        Command::Status(args) => status::command(&args),
+        Command::History(args) => history::command(&args),
+        Command::Load(args) => load::command(&args),
+        Command::Unload(args) => unload::command(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,26 @@
+//! `ogha-agent unload`
+
+use std::{io, path::PathBuf};
+
+use super::{Failure, load::BPF_DIR, output};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where maps and links are pinned
+    #[arg(long, value_name = "DIR", default_value = BPF_DIR)]
+    bpf_dir: PathBuf,
+}
+
+pub(super) fn command(args: &Args) -> Result<(), Failure> {
+    let removed = crate::kernel::unload(&args.bpf_dir).map_err(|error| {
+        let denied = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        if denied { Failure::start_up(error.context("run as root")) } else { error.into() }
+    })?;
+    let shown = args.bpf_dir.display();
+    output::print(&match removed {
+        0 => format!("nothing is loaded in {shown}\n"),
+        pins => format!("removed {pins} pins from {shown}; the data plane is detached\n"),
+    })
+}
