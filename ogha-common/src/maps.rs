@@ -16,6 +16,8 @@ pub use self::probe::{
 pub const MAX_INSTANCES: usize = 16;
 /// How many addresses all instances may have together.
 pub const MAX_VIPS: usize = 64;
+/// One slot for each value of an address's last octet.
+pub const VIP_SLOTS: usize = 256;
 /// How many interfaces one agent may use.
 pub const MAX_INTERFACES: usize = 8;
 /// How many peers all instances may have together.
@@ -30,6 +32,8 @@ pub const NS_PER_MS: u64 = 1_000_000;
 pub mod name {
     /// [`VipKey`](super::VipKey) -> [`Vip`](super::Vip), written by the agent.
     pub const VIPS: &str = "VIPS";
+    /// Last octet of an address -> [`VipSlot`](super::VipSlot), written by the agent.
+    pub const VIP_SLOTS: &str = "VIP_SLOTS";
     /// Instance -> [`Gate`](super::Gate), written by the agent.
     pub const GATES: &str = "GATES";
     /// TCP port (host order) -> instance, written by the agent.
@@ -51,8 +55,9 @@ pub mod name {
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
     /// All maps, in the order of this list.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         VIPS,
+        VIP_SLOTS,
         GATES,
         PORTS,
         PORT_COUNTERS,
@@ -82,6 +87,19 @@ impl VipKey {
     pub const fn v4(a: [u8; 4]) -> Self {
         Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a[0], a[1], a[2], a[3]] }
     }
+
+    /// The octets as they lie in memory, in two words: the form that programs compare fast.
+    #[must_use]
+    pub const fn words(&self) -> [u64; 2] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.address;
+        [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+    }
+
+    /// The slot of [`name::VIP_SLOTS`] that tells of it.
+    #[must_use]
+    pub const fn slot(&self) -> u8 {
+        self.address[15]
+    }
 }
 
 /// A MAC as a number: the low 48 bits, first octet highest. As events and the programs hold it.
@@ -100,8 +118,69 @@ pub struct Vip {
     pub instance: u32,
     /// The MAC of this host's interface.
     pub mac: [u8; 6],
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// The instance's TCP port, host order, as `PORTS` has it; 0: it has none.
+    pub port: u16,
+}
+
+/// `VipSlot::state`: no virtual address ends in this octet.
+pub const SLOT_EMPTY: u32 = 0;
+/// `VipSlot::state`: one does, and the slot says all of it.
+pub const SLOT_SINGLE: u32 = 1;
+/// `VipSlot::state`: it must be looked up in `VIPS`.
+pub const SLOT_SHARED: u32 = 2;
+
+/// Which virtual addresses end in an octet: a look at an array instead of a hash for nearly every
+/// packet. It says nothing that `VIPS` does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct VipSlot {
+    /// [`VipKey::words`] of the address, if `state` is [`SLOT_SINGLE`].
+    pub address: [u64; 2],
+    /// What `VIPS` has under it.
+    pub vip: Vip,
+    /// One of the `SLOT_` constants.
+    pub state: u32,
+}
+
+/// What a slot says of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotAnswer {
+    /// It is no virtual address.
+    No,
+    /// It is the slot's own.
+    Own,
+    /// `VIPS` knows.
+    AskVips,
+}
+
+impl VipSlot {
+    /// No virtual address.
+    pub const EMPTY: Self =
+        Self { address: [0; 2], vip: Vip { instance: 0, mac: [0; 6], port: 0 }, state: SLOT_EMPTY };
+
+    /// The slot for the last octet that all these addresses have in common.
+    #[must_use]
+    pub const fn of(entries: &[(VipKey, Vip)]) -> Self {
+        match entries {
+            [] => Self::EMPTY,
+            [(key, vip)] => Self { address: key.words(), vip: *vip, state: SLOT_SINGLE },
+            [(key, vip), ..] => Self { address: key.words(), vip: *vip, state: SLOT_SHARED },
+        }
+    }
+
+    /// Is the address, as [`VipKey::words`] gives it, a virtual one?
+    #[must_use]
+    #[inline(always)]
+    pub const fn answer(&self, address: [u64; 2]) -> SlotAnswer {
+        match self.state {
+            SLOT_SINGLE if self.address[1] == address[1] && self.address[0] == address[0] => {
+                SlotAnswer::Own
+            }
+            SLOT_EMPTY | SLOT_SINGLE => SlotAnswer::No,
+            _ => SlotAnswer::AskVips,
+        }
+    }
 }
 
 /// `Gate::state`: no traffic passes; TCP is answered by RST.
@@ -317,6 +396,7 @@ pub struct Event {
 const _: () = {
     assert!(size_of::<VipKey>() == 16);
     assert!(size_of::<Vip>() == 12);
+    assert!(size_of::<VipSlot>() == 32);
     assert!(size_of::<Gate>() == 24);
     assert!(size_of::<PortCounters>() == 128);
     assert!(size_of::<ArpCounters>() == 32);
@@ -349,6 +429,24 @@ mod tests {
         let both = PortCounters { syn_in: 5, syn_in_last_ns: 9, ..PortCounters::default() };
         assert_eq!(cpu0.merge(&cpu1), both);
         assert_eq!(cpu1.merge(&cpu0), both);
+    }
+
+    #[test]
+    fn a_slot_knows_one_address_and_sends_on_for_more() {
+        let vip = |instance| Vip { instance, mac: [1; 6], port: 5432 };
+        let (one, other) = (VipKey::v4([10, 0, 0, 9]), VipKey::v4([10, 0, 1, 9]));
+        let v6 = VipKey { address: [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 9] };
+        assert_eq!(VipSlot::of(&[]).answer(one.words()), SlotAnswer::No);
+        // Of an address that is all zero, too.
+        assert_eq!(VipSlot::EMPTY.answer([0; 2]), SlotAnswer::No);
+        let single = VipSlot::of(&[(one, vip(3))]);
+        assert_eq!((single.answer(one.words()), single.vip), (SlotAnswer::Own, vip(3)));
+        assert_eq!(single.answer(other.words()), SlotAnswer::No);
+        assert_eq!(single.answer(v6.words()), SlotAnswer::No);
+        let shared = VipSlot::of(&[(one, vip(3)), (other, vip(4))]);
+        for address in [one, other, v6] {
+            assert_eq!(shared.answer(address.words()), SlotAnswer::AskVips);
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The gate: may traffic for an instance's addresses pass here?
 
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
-use ogha_common::maps::{Gate, Passage, Vip, VipKey};
+use ogha_common::maps::{Gate, Passage, SlotAnswer, Vip, VipKey, VipSlot};
 
 use crate::{
-    maps::{GATES, VIPS},
+    maps::{GATES, VIP_SLOTS, VIPS},
     packet::Address,
 };
 
@@ -22,10 +22,18 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn vip(address: Address) -> Option<&'static Vip> {
     let words = address.key();
-    // SAFETY: both are 16 plain bytes, and the words are aligned better than the key asks for.
-    let key: &VipKey = unsafe { &*(&raw const words).cast() };
-    // SAFETY: an entry stays allocated while the program runs.
-    unsafe { VIPS.get(key) }
+    // SAFETY: the element is there while the program runs.
+    let slot: &VipSlot = unsafe { &*VIP_SLOTS.get_ptr(u32::from(address.last_octet()))? };
+    match slot.answer(words) {
+        SlotAnswer::No => None,
+        SlotAnswer::Own => Some(&slot.vip),
+        SlotAnswer::AskVips => {
+            // SAFETY: both are 16 plain bytes, and the words are aligned better than the key asks.
+            let key: &VipKey = unsafe { &*(&raw const words).cast() };
+            // SAFETY: an entry stays allocated while the program runs.
+            unsafe { VIPS.get(key) }
+        }
+    }
 }
 
 /// What the instance's gate says at `now`. An instance that has no gate has lapsed.

@@ -1,7 +1,7 @@
 //! IPv4: the gate, and the counters of TCP.
 
 use aya_ebpf::programs::XdpContext;
-use ogha_common::maps::{Passage, PortCounters};
+use ogha_common::maps::{Passage, PortCounters, Vip};
 
 use crate::{
     Reason, gate,
@@ -26,19 +26,24 @@ pub fn ingress(ctx: &XdpContext, frame: Frame) -> Reason {
             return probe::ingress(ctx, instance);
         }
     }
-    let segment = segment(frame, ip, frame.len());
-    let vip = gate::vip(ip.destination);
-    let port_of = instance_of(&segment, segment.destination);
-    if vip.is_none() && port_of == NOBODY {
-        return Reason::NotOurs;
+    match gate::vip(ip.destination) {
+        Some(vip) => to_vip(ctx, frame, ip, vip),
+        None => to_host(frame, ip),
     }
+}
+
+/// It is for a virtual address.
+#[inline(always)]
+fn to_vip(ctx: &XdpContext, frame: Frame, ip: &Ipv4, vip: &Vip) -> Reason {
+    // First: the processor takes long over it, and does in the meantime what needs no clock.
     let now = gate::now();
+    let instance = vip.instance;
+    let segment = segment(frame, ip, frame.len());
+    let port_of = instance_of(&segment, segment.destination, Some(vip));
     let addressed = is_addressed(frame);
     if addressed && port_of != NOBODY {
         count(port_of, |counters| tcp::count_in(counters, &segment, now));
     }
-    let Some(vip) = vip else { return Reason::NotOurs };
-    let instance = vip.instance;
     match gate::passage(instance, now) {
         Passage::Open => Reason::GateOpen,
         _ if !addressed => Reason::Flooded,
@@ -56,6 +61,18 @@ pub fn ingress(ctx: &XdpContext, frame: Frame) -> Reason {
     }
 }
 
+/// It is for another address: counted if it is for an instance's port, and none of our business.
+#[inline(always)]
+fn to_host(frame: Frame, ip: &Ipv4) -> Reason {
+    let segment = segment(frame, ip, frame.len());
+    let port_of = instance_of(&segment, segment.destination, None);
+    if port_of != NOBODY && is_addressed(frame) {
+        let now = gate::now();
+        count(port_of, |counters| tcp::count_in(counters, &segment, now));
+    }
+    Reason::NotOurs
+}
+
 /// A packet of IPv4 is about to leave. `length` is that of the whole frame, of which only the
 /// beginning may lie in `frame`.
 #[inline(always)]
@@ -63,24 +80,40 @@ pub fn egress(frame: Frame, length: usize) -> Reason {
     let Some(ip) = frame.at::<Ipv4>(Ethernet::LEN) else { return Reason::Malformed };
     // SAFETY: `at` has checked the bounds; nobody writes the packet.
     let ip = unsafe { &*ip };
-    let segment = segment(frame, ip, length);
-    let vip = gate::vip(ip.source);
-    let port_of = instance_of(&segment, segment.source);
-    if vip.is_none() && port_of == NOBODY {
-        return Reason::NotOurs;
+    match gate::vip(ip.source) {
+        Some(vip) => from_vip(frame, ip, vip, length),
+        None => from_host(frame, ip, length),
     }
+}
+
+/// It is from a virtual address.
+#[inline(always)]
+fn from_vip(frame: Frame, ip: &Ipv4, vip: &Vip, length: usize) -> Reason {
+    // First, as in `to_vip`.
     let now = gate::now();
-    if let Some(vip) = vip {
-        match gate::passage(vip.instance, now) {
-            Passage::Open => {}
-            Passage::Closed | Passage::Claimed if segment.only_ends() => {}
-            Passage::Closed | Passage::Claimed | Passage::Lapsed => return dropped(vip.instance),
-        }
+    let segment = segment(frame, ip, length);
+    match gate::passage(vip.instance, now) {
+        Passage::Open => {}
+        Passage::Closed | Passage::Claimed if segment.only_ends() => {}
+        Passage::Closed | Passage::Claimed | Passage::Lapsed => return dropped(vip.instance),
     }
+    let port_of = instance_of(&segment, segment.source, Some(vip));
     if port_of != NOBODY {
         count(port_of, |counters| tcp::count_out(counters, &segment, now));
     }
     Reason::GateOpen
+}
+
+/// It is from another address.
+#[inline(always)]
+fn from_host(frame: Frame, ip: &Ipv4, length: usize) -> Reason {
+    let segment = segment(frame, ip, length);
+    let port_of = instance_of(&segment, segment.source, None);
+    if port_of != NOBODY {
+        let now = gate::now();
+        count(port_of, |counters| tcp::count_out(counters, &segment, now));
+    }
+    Reason::NotOurs
 }
 
 /// The TCP segment, if the packet has one and begins it.
@@ -99,11 +132,18 @@ fn segment(frame: Frame, ip: &Ipv4, frame_length: usize) -> Segment {
     Segment::new(unsafe { &*tcp }, total.saturating_sub(header as u32))
 }
 
-/// Whose port it is, if the segment moves a counter at all.
+/// Whose port it is, if the segment moves a counter at all. The virtual address names its
+/// instance's port, which spares the look-up.
 #[inline(always)]
-fn instance_of(segment: &Segment, port: u16) -> u32 {
+fn instance_of(segment: &Segment, port: u16, vip: Option<&Vip>) -> u32 {
     if !segment.is_counted() {
         return NOBODY;
+    }
+    if let Some(vip) = vip
+        && vip.port == port
+        && port != 0
+    {
+        return vip.instance;
     }
     // SAFETY: a copy of an aligned word is taken at once.
     match unsafe { PORTS.get(u32::from(port)) } {

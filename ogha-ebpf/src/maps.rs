@@ -7,12 +7,17 @@ use aya_ebpf::{
 };
 use ogha_common::maps::{
     ArpCounters, EVENTS_BYTES, Endpoint, Event, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS,
-    MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, Vip, VipKey, Watch,
+    MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS as SLOTS, Vip, VipKey,
+    VipSlot, Watch,
 };
 
 /// The virtual addresses.
 #[btf_map]
 pub static VIPS: HashMap<VipKey, Vip, MAX_VIPS> = HashMap::new();
+
+/// Last octet of an address -> whether it may be a virtual one.
+#[btf_map]
+pub static VIP_SLOTS: Array<VipSlot, SLOTS> = Array::new();
 
 /// The gate of each instance.
 #[btf_map]

@@ -76,13 +76,19 @@ impl Address {
         self.0[0] | self.0[1] == 0
     }
 
-    /// The key under which `VIPS` holds it: `::ffff:a.b.c.d`. Two words, for byte by byte would
-    /// take the program four times as long as the look-up's hash.
+    /// `VipKey::words` of `::ffff:a.b.c.d`, the form in which the maps hold it. Byte by byte would
+    /// take the program longer than the look-up.
     #[inline(always)]
     pub fn key(self) -> [u64; 2] {
-        const PREFIX: u64 = u64::from_be_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
-        let address = u64::from(u16::from_be(self.0[0])) << 16 | u64::from(u16::from_be(self.0[1]));
-        [0, (PREFIX | address).to_be()]
+        const PREFIX: u64 = u64::from_be_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]).to_be();
+        const SHIFT: [u32; 2] = if cfg!(target_endian = "little") { [32, 48] } else { [16, 0] };
+        [0, PREFIX | u64::from(self.0[0]) << SHIFT[0] | u64::from(self.0[1]) << SHIFT[1]]
+    }
+
+    /// The last of its four octets.
+    #[inline(always)]
+    pub fn last_octet(self) -> u8 {
+        self.0[1].to_ne_bytes()[1]
     }
 
     /// Its words, for a checksum.

@@ -4,7 +4,7 @@ use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_xdp_adjust_tail, progra
 
 use crate::{
     Reason,
-    packet::{Address, Ethernet, Frame, Ipv4, PROTOCOL_TCP, TCP_ACK, TCP_RST, Tcp, words},
+    packet::{Address, Ethernet, Frame, Ipv4, PROTOCOL_TCP, TCP_ACK, TCP_RST, Tcp, number, words},
     tcp::Segment,
 };
 
@@ -21,12 +21,17 @@ struct Reset {
 pub fn answer(ctx: &XdpContext, frame: Frame, ip: &Ipv4, segment: &Segment) -> Reason {
     let (source, destination) = (ip.destination, ip.source);
     let length = frame.len();
+    let Some(tcp) = frame.at::<Tcp>(Ethernet::LEN + ip.header_length()) else {
+        return Reason::Malformed;
+    };
+    // SAFETY: `at` has checked the bounds; the numbers are copied.
+    let numbers = unsafe { (number((*tcp).sequence), number((*tcp).acknowledgement)) };
     let Some(reply) = frame.at::<Reset>(0) else { return Reason::Malformed };
     // SAFETY: `at` has checked the bounds; what the reply needs of the segment is copied.
     let reply = unsafe { &mut *reply };
     core::mem::swap(&mut reply.ethernet.source, &mut reply.ethernet.destination);
     reply.ip = ip_header(source, destination);
-    reply.tcp = tcp_header(source, destination, segment);
+    reply.tcp = tcp_header(source, destination, segment, numbers);
     let surplus = length - size_of::<Reset>();
     // SAFETY: the context is the program's own, and no pointer into the packet is used after this.
     let result = unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), -(surplus as i32)) };
@@ -60,11 +65,16 @@ fn ip_header(source: Address, destination: Address) -> Ipv4 {
 /// RFC 9293: "SEQ=SEG.ACK, CTL=RST" if the segment acknowledges something, and else
 /// "SEQ=0, ACK=SEG.SEQ+SEG.LEN, CTL=RST,ACK".
 #[inline(always)]
-fn tcp_header(source: Address, destination: Address, segment: &Segment) -> Tcp {
+fn tcp_header(
+    source: Address,
+    destination: Address,
+    segment: &Segment,
+    (sequence, acknowledgement): (u32, u32),
+) -> Tcp {
     let (sequence, acknowledgement, flags) = if segment.acknowledges() {
-        (segment.acknowledgement, 0, TCP_RST)
+        (acknowledgement, 0, TCP_RST)
     } else {
-        (0, segment.sequence.wrapping_add(segment.length()), TCP_RST | TCP_ACK)
+        (0, sequence.wrapping_add(segment.length()), TCP_RST | TCP_ACK)
     };
     let mut tcp = Tcp {
         source: segment.destination.to_be(),

@@ -2,7 +2,7 @@
 
 use ogha_common::maps::PortCounters;
 
-use crate::packet::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Tcp, number};
+use crate::packet::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Tcp};
 
 /// What the programs need to know of a segment. All zero in a packet that has none: an `Option`
 /// would leave registers unset, which the kernel's verifier refuses to see copied.
@@ -12,10 +12,6 @@ pub struct Segment {
     pub source: u16,
     /// Port of the receiver, host order.
     pub destination: u16,
-    /// Sequence number of the first byte.
-    pub sequence: u32,
-    /// Acknowledgement number, whether or not it counts.
-    pub acknowledgement: u32,
     /// Bytes of payload.
     pub payload: u32,
     flags: u8,
@@ -23,15 +19,7 @@ pub struct Segment {
 
 impl Segment {
     /// There is none.
-    pub const NONE: Self = Self {
-        present: false,
-        source: 0,
-        destination: 0,
-        sequence: 0,
-        acknowledgement: 0,
-        payload: 0,
-        flags: 0,
-    };
+    pub const NONE: Self = Self { present: false, source: 0, destination: 0, payload: 0, flags: 0 };
 
     /// Reads a header; `length` is that of the segment, headers included, as IP tells it.
     #[inline(always)]
@@ -40,8 +28,6 @@ impl Segment {
             present: true,
             source: u16::from_be(tcp.source),
             destination: u16::from_be(tcp.destination),
-            sequence: number(tcp.sequence),
-            acknowledgement: number(tcp.acknowledgement),
             payload: length.saturating_sub(tcp.header_length()),
             flags: tcp.flags,
         }

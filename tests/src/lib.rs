@@ -4,6 +4,7 @@
 //! on one machine. The [`demo`], the scenarios in `tests/` and the benchmarks run in it. All of it
 //! needs root.
 
+pub mod bench;
 pub mod demo;
 pub mod lab;
 pub mod opengauss;

@@ -1,9 +1,10 @@
 //! `cargo xtask`: ogha's chores, one file a command.
 //!
 //! Each command first sets up what it needs itself, so a fresh clone needs no other preparation
-//! than a Rust toolchain. Exit codes: 0 done, 1 failed, 2 bad usage; `demo`, `load` and `unload`
-//! end with the exit code of the program that they run.
+//! than a Rust toolchain. Exit codes: 0 done, 1 failed, 2 bad usage; `bench`, `demo`, `load` and
+//! `unload` end with the exit code of the program that they run.
 
+mod bench;
 mod build;
 mod cargo;
 mod ci;
@@ -48,6 +49,9 @@ enum Command {
     /// Show failovers of real databases: [--json FILE] [--runs N] ..; `demo --help` tells the rest
     #[command(disable_help_flag = true)]
     Demo(Rest),
+    /// Measure the data plane: xdp [--json FILE] ..; `bench --help` tells the rest
+    #[command(disable_help_flag = true)]
+    Bench(Rest),
     /// Run all tests (as root, for the scenarios)
     Test {
         /// Only the tests whose name contains this
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Command::Load(rest) => load::command("load", &rest.arguments),
         Command::Unload(rest) => load::command("unload", &rest.arguments),
         Command::Demo(rest) => demo::command(&rest.arguments),
+        Command::Bench(rest) => bench::command(&rest.arguments),
         Command::Test { name, jobs } => test::command(name.as_deref(), jobs),
         Command::Ci => ci::command(),
     };

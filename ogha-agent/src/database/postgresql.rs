@@ -4,6 +4,10 @@ use std::{ffi::OsStr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
 use ogha_common::units::Lsn;
 use tokio::time::timeout;
 
@@ -31,7 +35,9 @@ const WRITABLE: &str =
     "select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'";
 
 /// Only asks: it creates the signal file and signals the main process (PostgreSQL 12 and later).
-const PROMOTE: &str = "select pg_promote(wait => false)";
+/// Returns the process that replays the log.
+const PROMOTE: &str = "select pid from pg_stat_activity, pg_promote(wait => false) \
+    where backend_type = 'startup'";
 
 /// How long `pg_ctl promote -W`, which only asks as well, may take.
 const PG_CTL_DEADLINE: Duration = Duration::from_secs(5);
@@ -78,8 +84,8 @@ impl Postgresql {
     async fn promote(&self) -> anyhow::Result<()> {
         let trigger = Trigger::guard(self.local.server.data_dir.join("promote"));
         let promoted = async {
-            self.ask_to_promote().await?;
-            promotion::seen(|| self.writable()).await;
+            let startup = self.ask_to_promote().await?;
+            promotion::seen(|| self.writable(), || nudge(startup)).await;
             Ok(())
         };
         match timeout(promotion::DEADLINE, promoted).await {
@@ -95,16 +101,35 @@ impl Postgresql {
         }
     }
 
-    async fn ask_to_promote(&self) -> anyhow::Result<()> {
-        let Err(refusal) = self.sql.query(PROMOTE, sql::DEADLINE).await else { return Ok(()) };
+    /// Returns the process that replays the log, where it is known.
+    async fn ask_to_promote(&self) -> anyhow::Result<Option<Pid>> {
+        let refusal = match self.sql.query(PROMOTE, sql::DEADLINE).await {
+            Ok(rows) => {
+                return Ok(cell(&rows, 0).and_then(|pid| pid.parse().ok()).map(Pid::from_raw));
+            }
+            Err(refusal) => refusal,
+        };
         if self.is_writable().await {
-            return Ok(());
+            return Ok(None);
         }
         tracing::warn!("pg_promote() failed ({refusal}); trying pg_ctl promote");
         let dir = self.local.server.data_dir.as_os_str();
         let arguments = [OsStr::new("promote"), OsStr::new("-W"), OsStr::new("-D"), dir];
         let outcome = self.local.run("pg_ctl", arguments, PG_CTL_DEADLINE).await?;
-        outcome.success("pg_ctl promote").with_context(|| format!("pg_promote() said: {refusal}"))
+        outcome
+            .success("pg_ctl promote")
+            .with_context(|| format!("pg_promote() said: {refusal}"))?;
+        Ok(None)
+    }
+}
+
+/// Wakes the process that replays the log. One that has just lost its stream sleeps for
+/// `wal_retrieve_retry_interval` (5 s unless set) and may miss the promotion's own signal; a
+/// reload wakes it and changes nothing.
+fn nudge(startup: Option<Pid>) {
+    if let Some(startup) = startup {
+        // One that is gone has done its work.
+        let _ = signal::kill(startup, Signal::SIGHUP);
     }
 }
 

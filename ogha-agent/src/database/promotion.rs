@@ -12,9 +12,11 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks. One look costs the server about a tenth of a millisecond.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Returns when the database was seen to accept writes.
-pub async fn seen<'a>(writable: impl Fn() -> BoxFuture<'a, bool>) {
+/// Returns when the database was seen to accept writes. After each look that found it does not,
+/// it is given a `nudge`.
+pub async fn seen<'a>(writable: impl Fn() -> BoxFuture<'a, bool>, nudge: impl Fn()) {
     while !writable().await {
+        nudge();
         sleep(POLL).await;
     }
 }

@@ -11,7 +11,8 @@ use aya::{
 };
 use ogha_common::maps::{
     ArpCounters, EVENTS_BYTES, Endpoint, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS,
-    Offer, Peer, PeerKey, PortCounters, ProbeCounters, Vip, VipKey, Watch, mac_number, name,
+    Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS, Vip, VipKey, VipSlot, Watch,
+    mac_number, name,
 };
 
 use super::{btf::Types, links};
@@ -53,6 +54,7 @@ const fn layout(
 
 const LAYOUTS: [Layout; name::ALL.len()] = [
     layout(name::VIPS, MapType::Hash, size_of::<VipKey>(), size_of::<Vip>(), MAX_VIPS),
+    layout(name::VIP_SLOTS, MapType::Array, 4, size_of::<VipSlot>(), VIP_SLOTS),
     layout(name::GATES, MapType::Array, 4, size_of::<Gate>(), MAX_INSTANCES),
     layout(name::PORTS, MapType::Hash, 4, 4, MAX_INSTANCES),
     layout(name::PORT_COUNTERS, MapType::PerCpuArray, 4, size_of::<PortCounters>(), MAX_INSTANCES),

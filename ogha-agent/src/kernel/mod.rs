@@ -10,26 +10,28 @@ mod events;
 mod links;
 mod load;
 mod probe;
+mod vips;
 
 use std::{fs, io, net::IpAddr, path::Path};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 use ogha_common::maps::{
     ArpCounters, Endpoint, Gate, MAX_INSTANCES, Offer, Peer, PeerKey, PortCounters, ProbeCounters,
-    Vip, VipKey, Watch, name,
+    Vip, Watch, name,
 };
 
 pub use self::{checks::privileges, events::Events};
 use crate::net::interface::Interface;
 use load::Pinned;
+use vips::Vips;
 
 /// The maps of a data plane that is attached.
 pub struct Kernel {
-    vips: HashMap<MapData, Plain<VipKey>, Plain<Vip>>,
+    vips: Vips,
     gates: Array<MapData, Plain<Gate>>,
     ports: HashMap<MapData, u32, u32>,
     port_counters: PerCpuArray<MapData, Plain<PortCounters>>,
@@ -82,7 +84,7 @@ impl Kernel {
 
     fn from_maps(mut ebpf: Ebpf) -> anyhow::Result<Self> {
         Ok(Self {
-            vips: take(&mut ebpf, name::VIPS)?,
+            vips: Vips::new(take(&mut ebpf, name::VIPS)?, take(&mut ebpf, name::VIP_SLOTS)?),
             gates: take(&mut ebpf, name::GATES)?,
             ports: take(&mut ebpf, name::PORTS)?,
             port_counters: take(&mut ebpf, name::PORT_COUNTERS)?,
@@ -111,29 +113,23 @@ impl Kernel {
         mac: [u8; 6],
     ) -> anyhow::Result<()> {
         check(instance)?;
-        let wanted: Vec<VipKey> = addresses.iter().copied().map(key).collect();
-        let mut old = Vec::new();
-        for entry in self.vips.iter() {
-            let (Plain(address), Plain(vip)) = entry.context("reading the virtual addresses")?;
-            if vip.instance == instance {
-                old.push(address);
-            } else if let Some(index) = wanted.iter().position(|key| *key == address) {
-                bail!("{} is an address of another instance too", addresses[index]);
-            }
-        }
-        if !old.is_empty() && !old.iter().any(|key| wanted.contains(key)) {
+        let old = self.vips.of(instance, addresses)?;
+        if !old.is_empty() && !addresses.iter().any(|new| old.contains(&vips::key(*new))) {
             self.set_gate(instance, Gate::default())?;
         }
-        let vip = Vip { instance, mac, reserved: [0; 2] };
-        for (key, address) in wanted.iter().zip(addresses) {
-            self.vips
-                .insert(Plain(*key), Plain(vip), 0)
-                .with_context(|| format!("adding {address} to the virtual addresses"))?;
+        let port = self.port(instance)?;
+        self.vips.replace(&old, addresses, Vip { instance, mac, port })
+    }
+
+    /// The port of an instance; 0 if it has none.
+    fn port(&self, instance: u32) -> anyhow::Result<u16> {
+        for entry in self.ports.iter() {
+            let (port, owner) = entry.context("reading the ports")?;
+            if owner == instance {
+                return Ok(port as u16);
+            }
         }
-        for key in old.into_iter().filter(|key| !wanted.contains(key)) {
-            self.vips.remove(&Plain(key)).context("removing a virtual address")?;
-        }
-        Ok(())
+        Ok(0)
     }
 
     /// Sets the TCP port on which an instance's database listens.
@@ -154,7 +150,8 @@ impl Kernel {
         for other in others {
             self.ports.remove(&other).context("removing a port")?;
         }
-        self.ports.insert(port, instance, 0).with_context(|| format!("adding port {port}"))
+        self.ports.insert(port, instance, 0).with_context(|| format!("adding port {port}"))?;
+        self.vips.set_port(instance, port as u16)
     }
 
     /// Sets what the tracepoints watch for an instance.
@@ -278,13 +275,6 @@ fn check(instance: u32) -> anyhow::Result<()> {
         "instance {instance}: ogha handles at most {MAX_INSTANCES}"
     );
     Ok(())
-}
-
-fn key(address: IpAddr) -> VipKey {
-    match address {
-        IpAddr::V4(address) => VipKey::v4(address.octets()),
-        IpAddr::V6(address) => VipKey { address: address.octets() },
-    }
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<T> {

@@ -9,7 +9,7 @@ use ogha_common::{
     units::NodeId,
 };
 
-use super::{Kernel, Plain, check, key};
+use super::{Kernel, Plain, check, vips::key};
 
 /// The value is copied as a whole: whoever reads it never sees it half written.
 const BPF_F_LOCK: u64 = 4;

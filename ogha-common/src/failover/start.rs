@@ -46,7 +46,12 @@ impl Core {
     pub(super) fn listened(&mut self, now: Instant, sink: Sink<'_>) {
         self.phase = Phase::Standby;
         sink(Action::Publish);
-        self.bootstrap(now, sink);
+        if !self.config.database && self.election.is_active() {
+            // Elected while it listened.
+            self.take_over(now, Cause::Elected, None, sink);
+        } else {
+            self.bootstrap(now, sink);
+        }
     }
 
     /// Serves without a promotion, where nobody does and the database here accepts writes.

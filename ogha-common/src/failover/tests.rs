@@ -28,6 +28,10 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
+        Self::of(true)
+    }
+
+    fn of(database: bool) -> Self {
         let election = election::Config {
             priority: Priority::DEFAULT,
             advert_interval: Centis::new(1).unwrap(),
@@ -39,7 +43,7 @@ impl Node {
             node: ME,
             nodes: NodeSet::new(&[ME, PEER]).unwrap(),
             priority: Priority::DEFAULT,
-            database: true,
+            database,
             lease: LEASE,
             agent_timeout: AGENT_TIMEOUT,
             promotion_timeout: Duration::from_secs(60),
@@ -543,4 +547,15 @@ fn an_orderly_stop_keeps_the_gate_and_says_so_first() {
     let renew = node.index(|a| *a == Action::Renew { until: node.now + AGENT_TIMEOUT });
     assert!(publish.is_some() && publish < renew, "{:?}", node.done);
     assert_eq!(node.ordered(GateOrder::Close), None);
+}
+
+#[test]
+fn an_address_without_a_database_goes_where_vrrp_elects() {
+    let mut node = Node::of(false);
+    node.input(Input::Started { record: None, open: None });
+    node.pass(AGENT_TIMEOUT);
+    assert_eq!(node.ordered(GateOrder::Open), None, "it listens first");
+    node.pass(Duration::from_secs(1));
+    node.assert_serving();
+    assert!(!promoted(&node));
 }

@@ -10,5 +10,6 @@ mod probe;
 mod restart;
 mod stage;
 mod test_run;
+mod vips;
 mod watch;
 mod wire;

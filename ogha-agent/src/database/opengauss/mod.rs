@@ -134,7 +134,8 @@ impl Opengauss {
         // Declared before the command, and so dropped after it: it would create the file again.
         let trigger = Trigger::guard(self.local.server.data_dir.join("failover"));
         let mut command = failover(Arc::clone(&self.local)).boxed();
-        let mut seen = timeout(promotion::DEADLINE, promotion::seen(|| self.writable())).boxed();
+        let mut seen =
+            timeout(promotion::DEADLINE, promotion::seen(|| self.writable(), || ())).boxed();
         let ended = tokio::select! {
             biased;
             seen = &mut seen => {
