@@ -140,7 +140,6 @@ pub struct Core {
     pub(super) peers: [Option<PeerView>; super::MAX_NODES],
     /// The last hindrance told, so that it is told once.
     pub(super) told: Option<Hindrance>,
-    pub(super) restarting: bool,
     /// The takeover under way, or the last one, had to promote.
     pub(super) promoted: bool,
     /// This node has been part of the cluster: a database here that comes up as a second primary
@@ -164,7 +163,6 @@ impl Core {
             heard: None,
             peers: [None; super::MAX_NODES],
             told: None,
-            restarting: false,
             promoted: false,
             member: false,
         }
@@ -255,7 +253,7 @@ impl Core {
             primary: self.record.map(|record| record.primary),
             phase: self.wire_phase(),
             role: self.database.role,
-            restarting: self.restarting,
+            restarting: false,
             priority: self.config.priority,
             lsn: self.database.lsn,
         }

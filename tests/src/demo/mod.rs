@@ -56,9 +56,9 @@ pub fn run(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-/// A promise is waited out when a host goes dark, so it is short here: half a dozen probes.
+/// A promise is waited out when a host goes dark, so it is short here: five probes.
 fn settings(kind: Kind) -> Settings {
-    Settings { kind, lease: Duration::from_millis(60), ..Settings::default() }
+    Settings { kind, lease: Duration::from_millis(50), ..Settings::default() }
 }
 
 fn millis(time: Duration) -> f64 {
