@@ -114,10 +114,10 @@ pub struct Liveness {
     pub probe_interval: Duration,
     /// So many misses in a row make a peer's host lost.
     pub detect_multiplier: u8,
-    /// How long a grant keeps the gate open; at least `detect_multiplier`, and at least three,
+    /// How long a dead host is waited for; at least `detect_multiplier`, and at least three,
     /// probe intervals.
     pub lease: Duration,
-    /// An agent silent for so long is dead; at least `lease`.
+    /// How long an open gate stays open without its agent; at least `lease`.
     pub agent_timeout: Duration,
     /// The cluster's key.
     pub key_file: PathBuf,

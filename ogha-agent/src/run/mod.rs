@@ -1,8 +1,8 @@
 //! The loop: one input, drain the actions, re-arm the one timer.
 //!
 //! The loop runs on a thread of its own, with real-time priority where it may, and does nothing
-//! slow: files, netlink and the database are the business of [`workers`] on background threads,
-//! whose outcomes come back through the [`inbox`].
+//! slow: files, netlink and the database are the business of `workers` on background threads,
+//! whose outcomes come back through the `inbox`.
 
 mod inbox;
 mod instance;
