@@ -117,10 +117,16 @@ impl Host {
         send(self.runs().expect("the server runs"), signal);
     }
 
-    /// Kills the main process, and returns when it has gone.
+    /// Kills the main process, and returns when it has gone and was buried: a server that starts
+    /// next takes its number in a lock file for a living one until then.
     pub fn kill(&self) {
-        self.signal(Signal::SIGKILL);
-        eventually("the server is dead", || self.runs().is_none());
+        let pid = self.runs().expect("the server runs");
+        send(pid, Signal::SIGKILL);
+        let raw = i32::try_from(pid).expect("the kernel's process numbers fit");
+        eventually("the server is dead", || {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(raw), None)
+                == Err(nix::errno::Errno::ESRCH)
+        });
     }
 
     /// A tool's exit code and output, called on the data directory where it wants one.
