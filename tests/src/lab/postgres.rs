@@ -234,7 +234,7 @@ fn common_settings(sockets: &Path) -> String {
         ("wal_log_hints", "on"),
         ("wal_keep_size", "256MB"),
         ("hot_standby", "on"),
-        ("wal_retrieve_retry_interval", "100ms"),
+        ("wal_retrieve_retry_interval", "10ms"),
         ("timezone", "UTC"),
         ("log_timezone", "UTC"),
         ("log_line_prefix", "%m [%p] "),
