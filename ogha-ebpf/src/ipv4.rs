@@ -1,10 +1,11 @@
 //! IPv4: the gate, and the counters of TCP.
 
-use aya_ebpf::programs::XdpContext;
 use ogha_common::maps::{Passage, PortCounters, Vip};
 
 use crate::{
-    Reason, gate,
+    Reason,
+    context::Context,
+    gate,
     maps::{PORT_COUNTERS, PORTS, is_own_mac},
     packet::{Ethernet, Frame, Ipv4, PROTOCOL_TCP, PROTOCOL_UDP, Tcp},
     probe, reset,
@@ -16,7 +17,7 @@ pub const NOBODY: u32 = u32::MAX;
 
 /// A packet of IPv4 has come in.
 #[inline(always)]
-pub fn ingress(ctx: &XdpContext, frame: Frame) -> Reason {
+pub fn ingress(ctx: &impl Context, frame: Frame) -> Reason {
     let Some(ip) = frame.at::<Ipv4>(Ethernet::LEN) else { return Reason::Malformed };
     // SAFETY: `at` has checked the bounds; nobody writes the packet before its last use here.
     let ip = unsafe { &*ip };
@@ -34,7 +35,7 @@ pub fn ingress(ctx: &XdpContext, frame: Frame) -> Reason {
 
 /// It is for a virtual address.
 #[inline(always)]
-fn to_vip(ctx: &XdpContext, frame: Frame, ip: &Ipv4, vip: &Vip) -> Reason {
+fn to_vip(ctx: &impl Context, frame: Frame, ip: &Ipv4, vip: &Vip) -> Reason {
     // First: the processor takes long over it, and does in the meantime what needs no clock.
     let now = gate::now();
     let instance = vip.instance;

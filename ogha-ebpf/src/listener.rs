@@ -4,19 +4,18 @@
 //! structures depends on its build: the loader reads it from the kernel's BTF.
 
 use aya_ebpf::{
-    EbpfContext as _,
     bindings::bpf_sock_tuple,
     helpers::{
         bpf_get_current_pid_tgid, bpf_probe_read_kernel,
         generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock},
     },
-    programs::{BtfTracePointContext, XdpContext},
+    programs::BtfTracePointContext,
 };
 use ogha_common::maps::{
     EVENT_LISTENER_GONE, EVENT_LISTENER_UP, EVENT_PROCESS_EXIT, MAX_INSTANCES, Watch,
 };
 
-use crate::{events, gate, maps::WATCHES};
+use crate::{context::Context, events, gate, maps::WATCHES};
 
 /// The kernel's states of TCP sockets.
 const TCP_CLOSE: i32 = 7;
@@ -100,7 +99,7 @@ pub struct Listener {
 
 /// Who listens on a TCP port of our own address, in the network namespace of the interface?
 #[inline(always)]
-pub fn at(ctx: &XdpContext, own: [u16; 2], port: u16) -> Listener {
+pub fn at(ctx: &impl Context, own: [u16; 2], port: u16) -> Listener {
     /// `bpf_sock_tuple.ipv4`, network order. Nobody connects from port 0, so that no connection
     /// is found in the listener's stead.
     #[repr(C)]

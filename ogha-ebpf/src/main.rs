@@ -9,6 +9,7 @@
 #![no_main]
 
 mod arp;
+mod context;
 mod events;
 mod gate;
 mod ipv4;
@@ -24,6 +25,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, classifier, xdp},
     programs::{BtfTracePointContext, TcContext, XdpContext},
 };
+use context::Context;
 use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, Tcp};
 
 /// What was found about a packet.
@@ -118,8 +120,8 @@ fn ogha_exit(ctx: BtfTracePointContext) -> Option<()> {
 }
 
 #[inline(always)]
-fn ingress(ctx: &XdpContext) -> Reason {
-    let frame = Frame::new(ctx.data(), ctx.data_end());
+fn ingress(ctx: &impl Context) -> Reason {
+    let frame = ctx.frame();
     match kind(frame) {
         Some(KIND_ARP) => arp::ingress(frame),
         Some(KIND_IPV4) => ipv4::ingress(ctx, frame),
@@ -133,12 +135,12 @@ fn egress(ctx: &TcContext) -> Reason {
     /// The longest headers that we look at.
     const HEADERS: u32 = (Ethernet::LEN + 3 * Ipv4::LEN + Tcp::LEN) as u32;
     let length = ctx.len();
-    let mut frame = Frame::new(ctx.data(), ctx.data_end());
+    let mut frame = ctx.frame();
     if frame.len() < HEADERS as usize && (frame.len() as u32) < length {
         // Headers may lie in pages that the program cannot see yet. Where there is no memory to
         // pull them in, the packet is judged by what can be seen.
         let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
-        frame = Frame::new(ctx.data(), ctx.data_end());
+        frame = ctx.frame();
     }
     match kind(frame) {
         Some(KIND_ARP) => arp::egress(frame),

@@ -3,11 +3,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{
-    EbpfContext as _,
-    helpers::generated::{bpf_spin_lock, bpf_spin_unlock, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
-    programs::XdpContext,
-};
+use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use ogha_common::{
     maps::{EVENT_PEER, Endpoint, NS_PER_MS, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said},
     wire::{
@@ -18,7 +14,9 @@ use ogha_common::{
 };
 
 use crate::{
-    Reason, events, gate,
+    Reason,
+    context::Context,
+    events, gate,
     ipv4::NOBODY,
     listener::{self, Listener},
     maps::{ENDPOINTS, PEERS, PROBE_COUNTERS, SELF},
@@ -60,7 +58,7 @@ pub fn instance_of(frame: Frame, ip: &Ipv4) -> u32 {
 
 /// A datagram has come to an instance's endpoint.
 #[inline(always)]
-pub fn ingress(ctx: &XdpContext, instance: u32) -> Reason {
+pub fn ingress(ctx: &impl Context, instance: u32) -> Reason {
     let Some(offer) = SELF.get_ptr_mut(instance) else { return Reason::NotOurs };
     let mut words = MaybeUninit::<Words>::uninit();
     let Some(words) = load(ctx, &mut words) else {
@@ -127,13 +125,13 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Kind, Refu
 /// Its bounds are read anew: the compiler knows from [`instance_of`] that they suffice, and would
 /// leave the check out that the kernel's verifier wants to see.
 #[inline(always)]
-fn headers(ctx: &XdpContext) -> Option<*mut Headers> {
-    Frame::new(ctx.data(), ctx.data_end()).at(0)
+fn headers(ctx: &impl Context) -> Option<*mut Headers> {
+    ctx.frame().at(0)
 }
 
 /// The datagram, if the packet is whole, without IP options, and as long as it must be.
 #[inline(always)]
-fn load<'a>(ctx: &XdpContext, words: &'a mut MaybeUninit<Words>) -> Option<&'a mut Words> {
+fn load<'a>(ctx: &impl Context, words: &'a mut MaybeUninit<Words>) -> Option<&'a mut Words> {
     const UDP_LENGTH: u16 = (Udp::LEN + wire::LEN) as u16;
     const TOTAL: u16 = Ipv4::LEN as u16 + UDP_LENGTH;
     let headers = headers(ctx)?;
@@ -146,13 +144,12 @@ fn load<'a>(ctx: &XdpContext, words: &'a mut MaybeUninit<Words>) -> Option<&'a m
     {
         return None;
     }
-    // SAFETY: the context is the program's own, the buffer is as long as is said, and any octets
+    // SAFETY: the buffer is as long as is said, and any octets
     // are words.
     unsafe {
         let buffer = words.as_mut_ptr().cast();
-        let result =
-            bpf_xdp_load_bytes(ctx.as_ptr().cast(), PAYLOAD as u32, buffer, wire::LEN as u32);
-        (result == 0).then(|| words.assume_init_mut())
+        let loaded = ctx.load(PAYLOAD as u32, buffer, wire::LEN as u32);
+        loaded.then(|| words.assume_init_mut())
     }
 }
 
@@ -230,7 +227,7 @@ fn said(words: &Words) -> Said {
 
 /// Turns the probe into its reply, in place.
 #[inline(always)]
-fn answer(ctx: &XdpContext, offer: *mut Offer, instance: u32, words: &mut Words) -> Reason {
+fn answer(ctx: &impl Context, offer: *mut Offer, instance: u32, words: &mut Words) -> Reason {
     let Some(headers) = headers(ctx) else { return Reason::ProbeAbsorbed };
     // SAFETY: `headers` has checked the bounds; nobody else has the packet.
     let headers = unsafe { &mut *headers };
@@ -241,13 +238,12 @@ fn answer(ctx: &XdpContext, offer: *mut Offer, instance: u32, words: &mut Words)
     headers.udp.checksum = 0;
     let own = headers.ip.source;
     fill_in(ctx, offer, instance, own.words(), words);
-    // SAFETY: the context is the program's own, the buffer is as long as is said, and no pointer
-    // into the packet is used after this.
+    // SAFETY: the buffer is as long as is said. No pointer into the packet is used after this.
     let stored = unsafe {
-        let buffer = (&raw mut *words).cast();
-        bpf_xdp_store_bytes(ctx.as_ptr().cast(), PAYLOAD as u32, buffer, wire::LEN as u32)
+        let buffer = (&raw const *words).cast();
+        ctx.store(PAYLOAD as u32, buffer, wire::LEN as u32)
     };
-    if stored != 0 {
+    if !stored {
         return Reason::ProbeAbsorbed;
     }
     count(instance, |counters| counters.answered += 1);
@@ -256,7 +252,7 @@ fn answer(ctx: &XdpContext, offer: *mut Offer, instance: u32, words: &mut Words)
 
 /// The reply's words, from the probe's.
 #[inline(always)]
-fn fill_in(ctx: &XdpContext, offer: *mut Offer, instance: u32, own: [u16; 2], words: &mut Words) {
+fn fill_in(ctx: &impl Context, offer: *mut Offer, instance: u32, own: [u16; 2], words: &mut Words) {
     let now = gate::now();
     // SAFETY: as in `examine`.
     let (port, heartbeat_ns) =

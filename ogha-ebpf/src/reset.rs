@@ -1,9 +1,8 @@
 //! The RST by which a gate that is not open rejects a segment (RFC 9293 section 3.5.2).
 
-use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_xdp_adjust_tail, programs::XdpContext};
-
 use crate::{
     Reason,
+    context::Context,
     packet::{Address, Ethernet, Frame, Ipv4, PROTOCOL_TCP, TCP_ACK, TCP_RST, Tcp, number, words},
     tcp::Segment,
 };
@@ -18,9 +17,8 @@ struct Reset {
 
 /// Turns the segment into the RST that answers it, in place.
 #[inline(always)]
-pub fn answer(ctx: &XdpContext, frame: Frame, ip: &Ipv4, segment: &Segment) -> Reason {
+pub fn answer(ctx: &impl Context, frame: Frame, ip: &Ipv4, segment: &Segment) -> Reason {
     let (source, destination) = (ip.destination, ip.source);
-    let length = frame.len();
     let Some(tcp) = frame.at::<Tcp>(Ethernet::LEN + ip.header_length()) else {
         return Reason::Malformed;
     };
@@ -32,10 +30,8 @@ pub fn answer(ctx: &XdpContext, frame: Frame, ip: &Ipv4, segment: &Segment) -> R
     core::mem::swap(&mut reply.ethernet.source, &mut reply.ethernet.destination);
     reply.ip = ip_header(source, destination);
     reply.tcp = tcp_header(source, destination, segment, numbers);
-    let surplus = length - size_of::<Reset>();
-    // SAFETY: the context is the program's own, and no pointer into the packet is used after this.
-    let result = unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), -(surplus as i32)) };
-    if result == 0 { Reason::Rejected } else { Reason::GateShut }
+    // No pointer into the packet is used after this.
+    if ctx.shrink(size_of::<Reset>()) { Reason::Rejected } else { Reason::GateShut }
 }
 
 #[inline(always)]

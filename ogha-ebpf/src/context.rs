@@ -1,0 +1,94 @@
+//! The packet at the hook where the program runs: the same code sees it at XDP and at TCX ingress.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::generated::{
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_xdp_adjust_tail,
+        bpf_xdp_load_bytes, bpf_xdp_store_bytes,
+    },
+    programs::{TcContext, XdpContext},
+};
+
+use crate::packet::Frame;
+
+/// What a hook can do with its packet. A [`Frame`] holds until the packet is resized or stored to.
+pub trait Context {
+    /// The bytes that can be read and written directly.
+    fn frame(&self) -> Frame;
+    /// For helpers that look up sockets.
+    fn as_ptr(&self) -> *mut c_void;
+    /// Cuts the packet to this length. Returns whether it was done.
+    fn shrink(&self, length: usize) -> bool;
+    /// Copies bytes of the packet. Returns whether it has them.
+    ///
+    /// # Safety
+    /// `to` has room for `length` bytes.
+    unsafe fn load(&self, offset: u32, to: *mut c_void, length: u32) -> bool;
+    /// Writes bytes of the packet. Returns whether it has them.
+    ///
+    /// # Safety
+    /// `from` has `length` bytes.
+    unsafe fn store(&self, offset: u32, from: *const c_void, length: u32) -> bool;
+}
+
+impl Context for XdpContext {
+    #[inline(always)]
+    fn frame(&self) -> Frame {
+        Frame::new(self.data(), self.data_end())
+    }
+
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        aya_ebpf::EbpfContext::as_ptr(self)
+    }
+
+    #[inline(always)]
+    fn shrink(&self, length: usize) -> bool {
+        let surplus = self.frame().len() as i32 - length as i32;
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_xdp_adjust_tail(self.ctx, -surplus) == 0 }
+    }
+
+    #[inline(always)]
+    unsafe fn load(&self, offset: u32, to: *mut c_void, length: u32) -> bool {
+        // SAFETY: the context is the program's own; the caller's word for the buffer.
+        unsafe { bpf_xdp_load_bytes(self.ctx, offset, to, length) == 0 }
+    }
+
+    #[inline(always)]
+    unsafe fn store(&self, offset: u32, from: *const c_void, length: u32) -> bool {
+        // SAFETY: the context is the program's own; the caller's word for the buffer.
+        unsafe { bpf_xdp_store_bytes(self.ctx, offset, from.cast_mut(), length) == 0 }
+    }
+}
+
+impl Context for TcContext {
+    #[inline(always)]
+    fn frame(&self) -> Frame {
+        Frame::new(self.data(), self.data_end())
+    }
+
+    #[inline(always)]
+    fn as_ptr(&self) -> *mut c_void {
+        aya_ebpf::EbpfContext::as_ptr(self)
+    }
+
+    #[inline(always)]
+    fn shrink(&self, length: usize) -> bool {
+        // SAFETY: the context is the program's own.
+        unsafe { bpf_skb_change_tail(self.skb.skb, length as u32, 0) == 0 }
+    }
+
+    #[inline(always)]
+    unsafe fn load(&self, offset: u32, to: *mut c_void, length: u32) -> bool {
+        // SAFETY: the context is the program's own; the caller's word for the buffer.
+        unsafe { bpf_skb_load_bytes(self.skb.skb.cast(), offset, to, length) == 0 }
+    }
+
+    #[inline(always)]
+    unsafe fn store(&self, offset: u32, from: *const c_void, length: u32) -> bool {
+        // SAFETY: the context is the program's own; the caller's word for the buffer.
+        unsafe { bpf_skb_store_bytes(self.skb.skb.cast(), offset, from, length, 0) == 0 }
+    }
+}
