@@ -5,6 +5,7 @@
 mod arp;
 mod frames;
 mod gate;
+mod lease;
 mod peer;
 mod probe;
 mod restart;
