@@ -15,6 +15,7 @@ mod gate;
 mod ipv4;
 mod listener;
 mod maps;
+mod neighbour;
 mod packet;
 mod probe;
 mod reset;
@@ -49,6 +50,8 @@ pub enum Reason {
     ArpNotHeld,
     /// Another host claims a virtual address that we hold.
     ArpConflict,
+    /// The same, and the packet has become our own claim.
+    ArpDefended,
     /// The host claims a virtual address that it does not hold.
     ArpSuppressed,
     /// The packet has become the reply to a peer's probe.
@@ -83,7 +86,10 @@ impl From<Reason> for Verdict {
             | Reason::ArpSuppressed
             | Reason::ProbeAbsorbed
             | Reason::ProbeRefused => Self::Drop,
-            Reason::Rejected | Reason::ArpAnswered | Reason::ProbeAnswered => Self::Return,
+            Reason::Rejected
+            | Reason::ArpAnswered
+            | Reason::ArpDefended
+            | Reason::ProbeAnswered => Self::Return,
         }
     }
 }

@@ -49,6 +49,11 @@ impl Frame {
 pub struct Mac([u16; 3]);
 
 impl Mac {
+    /// Of everybody.
+    pub const BROADCAST: Self = Self([0xffff; 3]);
+    /// Of nobody: it is asked for.
+    pub const ZERO: Self = Self([0; 3]);
+
     /// From a map's value.
     #[inline(always)]
     pub fn from_octets(o: [u8; 6]) -> Self {
