@@ -12,6 +12,10 @@ use crate::{
 #[inline(always)]
 pub fn ingress(frame: Frame) -> Reason {
     let Some(arp) = header(frame) else { return Reason::Malformed };
+    if frame.is_elsewhere() {
+        // In another LAN the same address may rightly be another host's.
+        return Reason::NotOurs;
+    }
     // SAFETY: `header` has checked the bounds; nobody else has the packet.
     let arp = unsafe { &mut *arp };
     if let Some(vip) = gate::vip(arp.sender)
@@ -34,7 +38,8 @@ pub fn ingress(frame: Frame) -> Reason {
     }
 }
 
-/// A frame of ARP is about to leave: it may claim a virtual address only while we hold it.
+/// A frame of ARP is about to leave: it may claim a virtual address only while we hold it, in a VLAN
+/// too, for there a host's stack answers for all its addresses.
 #[inline(always)]
 pub fn egress(frame: Frame) -> Reason {
     let Some(arp) = header(frame) else { return Reason::Malformed };
@@ -100,7 +105,7 @@ fn announce(frame: Frame, arp: &mut Arp, vip: &Vip) -> Reason {
 /// Rewrites the header of the frame, which lies before that of ARP. Returns whether it was done.
 #[inline(always)]
 fn address(frame: Frame, to: Mac, from: Mac) -> bool {
-    let Some(ethernet) = frame.at::<Ethernet>(0) else { return false };
+    let Some(ethernet) = frame.ethernet() else { return false };
     // SAFETY: `at` has checked the bounds; nobody else has the packet.
     let ethernet = unsafe { &mut *ethernet };
     ethernet.destination = to;

@@ -35,7 +35,9 @@ pub trait Context {
 impl Context for XdpContext {
     #[inline(always)]
     fn frame(&self) -> Frame {
-        Frame::new(self.data(), self.data_end())
+        // What a driver has taken out of the frame no XDP program sees, but for native ones that ask
+        // their driver.
+        Frame::new(self.data(), self.data_end(), false)
     }
 
     #[inline(always)]
@@ -66,7 +68,13 @@ impl Context for XdpContext {
 impl Context for TcContext {
     #[inline(always)]
     fn frame(&self) -> Frame {
-        Frame::new(self.data(), self.data_end())
+        const VLAN: u32 = 0xfff;
+        // SAFETY: the context is the program's own.
+        let tag = unsafe {
+            let skb = self.skb.skb;
+            if (*skb).vlan_present == 0 { 0 } else { (*skb).vlan_tci }
+        };
+        Frame::new(self.data(), self.data_end(), tag & VLAN != 0)
     }
 
     #[inline(always)]

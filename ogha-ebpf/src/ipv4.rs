@@ -24,7 +24,7 @@ pub fn ingress(ctx: &impl Context, frame: Frame) -> Reason {
     if ip.protocol == PROTOCOL_UDP {
         let instance = probe::instance_of(frame, ip);
         if instance != NOBODY && is_addressed(frame) {
-            return probe::ingress(ctx, instance);
+            return probe::ingress(ctx, frame, instance);
         }
     }
     match gate::vip(ip.destination) {
@@ -47,6 +47,8 @@ fn to_vip(ctx: &impl Context, frame: Frame, ip: &Ipv4, vip: &Vip) -> Reason {
     }
     match gate::passage(instance, now) {
         Passage::Open => Reason::GateOpen,
+        // In another LAN the same address may rightly be another host's.
+        _ if !addressed && frame.is_elsewhere() => Reason::NotOurs,
         _ if !addressed => Reason::Flooded,
         Passage::Closed | Passage::Claimed if segment.is_answerable() => {
             count(instance, |counters| {
@@ -126,7 +128,7 @@ fn segment(frame: Frame, ip: &Ipv4, frame_length: usize) -> Segment {
     }
     let Some(tcp) = frame.at::<Tcp>(Ethernet::LEN + header) else { return Segment::NONE };
     let total = match u16::from_be(ip.total) {
-        0 => (frame_length - Ethernet::LEN) as u32,
+        0 => (frame_length - Ethernet::LEN - frame.tags()) as u32,
         total => u32::from(total),
     };
     // SAFETY: `at` has checked the bounds.
@@ -156,8 +158,8 @@ fn instance_of(segment: &Segment, port: u16, vip: Option<&Vip>) -> u32 {
 /// Is the frame for one of our interfaces, rather than flooded by the switch or for a group?
 #[inline(always)]
 fn is_addressed(frame: Frame) -> bool {
-    // SAFETY: `at` has checked the bounds.
-    frame.at::<Ethernet>(0).is_some_and(|e| is_own_mac(unsafe { (*e).destination }.number()))
+    // SAFETY: `ethernet` has checked the bounds.
+    frame.ethernet().is_some_and(|e| is_own_mac(unsafe { (*e).destination }.number()))
 }
 
 #[inline(always)]

@@ -27,7 +27,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TcContext, XdpContext},
 };
 use context::Context;
-use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, Tcp};
+use packet::{Ethernet, Ipv4, KIND_ARP, KIND_IPV4, Tcp};
 
 /// What was found about a packet.
 #[derive(Clone, Copy)]
@@ -127,10 +127,9 @@ fn ogha_exit(ctx: BtfTracePointContext) -> Option<()> {
 
 #[inline(always)]
 fn ingress(ctx: &impl Context) -> Reason {
-    let frame = ctx.frame();
-    match kind(frame) {
-        Some(KIND_ARP) => arp::ingress(frame),
-        Some(KIND_IPV4) => ipv4::ingress(ctx, frame),
+    match ctx.frame().open() {
+        Some((frame, KIND_ARP)) => arp::ingress(frame),
+        Some((frame, KIND_IPV4)) => ipv4::ingress(ctx, frame),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
     }
@@ -138,8 +137,8 @@ fn ingress(ctx: &impl Context) -> Reason {
 
 #[inline(always)]
 fn egress(ctx: &TcContext) -> Reason {
-    /// The longest headers that we look at.
-    const HEADERS: u32 = (Ethernet::LEN + 3 * Ipv4::LEN + Tcp::LEN) as u32;
+    /// The longest headers that we look at, behind two VLAN tags.
+    const HEADERS: u32 = (Ethernet::LEN + 8 + 3 * Ipv4::LEN + Tcp::LEN) as u32;
     let length = ctx.len();
     let mut frame = ctx.frame();
     if frame.len() < HEADERS as usize && (frame.len() as u32) < length {
@@ -148,18 +147,12 @@ fn egress(ctx: &TcContext) -> Reason {
         let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
         frame = ctx.frame();
     }
-    match kind(frame) {
-        Some(KIND_ARP) => arp::egress(frame),
-        Some(KIND_IPV4) => ipv4::egress(frame, length as usize),
+    match frame.open() {
+        Some((frame, KIND_ARP)) => arp::egress(frame),
+        Some((frame, KIND_IPV4)) => ipv4::egress(frame, length as usize),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
     }
-}
-
-#[inline(always)]
-fn kind(frame: Frame) -> Option<u16> {
-    // SAFETY: `at` has checked the bounds.
-    frame.at::<Ethernet>(0).map(|ethernet| unsafe { (*ethernet).kind })
 }
 
 /// The kernel lends some of its helpers to GPL-compatible programs only.

@@ -9,23 +9,61 @@ use core::mem::size_of;
 pub const KIND_IPV4: u16 = 0x0800_u16.to_be();
 /// `Ethernet::kind`, network order: ARP.
 pub const KIND_ARP: u16 = 0x0806_u16.to_be();
+/// `Ethernet::kind`, network order: a VLAN tag (IEEE 802.1Q).
+const KIND_VLAN: u16 = 0x8100_u16.to_be();
+/// `Ethernet::kind`, network order: a provider's VLAN tag (IEEE 802.1ad), around another.
+const KIND_SERVICE_VLAN: u16 = 0x88a8_u16.to_be();
 /// `Ipv4::protocol`: TCP.
 pub const PROTOCOL_TCP: u8 = 6;
 /// `Ipv4::protocol`: UDP.
 pub const PROTOCOL_UDP: u8 = 17;
 
 /// The bytes of a frame that may be read and written.
+///
+/// Offsets are counted as if the frame had no VLAN tags.
 #[derive(Clone, Copy)]
 pub struct Frame {
     start: usize,
     end: usize,
+    /// Bytes of the tags between the MACs and `Ethernet::kind`.
+    tags: usize,
+    /// It belongs to another LAN than the interface's own.
+    elsewhere: bool,
 }
 
 impl Frame {
-    /// From the `data` and `data_end` of a program's context.
+    /// From the `data` and `data_end` of a program's context; `elsewhere`: its hook says that the
+    /// frame came in, or leaves, in a VLAN.
     #[inline(always)]
-    pub fn new(start: usize, end: usize) -> Self {
-        Self { start, end }
+    pub fn new(start: usize, end: usize, elsewhere: bool) -> Self {
+        Self { start, end, tags: 0, elsewhere }
+    }
+
+    /// Looks behind the VLAN tags, of which there may be two (IEEE 802.1Q), and returns the kind of
+    /// what follows, as `Ethernet::kind` would be. A tag without a VLAN, which only tells a priority,
+    /// leaves the frame where it is.
+    #[inline(always)]
+    pub fn open(mut self) -> Option<(Self, u16)> {
+        // SAFETY: `at` has checked the bounds.
+        let mut kind = unsafe { (*self.ethernet()?).kind };
+        for _ in 0..2 {
+            if kind != KIND_VLAN && kind != KIND_SERVICE_VLAN {
+                break;
+            }
+            let tag = self.at::<Tag>(Ethernet::LEN)?;
+            // SAFETY: `at` has checked the bounds.
+            let tag = unsafe { &*tag };
+            self.elsewhere |= tag.control & Tag::VLAN != 0;
+            self.tags += Tag::LEN;
+            kind = tag.kind;
+        }
+        Some((self, kind))
+    }
+
+    /// The same frame, read anew after the program has changed its size.
+    #[inline(always)]
+    pub fn like(self, old: Self) -> Self {
+        Self { start: self.start, end: self.end, ..old }
     }
 
     /// Bytes in the frame.
@@ -34,13 +72,58 @@ impl Frame {
         self.end - self.start
     }
 
+    /// Bytes of the VLAN tags.
+    #[inline(always)]
+    pub fn tags(self) -> usize {
+        self.tags
+    }
+
+    /// Does it belong to a VLAN, and not to the LAN of the interface's own addresses?
+    #[inline(always)]
+    pub fn is_elsewhere(self) -> bool {
+        self.elsewhere
+    }
+
+    /// The MACs. What follows them may be a tag.
+    #[inline(always)]
+    pub fn ethernet(self) -> Option<*mut Ethernet> {
+        let end = self.start + size_of::<Ethernet>();
+        if end > self.end { None } else { Some(self.start as *mut Ethernet) }
+    }
+
+    /// Sends it back to where it came from. Returns whether it was done.
+    #[inline(always)]
+    pub fn turn(self) -> bool {
+        let Some(ethernet) = self.ethernet() else { return false };
+        // SAFETY: `ethernet` has checked the bounds; nobody else has the packet.
+        let ethernet = unsafe { &mut *ethernet };
+        core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+        true
+    }
+
     /// A header at `offset`, if the frame has it whole. The pointer holds until the program
     /// changes the frame's size.
     #[inline(always)]
     pub fn at<T>(self, offset: usize) -> Option<*mut T> {
-        let address = self.start + offset;
+        let address = self.start + self.tags + offset;
         if address + size_of::<T>() > self.end { None } else { Some(address as *mut T) }
     }
+}
+
+/// A VLAN tag and the kind of what follows it (IEEE 802.1Q section 9.6).
+#[repr(C)]
+struct Tag {
+    /// Priority and VLAN.
+    control: u16,
+    /// As `Ethernet::kind`.
+    kind: u16,
+}
+
+impl Tag {
+    /// Bytes.
+    const LEN: usize = size_of::<Self>();
+    /// The bits of `control` that name the VLAN, network order; 0: none.
+    const VLAN: u16 = 0x0fff_u16.to_be();
 }
 
 /// A MAC.

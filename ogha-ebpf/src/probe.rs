@@ -23,15 +23,14 @@ use crate::{
     packet::{Ethernet, Frame, Ipv4, Udp},
 };
 
-/// Where the datagram's words begin: behind an IP header without options.
+/// Where the datagram's words begin, VLAN tags left out: behind an IP header without options.
 const PAYLOAD: usize = Ethernet::LEN + Ipv4::LEN + Udp::LEN;
 /// How old the echo of a time of ours may be.
 const FRESH_NS: u64 = 10_000 * NS_PER_MS;
 
-/// All headers of a probe.
+/// The headers of a probe behind that of Ethernet.
 #[repr(C)]
 struct Headers {
-    ethernet: Ethernet,
     ip: Ipv4,
     udp: Udp,
 }
@@ -58,10 +57,10 @@ pub fn instance_of(frame: Frame, ip: &Ipv4) -> u32 {
 
 /// A datagram has come to an instance's endpoint.
 #[inline(always)]
-pub fn ingress(ctx: &impl Context, instance: u32) -> Reason {
+pub fn ingress(ctx: &impl Context, frame: Frame, instance: u32) -> Reason {
     let Some(offer) = SELF.get_ptr_mut(instance) else { return Reason::NotOurs };
     let mut words = MaybeUninit::<Words>::uninit();
-    let Some(words) = load(ctx, &mut words) else {
+    let Some(words) = load(ctx, frame, &mut words) else {
         count(instance, |counters| counters.refuse(Refusal::Malformed(Error::Length)));
         return Reason::ProbeRefused;
     };
@@ -70,7 +69,7 @@ pub fn ingress(ctx: &impl Context, instance: u32) -> Reason {
             count(instance, |counters| counters.replies += 1);
             Reason::ProbeAbsorbed
         }
-        Ok(Kind::Probe) => answer(ctx, offer, instance, words),
+        Ok(Kind::Probe) => answer(ctx, frame, offer, instance, words),
         Err(refusal) => {
             count(instance, |counters| counters.refuse(refusal));
             Reason::ProbeRefused
@@ -125,16 +124,20 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Kind, Refu
 /// Its bounds are read anew: the compiler knows from [`instance_of`] that they suffice, and would
 /// leave the check out that the kernel's verifier wants to see.
 #[inline(always)]
-fn headers(ctx: &impl Context) -> Option<*mut Headers> {
-    ctx.frame().at(0)
+fn headers(ctx: &impl Context, frame: Frame) -> Option<*mut Headers> {
+    ctx.frame().like(frame).at(Ethernet::LEN)
 }
 
 /// The datagram, if the packet is whole, without IP options, and as long as it must be.
 #[inline(always)]
-fn load<'a>(ctx: &impl Context, words: &'a mut MaybeUninit<Words>) -> Option<&'a mut Words> {
+fn load<'a>(
+    ctx: &impl Context,
+    frame: Frame,
+    words: &'a mut MaybeUninit<Words>,
+) -> Option<&'a mut Words> {
     const UDP_LENGTH: u16 = (Udp::LEN + wire::LEN) as u16;
     const TOTAL: u16 = Ipv4::LEN as u16 + UDP_LENGTH;
-    let headers = headers(ctx)?;
+    let headers = headers(ctx, frame)?;
     // SAFETY: `headers` has checked the bounds; nobody writes the packet before its last use here.
     let Headers { ip, udp, .. } = unsafe { &*headers };
     if ip.header_length() != Ipv4::LEN
@@ -148,7 +151,7 @@ fn load<'a>(ctx: &impl Context, words: &'a mut MaybeUninit<Words>) -> Option<&'a
     // are words.
     unsafe {
         let buffer = words.as_mut_ptr().cast();
-        let loaded = ctx.load(PAYLOAD as u32, buffer, wire::LEN as u32);
+        let loaded = ctx.load((frame.tags() + PAYLOAD) as u32, buffer, wire::LEN as u32);
         loaded.then(|| words.assume_init_mut())
     }
 }
@@ -227,11 +230,19 @@ fn said(words: &Words) -> Said {
 
 /// Turns the probe into its reply, in place.
 #[inline(always)]
-fn answer(ctx: &impl Context, offer: *mut Offer, instance: u32, words: &mut Words) -> Reason {
-    let Some(headers) = headers(ctx) else { return Reason::ProbeAbsorbed };
+fn answer(
+    ctx: &impl Context,
+    frame: Frame,
+    offer: *mut Offer,
+    instance: u32,
+    words: &mut Words,
+) -> Reason {
+    let Some(headers) = headers(ctx, frame) else { return Reason::ProbeAbsorbed };
+    if !ctx.frame().like(frame).turn() {
+        return Reason::ProbeAbsorbed;
+    }
     // SAFETY: `headers` has checked the bounds; nobody else has the packet.
     let headers = unsafe { &mut *headers };
-    core::mem::swap(&mut headers.ethernet.source, &mut headers.ethernet.destination);
     core::mem::swap(&mut headers.ip.source, &mut headers.ip.destination);
     core::mem::swap(&mut headers.udp.source, &mut headers.udp.destination);
     // What the kernels take in their stead is the tag; IPv4 lets it be left out (RFC 768).
@@ -241,7 +252,7 @@ fn answer(ctx: &impl Context, offer: *mut Offer, instance: u32, words: &mut Word
     // SAFETY: the buffer is as long as is said. No pointer into the packet is used after this.
     let stored = unsafe {
         let buffer = (&raw const *words).cast();
-        ctx.store(PAYLOAD as u32, buffer, wire::LEN as u32)
+        ctx.store((frame.tags() + PAYLOAD) as u32, buffer, wire::LEN as u32)
     };
     if !stored {
         return Reason::ProbeAbsorbed;

@@ -7,10 +7,9 @@ use crate::{
     tcp::Segment,
 };
 
-/// The reply: it has no options and no payload.
+/// The reply behind its Ethernet header: it has no options and no payload.
 #[repr(C)]
 struct Reset {
-    ethernet: Ethernet,
     ip: Ipv4,
     tcp: Tcp,
 }
@@ -24,14 +23,20 @@ pub fn answer(ctx: &impl Context, frame: Frame, ip: &Ipv4, segment: &Segment) ->
     };
     // SAFETY: `at` has checked the bounds; the numbers are copied.
     let numbers = unsafe { (number((*tcp).sequence), number((*tcp).acknowledgement)) };
-    let Some(reply) = frame.at::<Reset>(0) else { return Reason::Malformed };
+    let Some(reply) = frame.at::<Reset>(Ethernet::LEN) else { return Reason::Malformed };
+    if !frame.turn() {
+        return Reason::Malformed;
+    }
     // SAFETY: `at` has checked the bounds; what the reply needs of the segment is copied.
     let reply = unsafe { &mut *reply };
-    core::mem::swap(&mut reply.ethernet.source, &mut reply.ethernet.destination);
     reply.ip = ip_header(source, destination);
     reply.tcp = tcp_header(source, destination, segment, numbers);
     // No pointer into the packet is used after this.
-    if ctx.shrink(size_of::<Reset>()) { Reason::Rejected } else { Reason::GateShut }
+    if ctx.shrink(frame.tags() + Ethernet::LEN + size_of::<Reset>()) {
+        Reason::Rejected
+    } else {
+        Reason::GateShut
+    }
 }
 
 #[inline(always)]

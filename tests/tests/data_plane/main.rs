@@ -12,5 +12,6 @@ mod restart;
 mod stage;
 mod test_run;
 mod vips;
+mod vlan;
 mod watch;
 mod wire;
