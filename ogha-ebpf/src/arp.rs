@@ -34,7 +34,7 @@ pub fn ingress(frame: Frame) -> Reason {
         Reason::NotOurs
     } else {
         count(vip.instance, |counters| counters.dropped += 1);
-        Reason::ArpNotHeld
+        Reason::AddressNotHeld
     }
 }
 
@@ -50,7 +50,7 @@ pub fn egress(frame: Frame) -> Reason {
         Reason::GateOpen
     } else {
         count(vip.instance, |counters| counters.suppressed += 1);
-        Reason::ArpSuppressed
+        Reason::ClaimSuppressed
     }
 }
 
@@ -66,7 +66,7 @@ fn header(frame: Frame) -> Option<*mut Arp> {
 fn claimed_elsewhere(frame: Frame, arp: &mut Arp, vip: &Vip) -> Reason {
     match neighbour::claimed_elsewhere(vip, arp.sender_mac) {
         Claim::News => Reason::NotOurs,
-        Claim::Conflict => Reason::ArpConflict,
+        Claim::Conflict => Reason::AddressContested,
         Claim::Challenge => announce(frame, arp, vip),
     }
 }
@@ -83,7 +83,7 @@ fn answer(frame: Frame, arp: &mut Arp, vip: &Vip) -> Reason {
     arp.sender_mac = mac;
     core::mem::swap(&mut arp.sender, &mut arp.target);
     count(vip.instance, |counters| counters.answered += 1);
-    Reason::ArpAnswered
+    Reason::AddressAnswered
 }
 
 /// Turns the claim into our own announcement, in place: a broadcast request for the sender's own
@@ -99,7 +99,7 @@ fn announce(frame: Frame, arp: &mut Arp, vip: &Vip) -> Reason {
     arp.target_mac = Mac::ZERO;
     arp.target = arp.sender;
     count(vip.instance, |counters| counters.defended += 1);
-    Reason::ArpDefended
+    Reason::AddressDefended
 }
 
 /// Rewrites the header of the frame, which lies before that of ARP. Returns whether it was done.

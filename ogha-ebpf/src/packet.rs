@@ -1,22 +1,40 @@
 //! Headers, and the one place where a packet's bounds are checked.
 //!
-//! Fields are 16 bits at most, for an IPv4 address stands at an odd multiple of two in a frame.
+//! Fields are 16 bits at most, for IP's addresses stand at an odd multiple of two in a frame.
 //! All of them keep network order; the methods give host order.
 
 use core::mem::size_of;
 
+mod ip;
+
+pub use ip::{Address4, Address6, Extension, Fragment, Ipv4, Ipv6};
+
 /// `Ethernet::kind`, network order: IPv4.
 pub const KIND_IPV4: u16 = 0x0800_u16.to_be();
+/// `Ethernet::kind`, network order: IPv6.
+pub const KIND_IPV6: u16 = 0x86dd_u16.to_be();
 /// `Ethernet::kind`, network order: ARP.
 pub const KIND_ARP: u16 = 0x0806_u16.to_be();
 /// `Ethernet::kind`, network order: a VLAN tag (IEEE 802.1Q).
 const KIND_VLAN: u16 = 0x8100_u16.to_be();
 /// `Ethernet::kind`, network order: a provider's VLAN tag (IEEE 802.1ad), around another.
 const KIND_SERVICE_VLAN: u16 = 0x88a8_u16.to_be();
-/// `Ipv4::protocol`: TCP.
+/// What follows IP's header: IPv6's options for every hop (RFC 8200 section 4.3).
+pub const PROTOCOL_HOP_BY_HOP: u8 = 0;
+/// What follows IP's header: TCP.
 pub const PROTOCOL_TCP: u8 = 6;
-/// `Ipv4::protocol`: UDP.
+/// What follows IP's header: UDP.
 pub const PROTOCOL_UDP: u8 = 17;
+/// What follows IPv6's header: a route (RFC 8200 section 4.4).
+pub const PROTOCOL_ROUTING: u8 = 43;
+/// What follows IPv6's header: this is a piece of a packet (RFC 8200 section 4.5).
+pub const PROTOCOL_FRAGMENT: u8 = 44;
+/// What follows IPv6's header: ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
+/// What follows IP's header: nothing (RFC 8200 section 4.7).
+pub const PROTOCOL_NONE: u8 = 59;
+/// What follows IPv6's header: options for the destination (RFC 8200 section 4.6).
+pub const PROTOCOL_DESTINATION: u8 = 60;
 
 /// The bytes of a frame that may be read and written.
 ///
@@ -136,6 +154,8 @@ impl Mac {
     pub const BROADCAST: Self = Self([0xffff; 3]);
     /// Of nobody: it is asked for.
     pub const ZERO: Self = Self([0; 3]);
+    /// Of every host that speaks IPv6 (RFC 2464 section 7).
+    pub const ALL_NODES: Self = Self([0x3333_u16.to_be(), 0, 1_u16.to_be()]);
 
     /// From a map's value.
     #[inline(always)]
@@ -144,45 +164,23 @@ impl Mac {
         Self([word(o[0], o[1]), word(o[2], o[3]), word(o[4], o[5])])
     }
 
+    /// Is it that of a group, or of everybody?
+    #[inline(always)]
+    pub fn is_group(self) -> bool {
+        self.0[0] & 0x0100_u16.to_be() != 0
+    }
+
+    /// Its words, for a checksum.
+    #[inline(always)]
+    pub fn words(self) -> [u16; 3] {
+        self.0
+    }
+
     /// The low 48 bits, first octet highest: as `ogha_common::maps::mac_number` packs it.
     #[inline(always)]
     pub fn number(self) -> u64 {
         let word = |index: usize| u64::from(u16::from_be(self.0[index]));
         word(0) << 32 | word(1) << 16 | word(2)
-    }
-}
-
-/// An IPv4 address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub struct Address([u16; 2]);
-
-impl Address {
-    /// Is it 0.0.0.0, the sender of an ARP probe (RFC 5227 section 2.1.1)?
-    #[inline(always)]
-    pub fn is_unspecified(self) -> bool {
-        self.0[0] | self.0[1] == 0
-    }
-
-    /// `VipKey::words` of `::ffff:a.b.c.d`, the form in which the maps hold it. Byte by byte would
-    /// take the program longer than the look-up.
-    #[inline(always)]
-    pub fn key(self) -> [u64; 2] {
-        const PREFIX: u64 = u64::from_be_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]).to_be();
-        const SHIFT: [u32; 2] = if cfg!(target_endian = "little") { [32, 48] } else { [16, 0] };
-        [0, PREFIX | u64::from(self.0[0]) << SHIFT[0] | u64::from(self.0[1]) << SHIFT[1]]
-    }
-
-    /// The last of its four octets.
-    #[inline(always)]
-    pub fn last_octet(self) -> u8 {
-        self.0[1].to_ne_bytes()[1]
-    }
-
-    /// Its words, for a checksum.
-    #[inline(always)]
-    pub fn words(self) -> [u16; 2] {
-        self.0
     }
 }
 
@@ -212,11 +210,11 @@ pub struct Arp {
     /// MAC of the sender.
     pub sender_mac: Mac,
     /// Address that the sender claims.
-    pub sender: Address,
+    pub sender: Address4,
     /// MAC of the target.
     pub target_mac: Mac,
     /// Address asked for.
-    pub target: Address,
+    pub target: Address4,
 }
 
 impl Arp {
@@ -226,55 +224,6 @@ impl Arp {
     pub const REQUEST: u16 = 1_u16.to_be();
     /// `operation`, network order: `sender` is at `sender_mac`.
     pub const REPLY: u16 = 2_u16.to_be();
-}
-
-/// An IPv4 header without options (RFC 791 section 3.1).
-#[repr(C)]
-pub struct Ipv4 {
-    /// Version, and length of the header in words of 32 bits.
-    pub version_length: u8,
-    /// Type of service.
-    pub service: u8,
-    /// Bytes of the packet, this header included; 0 in one of more than 64 KiB that segmentation
-    /// offload has not cut yet.
-    pub total: u16,
-    /// Names the fragments of one packet.
-    pub identification: u16,
-    /// Flags, and the offset of the fragment in words of 64 bits.
-    pub fragment: u16,
-    /// Time to live.
-    pub ttl: u8,
-    /// What follows.
-    pub protocol: u8,
-    /// Of this header.
-    pub checksum: u16,
-    /// Who sent it.
-    pub source: Address,
-    /// Whom it is for.
-    pub destination: Address,
-}
-
-impl Ipv4 {
-    /// Bytes, without options.
-    pub const LEN: usize = size_of::<Self>();
-
-    /// Bytes of the header with its options, as it says itself.
-    #[inline(always)]
-    pub fn header_length(&self) -> usize {
-        usize::from(self.version_length & 0xf) << 2
-    }
-
-    /// It is a piece of a packet.
-    #[inline(always)]
-    pub fn is_fragment(&self) -> bool {
-        self.fragment & 0x3fff_u16.to_be() != 0
-    }
-
-    /// A fragment other than the first begins in the middle of the payload.
-    #[inline(always)]
-    pub fn is_later_fragment(&self) -> bool {
-        self.fragment & 0x1fff_u16.to_be() != 0
-    }
 }
 
 /// A TCP header without options (RFC 9293 section 3.1).
