@@ -18,7 +18,8 @@ pub trait Context {
     fn frame(&self) -> Frame;
     /// For helpers that look up sockets.
     fn as_ptr(&self) -> *mut c_void;
-    /// Cuts the packet to this length. Returns whether it was done.
+    /// Cuts the packet to this length, or to a little more: what follows the end that its IP header
+    /// tells is padding. Returns whether it was done.
     fn shrink(&self, length: usize) -> bool;
     /// Copies bytes of the packet. Returns whether it has them.
     ///
@@ -76,8 +77,13 @@ impl Context for TcContext {
 
     #[inline(always)]
     fn shrink(&self, length: usize) -> bool {
+        /// Up to the checksum of TCP, behind an IP header with all options.
+        const KEPT: u32 = 14 + 60 + 18;
         // SAFETY: the context is the program's own.
-        unsafe { bpf_skb_change_tail(self.skb.skb, length as u32, 0) == 0 }
+        let cut = |length| unsafe { bpf_skb_change_tail(self.skb.skb, length, 0) == 0 };
+        // The kernel cuts no deeper than what it has taken for headers, which may be longer than
+        // those of a reply without options.
+        cut(length as u32) || self.len() <= KEPT || cut(KEPT)
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! The kernel side of ogha: entry points, and the only table from a reason to a verdict.
 //!
 //! * `ogha_xdp`, at each interface: ARP, probes, the gate and the counters for what comes in.
+//! * `ogha_ingress`, at the TCX hook of an interface whose XDP another program holds: the same.
 //! * `ogha_egress`, at the TCX hook of each interface: the same for what leaves.
 //! * `ogha_listener` and `ogha_exit`, for the host: the death watch.
 //!
@@ -22,6 +23,7 @@ mod tcp;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::generated::bpf_redirect,
     macros::{btf_tracepoint, classifier, xdp},
     programs::{BtfTracePointContext, TcContext, XdpContext},
 };
@@ -98,6 +100,24 @@ fn ogha_xdp(ctx: XdpContext) -> u32 {
     }
 }
 
+/// What comes in, where another program holds XDP. `TC_ACT_UNSPEC` lets the next program at the hook
+/// speak.
+#[classifier]
+fn ogha_ingress(ctx: TcContext) -> i32 {
+    match Verdict::from(pulled_ingress(&ctx)) {
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop => TC_ACT_SHOT,
+        Verdict::Return => back(&ctx),
+    }
+}
+
+/// Out of the interface by which it came, and so past [`ogha_egress`] too.
+#[inline(always)]
+fn back(ctx: &TcContext) -> i32 {
+    // SAFETY: the context is the program's own, and the helper takes two numbers.
+    unsafe { bpf_redirect((*ctx.skb.skb).ifindex, 0) as i32 }
+}
+
 /// What leaves. `TC_ACT_UNSPEC` lets the next program at the hook speak.
 #[classifier]
 fn ogha_egress(ctx: TcContext) -> i32 {
@@ -130,24 +150,49 @@ fn ingress(ctx: &impl Context) -> Reason {
     }
 }
 
+/// The same where the packet's headers may lie out of sight.
+#[inline(always)]
+fn pulled_ingress(ctx: &TcContext) -> Reason {
+    pulled(ctx);
+    ingress(ctx)
+}
+
 #[inline(always)]
 fn egress(ctx: &TcContext) -> Reason {
-    /// The longest headers that we look at.
-    const HEADERS: u32 = (Ethernet::LEN + 3 * Ipv4::LEN + Tcp::LEN) as u32;
-    let length = ctx.len();
-    let mut frame = ctx.frame();
-    if frame.len() < HEADERS as usize && (frame.len() as u32) < length {
-        // Headers may lie in pages that the program cannot see yet. Where there is no memory to
-        // pull them in, the packet is judged by what can be seen.
-        let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
-        frame = ctx.frame();
+    if returns(ctx) {
+        return Reason::NotOurs;
     }
+    let length = ctx.len();
+    let frame = pulled(ctx);
     match kind(frame) {
         Some(KIND_ARP) => arp::egress(frame),
         Some(KIND_IPV4) => ipv4::egress(frame, length as usize),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
     }
+}
+
+/// Has it come in here, and turns back? Then it is our own answer, judged and counted already, or
+/// another host's packet that this one routes.
+#[inline(always)]
+fn returns(ctx: &TcContext) -> bool {
+    // SAFETY: the context is the program's own.
+    unsafe { (*ctx.skb.skb).ingress_ifindex == (*ctx.skb.skb).ifindex }
+}
+
+/// The frame with its headers within sight. Those of a packet in the kernel's buffers may lie in
+/// pages that a program cannot see. Where there is no memory to pull them in, the packet is judged
+/// by what can be seen.
+#[inline(always)]
+fn pulled(ctx: &TcContext) -> Frame {
+    /// The longest headers that we look at.
+    const HEADERS: u32 = (Ethernet::LEN + 3 * Ipv4::LEN + Tcp::LEN) as u32;
+    let (length, frame) = (ctx.len(), ctx.frame());
+    if frame.len() >= HEADERS as usize || frame.len() as u32 >= length {
+        return frame;
+    }
+    let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
+    ctx.frame()
 }
 
 #[inline(always)]

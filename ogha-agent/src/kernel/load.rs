@@ -156,12 +156,39 @@ fn attach(ebpf: &mut Ebpf, directory: &Path, interfaces: &[Interface]) -> anyhow
     for interface in interfaces {
         links::egress(program, directory, interface)?;
     }
-    let program: &mut Xdp = get(ebpf, "ogha_xdp")?;
-    program.load().context("loading the XDP program")?;
-    for interface in interfaces {
-        links::xdp(program, directory, interface)?;
+    let taken = attach_xdp(get(ebpf, "ogha_xdp")?, directory, interfaces)?;
+    if !taken.is_empty() {
+        let program: &mut SchedClassifier = get(ebpf, "ogha_ingress")?;
+        program.load().context("loading the TCX program for what comes in")?;
+        for interface in taken {
+            tracing::warn!(
+                interface = interface.name,
+                "another program holds XDP; ogha runs behind it, at TCX ingress"
+            );
+            links::ingress(program, directory, interface)?;
+        }
     }
     links::drop_stale(directory, interfaces)
+}
+
+/// Returns the interfaces whose XDP another program holds.
+fn attach_xdp<'a>(
+    program: &mut Xdp,
+    directory: &Path,
+    interfaces: &'a [Interface],
+) -> anyhow::Result<Vec<&'a Interface>> {
+    program.load().context("loading the XDP program")?;
+    let mut taken = Vec::new();
+    for interface in interfaces {
+        if !links::xdp(program, directory, interface)? {
+            taken.push(interface);
+        } else if links::drop_ingress(directory, interface)? {
+            // Only now: a packet that both have seen was counted twice, one that neither has seen
+            // might have passed a shut gate.
+            tracing::info!(interface = interface.name, "XDP is free again; ogha took it");
+        }
+    }
+    Ok(taken)
 }
 
 fn get<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>

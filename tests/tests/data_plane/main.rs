@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod arp;
+mod attach;
+mod foreign;
 mod frames;
 mod gate;
 mod peer;
@@ -13,3 +15,6 @@ mod test_run;
 mod vips;
 mod watch;
 mod wire;
+
+/// See `data_plane_tcx`.
+const XDP_IS_TAKEN: bool = false;

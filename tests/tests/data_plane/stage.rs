@@ -7,6 +7,8 @@ use ogha_common::maps::{GATE_CLOSED, GATE_OPEN, Gate};
 use ogha_tests::lab::{Host, Lab, Switch, clock, host::INTERFACE};
 
 use crate::{
+    XDP_IS_TAKEN,
+    foreign::{Foreign, Mode},
     frames::{self, End},
     wire::Wire,
 };
@@ -24,6 +26,8 @@ pub struct Stage {
     /// The client's interface.
     pub wire: Wire,
     pub kernel: Kernel,
+    /// Another's XDP program on the node's interface.
+    pub foreign: Option<Foreign>,
     switch: Arc<Switch>,
     // Last: it removes what the others are made of.
     lab: Lab,
@@ -32,13 +36,19 @@ pub struct Stage {
 impl Stage {
     /// The node has the VIP and the port, and its gate is closed.
     pub fn set(name: &str) -> Self {
+        Self::set_behind(name, XDP_IS_TAKEN.then_some(Mode::Generic))
+    }
+
+    /// The same where another's XDP program came first, in this mode.
+    pub fn set_behind(name: &str, foreign: Option<Mode>) -> Self {
         let lab = Lab::new(name).unwrap();
         let switch = lab.switch("switch").unwrap();
         let client = lab.host("client", &switch, Ipv4Addr::new(10, 59, 0, 1)).unwrap();
         let node = lab.host("node", &switch, Ipv4Addr::new(10, 59, 0, 11)).unwrap();
+        let foreign = foreign.map(|mode| Foreign::attach(&node, mode));
         let kernel = start(&node);
         let wire = Wire::open(&client);
-        Self { client, node, wire, kernel, switch, lab }
+        Self { client, node, wire, kernel, foreign, switch, lab }
     }
 
     /// Another host at the switch.

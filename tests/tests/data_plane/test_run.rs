@@ -11,6 +11,13 @@ use std::{
 
 use ogha_tests::lab::Host;
 
+use crate::XDP_IS_TAKEN;
+
+/// Of the program for what comes in: nobody gets the packet (`XDP_DROP`, `TC_ACT_SHOT`).
+pub const DROP: u32 = if XDP_IS_TAKEN { 2 } else { 1 };
+/// It goes back (`XDP_TX`, `TC_ACT_REDIRECT`).
+pub const RETURN: u32 = if XDP_IS_TAKEN { 7 } else { 3 };
+
 const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_TEST_RUN: i32 = 10;
 const BPF_PROG_GET_FD_BY_ID: i32 = 13;
@@ -22,8 +29,13 @@ pub struct TestRun {
 }
 
 impl TestRun {
+    /// The program for what comes in.
+    pub fn ingress(host: &Host) -> Self {
+        Self::open(host, if XDP_IS_TAKEN { "tcx_ingress_" } else { "xdp_" })
+    }
+
     /// The program of the first pinned link whose name begins so.
-    pub fn open(host: &Host, prefix: &str) -> Self {
+    fn open(host: &Host, prefix: &str) -> Self {
         let links = fs::read_dir(host.bpf_dir().join("links")).unwrap();
         let path = links
             .map(|entry| entry.unwrap().path())
