@@ -7,10 +7,12 @@
 use core::mem::size_of;
 
 mod probe;
+mod proof;
 
 pub use self::probe::{
     Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock,
 };
+pub use self::proof::{PROOF_REPLIES, Proof};
 
 /// How many instances one agent may have: the size of the arrays below.
 pub const MAX_INSTANCES: usize = 16;
@@ -54,7 +56,9 @@ pub mod name {
     pub const PROBE_COUNTERS: &str = "PROBE_COUNTERS";
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
-    /// All maps, in the order of this list.
+    /// The one [`Proof`](super::Proof); not pinned.
+    pub const PROOF: &str = "PROOF";
+    /// All maps that are pinned, in the order of this list.
     pub const ALL: [&str; 12] = [
         VIPS,
         VIP_SLOTS,

@@ -2,6 +2,7 @@
 //!
 //! * `ogha_xdp`, at each interface: ARP, probes, the gate and the counters for what comes in.
 //! * `ogha_ingress`, at the TCX hook of an interface whose XDP another program holds: the same.
+//! * `ogha_prove`, the same as `ogha_xdp`, for the moment in which native XDP is tried.
 //! * `ogha_egress`, at the TCX hook of each interface: the same for what leaves.
 //! * `ogha_listener` and `ogha_exit`, for the host: the death watch.
 //!
@@ -18,6 +19,7 @@ mod listener;
 mod maps;
 mod packet;
 mod probe;
+mod prove;
 mod reset;
 mod tcp;
 
@@ -53,6 +55,8 @@ pub enum Reason {
     ArpConflict,
     /// The host claims a virtual address that it does not hold.
     ArpSuppressed,
+    /// The neighbour's ARP reply has become the next question.
+    Proving,
     /// The packet has become the reply to a peer's probe.
     ProbeAnswered,
     /// A peer's reply, or a probe that could not be answered: all that it says is in the maps.
@@ -85,7 +89,9 @@ impl From<Reason> for Verdict {
             | Reason::ArpSuppressed
             | Reason::ProbeAbsorbed
             | Reason::ProbeRefused => Self::Drop,
-            Reason::Rejected | Reason::ArpAnswered | Reason::ProbeAnswered => Self::Return,
+            Reason::Rejected | Reason::ArpAnswered | Reason::ProbeAnswered | Reason::Proving => {
+                Self::Return
+            }
         }
     }
 }
@@ -93,7 +99,21 @@ impl From<Reason> for Verdict {
 /// What comes in.
 #[xdp]
 fn ogha_xdp(ctx: XdpContext) -> u32 {
-    match Verdict::from(ingress(&ctx)) {
+    at_xdp(ingress(&ctx))
+}
+
+/// The same, while it is not known yet whether what XDP sends back arrives.
+#[xdp]
+fn ogha_prove(ctx: XdpContext) -> u32 {
+    at_xdp(match prove::ingress(ctx.frame()) {
+        Reason::NotOurs => ingress(&ctx),
+        reason => reason,
+    })
+}
+
+#[inline(always)]
+fn at_xdp(reason: Reason) -> u32 {
+    match Verdict::from(reason) {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
         Verdict::Return => xdp_action::XDP_TX,

@@ -23,6 +23,7 @@ pub const DIRECTORY: &str = "links";
 pub const TRACEPOINTS: [&str; 2] = ["listener", "exit"];
 
 const XDP: &str = "xdp_";
+const NATIVE: &str = "xdp_native_";
 const INGRESS: &str = "tcx_ingress_";
 const EGRESS: &str = "tcx_egress_";
 /// A pin that waits to take the place of another.
@@ -34,23 +35,57 @@ fn pin_of(directory: &Path, prefix: &str, index: u32) -> PathBuf {
     directory.join(format!("{prefix}{index}"))
 }
 
-/// Puts the program at the interface; one of ours that is there already is replaced without a gap.
-/// Returns false if another's holds XDP there.
-pub fn xdp(program: &mut Xdp, directory: &Path, interface: &Interface) -> anyhow::Result<bool> {
-    let Interface { name, index, .. } = interface;
-    let pin = pin_of(directory, XDP, *index);
-    if let Some(link) = pinned(&pin)? {
-        let result = program.attach_to_link(link.try_into().context("no XDP link is pinned")?);
-        if replaced(result.map(drop), &pin)? {
-            return Ok(true);
-        }
-    }
-    let link = match program.attach_to_if_index(*index, XdpMode::Skb) {
-        Err(error) if is_taken(&error) => return Ok(false),
-        link => link.with_context(|| format!("attaching XDP to {name}"))?,
-    };
-    pin_link(program.take_link(link)?.try_into()?, &pin)?;
+/// What came of attaching XDP.
+pub enum Attempt {
+    /// The link, which still has to be pinned.
+    Attached(FdLink),
+    /// Another program is there.
+    Taken,
+    /// The driver, or the kernel, takes no program there.
+    Refused(ProgramError),
+}
+
+/// Replaces our program that is pinned for this mode, without a gap. False if there is none.
+pub fn replace_xdp(
+    program: &mut Xdp,
+    directory: &Path,
+    mode: XdpMode,
+    index: u32,
+) -> anyhow::Result<bool> {
+    let pin = pin_of(directory, xdp_prefix(mode), index);
+    let Some(link) = pinned(&pin)? else { return Ok(false) };
+    let result = program.attach_to_link(link.try_into().context("no XDP link is pinned")?);
+    let Some(link) = replaced(result, &pin)? else { return Ok(false) };
+    // The pin holds it; the program is to forget it, for it may get another.
+    program.take_link(link)?;
     Ok(true)
+}
+
+/// Attaches the program where none of ours is.
+pub fn attach_xdp(
+    program: &mut Xdp,
+    mode: XdpMode,
+    interface: &Interface,
+) -> anyhow::Result<Attempt> {
+    match program.attach_to_if_index(interface.index, mode) {
+        Ok(link) => Ok(Attempt::Attached(program.take_link(link)?.try_into()?)),
+        Err(error) if is_taken(&error) => Ok(Attempt::Taken),
+        Err(error) => Ok(Attempt::Refused(error)),
+    }
+}
+
+/// Pins what [`attach_xdp`] has attached.
+pub fn pin_xdp(link: FdLink, directory: &Path, mode: XdpMode, index: u32) -> anyhow::Result<()> {
+    pin_link(link, &pin_of(directory, xdp_prefix(mode), index))
+}
+
+/// Detaches our program of this mode. Returns whether there was one.
+pub fn drop_xdp(directory: &Path, mode: XdpMode, index: u32) -> anyhow::Result<bool> {
+    remove(&pin_of(directory, xdp_prefix(mode), index))
+}
+
+const fn xdp_prefix(mode: XdpMode) -> &'static str {
+    if matches!(mode, XdpMode::Driver) { NATIVE } else { XDP }
 }
 
 /// Does another program hold the place, in this mode of XDP (EBUSY) or in another (EEXIST)?
@@ -91,7 +126,7 @@ fn tcx(
 ) -> anyhow::Result<()> {
     if let Some(link) = pinned(pin)? {
         let result = program.attach_to_link(link.try_into().context("no TCX link is pinned")?);
-        if replaced(result.map(drop), pin)? {
+        if replaced(result, pin)?.is_some() {
             return Ok(());
         }
     }
@@ -116,7 +151,8 @@ pub fn tracepoint(program: &mut BtfTracePoint, directory: &Path, name: &str) -> 
 pub fn drop_stale(directory: &Path, interfaces: &[Interface]) -> anyhow::Result<()> {
     for path in entries(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let index = [EGRESS, INGRESS, XDP].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let index =
+            [EGRESS, INGRESS, NATIVE, XDP].iter().find_map(|prefix| name.strip_prefix(prefix));
         let Some(index) = index.and_then(|index| index.parse::<u32>().ok()) else { continue };
         if interfaces.iter().all(|interface| interface.index != index) {
             tracing::info!(link = %path.display(), "detaching from an interface no longer used");
@@ -168,14 +204,14 @@ fn pinned(pin: &Path) -> anyhow::Result<Option<FdLink>> {
 
 /// Did the pinned link take the new program? If its interface is gone, and this is another of the
 /// same index, the pin is removed instead.
-fn replaced(result: Result<(), ProgramError>, pin: &Path) -> anyhow::Result<bool> {
+fn replaced<T>(result: Result<T, ProgramError>, pin: &Path) -> anyhow::Result<Option<T>> {
     match result {
-        Ok(()) => Ok(true),
+        Ok(link) => Ok(Some(link)),
         Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
             if io_error.raw_os_error() == Some(libc::ENOLINK) =>
         {
             remove(pin)?;
-            Ok(false)
+            Ok(None)
         }
         Err(error) => Err(error).with_context(|| format!("replacing {}", pin.display())),
     }

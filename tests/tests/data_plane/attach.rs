@@ -1,13 +1,19 @@
 //! Where the programs are attached: XDP where it is free, TCX ingress where it is not.
 
-use std::fs;
+use std::{fs, net::Ipv4Addr, time::Duration};
 
+use ogha_agent::{
+    config::Xdp,
+    kernel::{self, Hook, Place},
+};
 use ogha_common::maps::{ArpCounters, PortCounters};
+use ogha_tests::lab::{clock, host::INTERFACE};
 
 use crate::{
     foreign::{Foreign, Mode},
     frames::{self, ACK, RST, SYN, Segment},
-    stage::{INSTANCE, PORT, Stage, closed, lapsed, open, run, start},
+    stage::{INSTANCE, PORT, Stage, closed, interface, lapsed, open, run, start, start_at},
+    wire::{GENEROUS, Wire},
 };
 
 /// The pins of the links to the node's one interface, without its number.
@@ -105,6 +111,91 @@ fn xdp_is_taken_back_when_it_is_free() {
     stage.kernel = start(&stage.node);
     assert_eq!(hooks(&stage), ["tcx_egress", "xdp"]);
     works(&mut stage);
-    let late = std::panic::catch_unwind(|| Foreign::attach(&stage.node, Mode::Generic));
+    let again = || Foreign::attach(stage.node.namespace(), INTERFACE, Mode::Generic);
+    let late = std::panic::catch_unwind(again);
     assert!(late.is_err(), "two programs hold XDP");
+}
+
+/// The stage with nothing attached yet.
+fn empty(name: &str) -> Stage {
+    let stage = Stage::set_behind(name, None);
+    kernel::unload(&stage.node.bpf_dir()).unwrap();
+    let gone = || Ok((!attached(&stage).contains("prog/xdp")).then_some(()));
+    clock::wait_until("nothing to be attached", GENEROUS, Duration::from_millis(5), gone).unwrap();
+    stage
+}
+
+/// Starts with this wish, and this neighbour to ask. Returns where the packets are seen.
+fn begin(stage: &mut Stage, xdp: Xdp, neighbour: Ipv4Addr) -> Hook {
+    let own = Some(stage.node.address());
+    let place =
+        stage.node.namespace().enter(|| Place::new(&interface(&stage.node), xdp, own, [neighbour]));
+    stage.kernel = start_at(&stage.node, &place);
+    // The neighbour has seen the questions, which must not be taken for answers.
+    stage.wire = Wire::open(&stage.client);
+    stage.kernel.hook(INTERFACE).unwrap()
+}
+
+/// A program at the other end of the node's cable: without one, veth drops what native XDP sends.
+fn other_end(stage: &Stage) -> Foreign {
+    Foreign::attach(stage.switch.namespace(), stage.node.name(), Mode::Native)
+}
+
+/// What native XDP sends back is heard: it is used, and a restart keeps it. Then it is heard no
+/// more: a start that finds that out falls back to generic XDP.
+#[test]
+fn native_xdp_is_used_while_it_is_heard() {
+    let mut stage = empty("attach-native");
+    let client = stage.client.address();
+    let end = other_end(&stage);
+    for _ in 0..2 {
+        assert_eq!(begin(&mut stage, Xdp::Auto, client), Hook::Native);
+        assert_eq!(hooks(&stage), ["tcx_egress", "xdp_native"]);
+        works(&mut stage);
+    }
+    drop(end);
+    assert_eq!(begin(&mut stage, Xdp::Auto, client), Hook::Generic);
+    assert_eq!(hooks(&stage), ["tcx_egress", "xdp"]);
+    works(&mut stage);
+}
+
+/// The driver takes the program, and what it sends back is lost: generic XDP is used from the
+/// beginning. Later the way is free: what is attached stays as it is.
+#[test]
+fn native_xdp_that_is_not_heard_is_not_used() {
+    let mut stage = empty("attach-unheard");
+    let client = stage.client.address();
+    assert_eq!(begin(&mut stage, Xdp::Auto, client), Hook::Generic);
+    works(&mut stage);
+    let _end = other_end(&stage);
+    assert_eq!(begin(&mut stage, Xdp::Auto, client), Hook::Generic);
+    works(&mut stage);
+}
+
+/// Nobody is there to ask: nothing is proved, so native XDP is not used. Where it was proved
+/// before, silence takes nothing back.
+#[test]
+fn silence_proves_nothing() {
+    let mut stage = empty("attach-silence");
+    let nobody = Ipv4Addr::new(10, 59, 0, 250);
+    let _end = other_end(&stage);
+    assert_eq!(begin(&mut stage, Xdp::Auto, nobody), Hook::Generic);
+    let client = stage.client.address();
+    assert_eq!(begin(&mut stage, Xdp::Native, client), Hook::Native);
+    assert_eq!(begin(&mut stage, Xdp::Auto, nobody), Hook::Native);
+    works(&mut stage);
+}
+
+/// The operator's word counts, whatever was attached before.
+#[test]
+fn the_mode_follows_the_configuration() {
+    let mut stage = empty("attach-mode");
+    let client = stage.client.address();
+    let _end = other_end(&stage);
+    for (xdp, hook) in
+        [(Xdp::Generic, Hook::Generic), (Xdp::Native, Hook::Native), (Xdp::Generic, Hook::Generic)]
+    {
+        assert_eq!(begin(&mut stage, xdp, client), hook);
+        works(&mut stage);
+    }
 }

@@ -4,21 +4,21 @@ use std::os::fd::OwnedFd;
 
 use ogha_tests::{
     bench::{assembly, bpf::Program},
-    lab::Host,
+    lab::Namespace,
 };
 
 pub use ogha_tests::bench::bpf::Mode;
-
-use crate::stage::interface;
 
 /// Attached until it is dropped.
 pub struct Foreign(#[expect(dead_code, reason = "held, for the kernel counts on it")] OwnedFd);
 
 impl Foreign {
-    /// On a host's interface.
-    pub fn attach(host: &Host, mode: Mode) -> Self {
+    /// On an interface of a host or a switch.
+    pub fn attach(at: &Namespace, interface: &str, mode: Mode) -> Self {
         let program = Program::load(&assembly::pass()).unwrap();
-        let index = interface(host).index;
-        Self(host.namespace().enter(|| program.attach(index, mode)).unwrap())
+        Self(at.enter(|| {
+            let index = nix::net::if_::if_nametoindex(interface).unwrap();
+            program.attach(index, mode).unwrap()
+        }))
     }
 }
