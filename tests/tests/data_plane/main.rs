@@ -7,6 +7,7 @@ mod attach;
 mod foreign;
 mod frames;
 mod gate;
+mod lease;
 mod peer;
 mod probe;
 mod restart;
