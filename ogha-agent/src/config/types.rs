@@ -37,6 +37,8 @@ pub struct Instance {
     pub name: String,
     /// The interface that carries the addresses and the adverts.
     pub interface: String,
+    /// Which XDP is wanted there; the same in all instances of an interface.
+    pub xdp: Xdp,
     /// The same on all nodes of the instance.
     pub vrid: Vrid,
     /// 1 to 254.
@@ -55,6 +57,17 @@ pub struct Instance {
     pub failover: Failover,
     /// `[instance.arbiter]`
     pub arbiter: Arbiter,
+}
+
+/// Who runs the XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Xdp {
+    /// The driver, where a neighbour proves that it works; else the kernel's stack.
+    Auto,
+    /// The driver; the operator knows that it works.
+    Native,
+    /// The kernel's stack.
+    Generic,
 }
 
 /// An address that moves, with the length of its network prefix.

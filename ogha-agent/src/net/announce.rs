@@ -71,4 +71,22 @@ impl Announcer {
         }
         sent.with_context(|| format!("on {}", self.interface.name))
     }
+
+    /// Asks everybody for the MAC of `address`, as `own`.
+    ///
+    /// # Errors
+    /// If the question could not be sent.
+    pub fn ask(&self, own: Ipv4Addr, address: Ipv4Addr) -> anyhow::Result<()> {
+        let mac = self.interface.mac;
+        let question = arp::Arp {
+            operation: arp::Operation::Request,
+            sender_mac: mac,
+            sender_ip: own,
+            target_mac: [0; 6],
+            target_ip: address,
+        };
+        nix::unistd::write(&self.socket, &question.encode([0xff; 6], mac))
+            .map(drop)
+            .with_context(|| format!("asking for {address} on {}", self.interface.name))
+    }
 }

@@ -4,5 +4,6 @@ pub mod addresses;
 pub mod announce;
 pub mod interface;
 pub mod listeners;
+pub mod neighbours;
 pub mod probe;
 pub mod vrrp;

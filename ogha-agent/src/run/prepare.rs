@@ -32,7 +32,7 @@ use crate::{
     clock,
     config::{self, Transport},
     database::{self, Observation},
-    kernel::Kernel,
+    kernel::{Kernel, Place},
     net::{
         addresses::Addresses,
         announce::Announcer,
@@ -138,6 +138,20 @@ impl Instance {
         self.workers.database(Order::Look);
         Ok(())
     }
+}
+
+/// What is wanted of XDP at an interface, and who can tell whether it works.
+pub fn place(config: &config::Config, interface: &Interface) -> Place {
+    let here = || config.instances.iter().filter(|i| i.interface == interface.name);
+    let v4 = |address: IpAddr| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let vips: Vec<_> =
+        here().flat_map(|i| &i.virtual_addresses).filter_map(|vip| v4(vip.address)).collect();
+    let peers = here().flat_map(|i| &i.peers).filter_map(|peer| v4(peer.address));
+    let xdp = here().next().map_or(config::Xdp::Auto, |instance| instance.xdp);
+    Place::new(interface, xdp, interface.own_ipv4(&vips).ok(), peers)
 }
 
 fn virtual_addresses(config: &config::Instance) -> anyhow::Result<Vec<(Ipv4Addr, u8)>> {

@@ -30,6 +30,16 @@ enum Command {
     ProgTestRun = 10,
     ProgById = 13,
     ObjInfo = 15,
+    LinkCreate = 28,
+}
+
+/// How XDP is attached: `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// By the kernel's stack.
+    Generic = 2,
+    /// By the driver.
+    Native = 4,
 }
 
 /// An XDP program that the kernel has.
@@ -69,6 +79,16 @@ impl Program {
         // SAFETY: the layout is the kernel's; code and licence outlive the call.
         let program = unsafe { descriptor(Command::ProgLoad, &mut load) };
         program.map(Self).context("the kernel refuses a program of the benchmark")
+    }
+
+    /// Attaches the program to an interface of this namespace, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// If the kernel refuses, as it does where another program is attached.
+    pub fn attach(&self, interface: u32, mode: Mode) -> io::Result<OwnedFd> {
+        let mut link = [self.0.as_raw_fd() as u32, interface, ATTACH_XDP, mode as u32];
+        // SAFETY: the layout is the kernel's: program, target, kind, flags.
+        unsafe { descriptor(Command::LinkCreate, &mut link) }
     }
 
     /// The program that a pinned link attaches.

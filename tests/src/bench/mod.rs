@@ -1,7 +1,7 @@
 //! Benchmarks of the data plane.
 
-mod assembly;
-mod bpf;
+pub mod assembly;
+pub mod bpf;
 pub mod cases;
 pub mod report;
 pub mod xdp;

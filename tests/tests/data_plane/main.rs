@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod arp;
+mod attach;
 mod conflicts;
+mod foreign;
 mod frames;
 mod gate;
 mod lease;
@@ -16,3 +18,6 @@ mod vips;
 mod vlan;
 mod watch;
 mod wire;
+
+/// See `data_plane_tcx`.
+const XDP_IS_TAKEN: bool = false;
