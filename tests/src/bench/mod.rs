@@ -3,6 +3,7 @@
 mod assembly;
 mod bpf;
 pub mod cases;
+mod peer;
 pub mod report;
 pub mod xdp;
 
