@@ -6,10 +6,12 @@
 
 use core::mem::size_of;
 
+mod clock;
 mod probe;
 
-pub use self::probe::{
-    Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock,
+pub use self::{
+    clock::Reading,
+    probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
 };
 
 /// How many instances one agent may have: the size of the arrays below.
@@ -255,7 +257,8 @@ impl Gate {
 }
 
 /// TCP on the instance's port and addresses of this host, counted where the packet passes the
-/// interface. Times are `CLOCK_BOOTTIME` nanoseconds of the last such packet, 0 for never.
+/// interface. Times are `CLOCK_BOOTTIME` nanoseconds of the last such packet, 0 for never; where packets
+/// share a [`Reading`] of the clock, that of the reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]

@@ -1,10 +1,10 @@
 //! The gate: may traffic for an instance's addresses pass here?
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_jiffies64};
 use ogha_common::maps::{Gate, Passage, SlotAnswer, Vip, VipKey, VipSlot};
 
 use crate::{
-    maps::{GATES, VIP_SLOTS, VIPS},
+    maps::{GATES, READINGS, VIP_SLOTS, VIPS},
     packet::Address,
 };
 
@@ -13,6 +13,20 @@ use crate::{
 pub fn now() -> u64 {
     // SAFETY: the helper reads a clock.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The time, for a packet that a lease until then lets pass: read anew, or as one of the packets just
+/// before has read it, where [`Reading`](ogha_common::maps::Reading) says that this makes no difference.
+#[inline(always)]
+fn now_for(lease_until_ns: u64) -> u64 {
+    let Some(reading) = READINGS.get_ptr_mut(0) else { return now() };
+    // SAFETY: the element belongs to this CPU, and no other program of ours interrupts us.
+    let reading = unsafe { &mut *reading };
+    // SAFETY: the helper reads a counter.
+    if !reading.serves(unsafe { bpf_jiffies64() }, lease_until_ns) {
+        reading.boot_ns = now();
+    }
+    reading.boot_ns
 }
 
 /// The virtual address that this is, if it is one.
@@ -39,10 +53,28 @@ pub fn vip(address: Address) -> Option<&'static Vip> {
 /// What the instance's gate says at `now`. An instance that has no gate has lapsed.
 #[inline(always)]
 pub fn passage(instance: u32, now: u64) -> Passage {
-    match GATES.get_ptr(instance) {
-        // SAFETY: the element is there while the program runs; volatile, for the agent writes it
-        // at any time. A mixture of its old and new value may be seen until that write returns.
-        Some(gate) => unsafe { gate.cast::<Gate>().read_volatile() }.passage(now),
+    match gate(instance) {
+        Some(gate) => gate.passage(now),
         None => Passage::Lapsed,
     }
+}
+
+/// What the instance's gate says to a packet of its addresses now, and what time that is.
+#[inline(always)]
+pub fn passage_now(instance: u32) -> (Passage, u64) {
+    match gate(instance) {
+        Some(gate) => {
+            let now = now_for(gate.lease_until_ns);
+            (gate.passage(now), now)
+        }
+        None => (Passage::Lapsed, now()),
+    }
+}
+
+#[inline(always)]
+fn gate(instance: u32) -> Option<Gate> {
+    let gate = GATES.get_ptr(instance)?;
+    // SAFETY: the element is there while the program runs; volatile, for the agent writes it
+    // at any time. A mixture of its old and new value may be seen until that write returns.
+    Some(unsafe { gate.cast::<Gate>().read_volatile() })
 }

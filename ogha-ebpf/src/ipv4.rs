@@ -36,16 +36,16 @@ pub fn ingress(ctx: &impl Context, frame: Frame) -> Reason {
 /// It is for a virtual address.
 #[inline(always)]
 fn to_vip(ctx: &impl Context, frame: Frame, ip: &Ipv4, vip: &Vip) -> Reason {
-    // First: the processor takes long over it, and does in the meantime what needs no clock.
-    let now = gate::now();
+    // First: the processor may take long over the clock, and does in the meantime what needs none.
     let instance = vip.instance;
+    let (passage, now) = gate::passage_now(instance);
     let segment = segment(frame, ip, frame.len());
     let port_of = instance_of(&segment, segment.destination, Some(vip));
     let addressed = is_addressed(frame);
     if addressed && port_of != NOBODY {
         count(port_of, |counters| tcp::count_in(counters, &segment, now));
     }
-    match gate::passage(instance, now) {
+    match passage {
         Passage::Open => Reason::GateOpen,
         _ if !addressed => Reason::Flooded,
         Passage::Closed | Passage::Claimed if segment.is_answerable() => {
@@ -91,9 +91,9 @@ pub fn egress(frame: Frame, length: usize) -> Reason {
 #[inline(always)]
 fn from_vip(frame: Frame, ip: &Ipv4, vip: &Vip, length: usize) -> Reason {
     // First, as in `to_vip`.
-    let now = gate::now();
+    let (passage, now) = gate::passage_now(vip.instance);
     let segment = segment(frame, ip, length);
-    match gate::passage(vip.instance, now) {
+    match passage {
         Passage::Open => {}
         Passage::Closed | Passage::Claimed if segment.only_ends() => {}
         Passage::Closed | Passage::Claimed | Passage::Lapsed => return dropped(vip.instance),

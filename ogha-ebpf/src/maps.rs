@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use ogha_common::maps::{
     ArpCounters, EVENTS_BYTES, Endpoint, Event, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS,
-    MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS as SLOTS, Vip, VipKey,
+    MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, Reading, VIP_SLOTS as SLOTS, Vip, VipKey,
     VipSlot, Watch,
 };
 
@@ -22,6 +22,10 @@ pub static VIP_SLOTS: Array<VipSlot, SLOTS> = Array::new();
 /// The gate of each instance.
 #[btf_map]
 pub static GATES: Array<Gate, MAX_INSTANCES> = Array::new();
+
+/// Each CPU's last reading of the lease's clock. Not pinned: it is worth nothing to a successor.
+#[btf_map]
+pub static READINGS: PerCpuArray<Reading, 1> = PerCpuArray::new();
 
 /// TCP port in host order -> instance.
 #[btf_map]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod arp;
+mod clock;
 mod frames;
 mod gate;
 mod peer;
