@@ -17,6 +17,8 @@ use anyhow::{Context as _, Result};
 const TYPE_XDP: u32 = 6;
 /// `BPF_XDP`, as aya loads XDP programs: both ends of a tail call must have the same.
 const ATTACH_XDP: u32 = 37;
+/// `XDP_FLAGS_SKB_MODE`.
+const GENERIC: u32 = 2;
 /// `BPF_MAP_TYPE_PROG_ARRAY`.
 const MAP_PROGRAMS: u32 = 3;
 
@@ -30,6 +32,7 @@ enum Command {
     ProgTestRun = 10,
     ProgById = 13,
     ObjInfo = 15,
+    LinkCreate = 28,
 }
 
 /// An XDP program that the kernel has.
@@ -134,6 +137,20 @@ impl Program {
         // SAFETY: the layout is the kernel's, which copies the packet before it runs anything.
         unsafe { call(Command::ProgTestRun, &mut run) }?;
         Ok(run.returned)
+    }
+}
+
+impl Program {
+    /// Attaches it to an interface of this thread's network namespace, in generic mode, for as long as
+    /// what is returned is kept.
+    ///
+    /// # Errors
+    /// If another program is there.
+    pub fn attach(&self, interface: u32) -> Result<OwnedFd> {
+        let mut link = [self.0.as_raw_fd() as u32, interface, ATTACH_XDP, GENERIC];
+        // SAFETY: the layout is the kernel's: program, interface, kind, flags.
+        let link = unsafe { descriptor(Command::LinkCreate, &mut link) };
+        link.context("attaching a program of the benchmark")
     }
 }
 

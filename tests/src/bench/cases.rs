@@ -133,7 +133,8 @@ pub fn all(mac: [u8; 6]) -> Vec<Case> {
     ]
 }
 
-fn open() -> Gate {
+/// It stays open for an hour.
+pub fn open() -> Gate {
     let lease_until_ns = (clock::now() + Duration::from_secs(3600)).ns();
     Gate { state: GATE_OPEN, claimed: 1, term: 1, lease_until_ns }
 }
@@ -186,7 +187,7 @@ fn advert() -> Vec<u8> {
 
 /// A peer's probe. The checksum of UDP is left out, as IPv4 allows (RFC 768).
 fn probe(mac: [u8; 6]) -> Vec<u8> {
-    let payload = peer::datagram();
+    let payload = peer::datagram(1);
     let length = 8 + payload.len() as u16;
     let header = [PROBES, PROBES, length, 0].map(u16::to_be_bytes);
     ipv4(mac, OWN_ADDRESS, UDP, 64, &[header.as_flattened(), &payload].concat())

@@ -6,7 +6,7 @@ use ogha_common::{
     maps::{Offer, Peer, PeerKey},
     units::{Lsn, NodeId, Priority, Term, Vrid},
     wire::{
-        probe::{self, Kind, Phase, Probe, Role, Status},
+        probe::{self, Kind, Phase, Probe, Role, Status, offset},
         replay::Replay,
         siphash,
     },
@@ -40,14 +40,14 @@ pub fn offer() -> Offer {
     }
 }
 
-/// A probe that echoes a time of the node's that is a millisecond old.
-pub fn datagram() -> [u8; probe::LEN] {
+/// A probe of that number that echoes a time of the node's that is a millisecond old.
+pub fn datagram(sequence: u64) -> [u8; probe::LEN] {
     let probe = Probe {
         vrid: Vrid::new(VRID).expect("it is a virtual router's number"),
         kind: Kind::Probe,
-        sequence: 1,
+        sequence,
         boot_id: [2; 16],
-        time_ns: 1,
+        time_ns: sequence,
         echo_ns: clock::now().ns() - Duration::from_millis(1).as_nanos() as u64,
         node: PEER,
         to: NODE,
@@ -55,6 +55,14 @@ pub fn datagram() -> [u8; probe::LEN] {
         facts: None,
     };
     probe::encode(&probe, |body| siphash::tag(KEY, body))
+}
+
+/// Is it the node's reply to that probe?
+pub fn answers(datagram: &[u8], question: &[u8]) -> bool {
+    let time = offset::TIME..offset::TIME + 8;
+    probe::parse(datagram, |body| siphash::tag(KEY, body)).is_ok_and(|reply| {
+        reply.kind == Kind::Reply && reply.echo_ns.to_be_bytes()[..] == question[time]
+    })
 }
 
 fn status(primary: NodeId, phase: Phase, role: Role) -> Status {
