@@ -1,10 +1,10 @@
 //! The gate: may traffic for an instance's addresses pass here?
 
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_jiffies64};
-use ogha_common::maps::{Gate, Passage, SlotAnswer, Vip, VipKey, VipSlot};
+use ogha_common::maps::{Gate, Heard, Passage, SlotAnswer, Vip, VipKey, VipSlot};
 
 use crate::{
-    maps::{GATES, READINGS, VIP_SLOTS, VIPS},
+    maps::{GATES, LEASES, READINGS, VIP_SLOTS, VIPS},
     packet::Address,
 };
 
@@ -53,8 +53,8 @@ pub fn vip(address: Address) -> Option<&'static Vip> {
 /// What the instance's gate says at `now`. An instance that has no gate has lapsed.
 #[inline(always)]
 pub fn passage(instance: u32, now: u64) -> Passage {
-    match gate(instance) {
-        Some(gate) => gate.passage(now),
+    match state(instance) {
+        Some((gate, heard)) => gate.passage(&heard, now),
         None => Passage::Lapsed,
     }
 }
@@ -62,19 +62,30 @@ pub fn passage(instance: u32, now: u64) -> Passage {
 /// What the instance's gate says to a packet of its addresses now, and what time that is.
 #[inline(always)]
 pub fn passage_now(instance: u32) -> (Passage, u64) {
-    match gate(instance) {
-        Some(gate) => {
-            let now = now_for(gate.lease_until_ns);
-            (gate.passage(now), now)
+    match state(instance) {
+        Some((gate, heard)) => {
+            let now = now_for(gate.lease_end_ns(&heard));
+            (gate.passage(&heard, now), now)
         }
         None => (Passage::Lapsed, now()),
     }
 }
 
+/// The gate, and what the peers have said that concerns it.
 #[inline(always)]
-fn gate(instance: u32) -> Option<Gate> {
-    let gate = GATES.get_ptr(instance)?;
-    // SAFETY: the element is there while the program runs; volatile, for the agent writes it
-    // at any time. A mixture of its old and new value may be seen until that write returns.
-    Some(unsafe { gate.cast::<Gate>().read_volatile() })
+fn state(instance: u32) -> Option<(Gate, Heard)> {
+    let (gate, lease) = (GATES.get_ptr(instance)?, LEASES.get_ptr(instance)?);
+    // SAFETY: the elements are there while the program runs; volatile, for the agent writes
+    // the one, and other CPUs the other, at any time. A mixture of an old and a new gate may be
+    // seen until the agent's write returns.
+    Some(unsafe {
+        (gate.cast::<Gate>().read_volatile(), (&raw const (*lease).heard).read_volatile())
+    })
+}
+
+/// The term in which the instance's gate was set.
+#[inline(always)]
+pub fn term(instance: u32) -> u64 {
+    // SAFETY: as in `state`.
+    GATES.get_ptr(instance).map_or(0, |gate| unsafe { (&raw const (*gate).term).read_volatile() })
 }

@@ -13,6 +13,7 @@ mod context;
 mod events;
 mod gate;
 mod ipv4;
+mod lease;
 mod listener;
 mod maps;
 mod packet;

@@ -18,6 +18,7 @@ use crate::{
     context::Context,
     events, gate,
     ipv4::NOBODY,
+    lease,
     listener::{self, Listener},
     maps::{ENDPOINTS, PEERS, PROBE_COUNTERS, SELF},
     packet::{Ethernet, Frame, Ipv4, Udp},
@@ -66,11 +67,20 @@ pub fn ingress(ctx: &impl Context, instance: u32) -> Reason {
         return Reason::ProbeRefused;
     };
     match examine(offer, instance, words) {
-        Ok(Kind::Reply) => {
+        Ok(Heard { kind: Kind::Reply, .. }) => {
             count(instance, |counters| counters.replies += 1);
             Reason::ProbeAbsorbed
         }
-        Ok(Kind::Probe) => answer(ctx, offer, instance, words),
+        Ok(Heard { kind: Kind::Probe, peer, believed }) => {
+            let now = gate::now();
+            let grant_ms = if believed {
+                let (asker, term) = (word(words, offset::NODE), word(words, offset::TERM));
+                lease::promise(offer, peer, asker, term, now)
+            } else {
+                0
+            };
+            answer(ctx, offer, instance, words, now, grant_ms)
+        }
         Err(refusal) => {
             count(instance, |counters| counters.refuse(refusal));
             Reason::ProbeRefused
@@ -78,9 +88,18 @@ pub fn ingress(ctx: &impl Context, instance: u32) -> Reason {
     }
 }
 
+/// An authentic datagram.
+struct Heard {
+    kind: Kind,
+    /// Who sent it.
+    peer: *mut Peer,
+    /// What it says counts.
+    believed: bool,
+}
+
 /// Is the datagram to be believed? Then what it says is written down.
 #[inline(always)]
-fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Kind, Refusal> {
+fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Heard, Refusal> {
     // SAFETY: the agent writes the same values again and again; only `said` needs the lock.
     let (key, vrid, node) = unsafe {
         let key = siphash::Key { k0: (*offer).key0, k1: (*offer).key1 };
@@ -103,21 +122,28 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Kind, Refu
     if kind as u8 == Kind::Reply as u8 && !fresh {
         return Err(Refusal::Echo);
     }
-    match record(peer, words, kind, now, fresh) {
-        NEWS => events::emit(EVENT_PEER, instance, now, key.node),
-        KNOWN => {}
-        UNPROVEN => {
-            count(instance, |counters| counters.unproven += 1);
-            return Ok(kind);
-        }
-        _ => return Err(Refusal::Replay),
+    let outcome = record(peer, words, kind, now, fresh);
+    if outcome == UNPROVEN {
+        count(instance, |counters| counters.unproven += 1);
+        return Ok(Heard { kind, peer, believed: false });
+    }
+    if outcome == OLD {
+        return Err(Refusal::Replay);
+    }
+    let term = word(words, offset::TERM);
+    lease::hear(instance, term);
+    if wire::grant_ms(words) != 0 {
+        lease::granted(instance, term);
+    }
+    if outcome == NEWS {
+        events::emit(EVENT_PEER, instance, now, key.node);
     }
     count(instance, |counters| {
         if let Kind::Probe = kind {
             counters.probes += 1;
         }
     });
-    Ok(kind)
+    Ok(Heard { kind, peer, believed: true })
 }
 
 /// The headers, if the packet has them.
@@ -165,7 +191,9 @@ fn record(peer: *mut Peer, words: &Words, kind: Kind, now: u64, fresh: bool) -> 
     let said = said(words);
     let boot_id = [words[offset::BOOT_ID / 8], words[offset::BOOT_ID / 8 + 1]];
     let (sequence, time) = (word(words, offset::SEQUENCE), word(words, offset::TIME));
-    let echo = word(words, offset::ECHO);
+    let (echo, path) = (word(words, offset::ECHO), wire::octet(words, offset::PATH));
+    // Anchored at a time of our own that the sender had heard of when it gave its word.
+    let granted_until = echo + u64::from(wire::grant_ms(words)) * NS_PER_MS;
     let facts = (word(words, offset::FACTS) as u32, word(words, offset::QUEUE_LIMIT));
     // SAFETY: the entry stays allocated while the program runs, and the lock keeps others away.
     // Nothing may be called until it is given back.
@@ -173,7 +201,7 @@ fn record(peer: *mut Peer, words: &Words, kind: Kind, now: u64, fresh: bool) -> 
         bpf_spin_lock((&raw mut (*peer).lock).cast());
         let peer = &mut *peer;
         let rebooted = peer.replay.boot_id[0] != boot_id[0] || peer.replay.boot_id[1] != boot_id[1];
-        let outcome = match peer.replay.accept(boot_id, kind, sequence, fresh) {
+        let outcome = match peer.replay.accept(boot_id, kind, path, sequence, fresh) {
             Novelty::Old => OLD,
             Novelty::Unproven => UNPROVEN,
             Novelty::New => {
@@ -185,16 +213,21 @@ fn record(peer: *mut Peer, words: &Words, kind: Kind, now: u64, fresh: bool) -> 
                     peer.their_time_ns = time;
                     peer.said = said;
                 }
+                if fresh && granted_until > echo {
+                    peer.grant(said.term, granted_until);
+                }
                 match kind {
                     Kind::Probe => peer.last_probe_ns = now,
                     Kind::Reply => {
                         peer.last_reply_ns = now;
-                        peer.answered_ns = echo;
+                        peer.answered_ns[path as usize & (wire::MAX_PATHS - 1)] = echo;
                         peer.rtt_ns = now - echo;
                         let listening = facts.0 >> 25 & 1;
-                        if peer.listening != listening {
+                        let exited = facts.0 >> 26 & 1;
+                        if peer.listening != listening || peer.exited != exited {
                             outcome = NEWS;
                         }
+                        peer.exited = exited;
                         peer.told = facts.0 >> 24 & 1;
                         peer.listening = listening;
                         peer.gate = facts.0 >> 16 & 0xff;
@@ -219,7 +252,7 @@ fn said(words: &Words) -> Said {
         lsn: word(words, offset::LSN),
         phase: wire::octet(words, offset::PHASE),
         role: wire::octet(words, offset::ROLE),
-        restarting: (word(words, offset::PHASE) >> 32) as u8 & 1,
+        restarting: wire::octet(words, offset::FLAGS) & 1,
         priority: wire::octet(words, offset::PRIORITY),
         reserved: 0,
     }
@@ -227,7 +260,14 @@ fn said(words: &Words) -> Said {
 
 /// Turns the probe into its reply, in place.
 #[inline(always)]
-fn answer(ctx: &impl Context, offer: *mut Offer, instance: u32, words: &mut Words) -> Reason {
+fn answer(
+    ctx: &impl Context,
+    offer: *mut Offer,
+    instance: u32,
+    words: &mut Words,
+    now: u64,
+    grant_ms: u16,
+) -> Reason {
     let Some(headers) = headers(ctx) else { return Reason::ProbeAbsorbed };
     // SAFETY: `headers` has checked the bounds; nobody else has the packet.
     let headers = unsafe { &mut *headers };
@@ -237,7 +277,7 @@ fn answer(ctx: &impl Context, offer: *mut Offer, instance: u32, words: &mut Word
     // What the kernels take in their stead is the tag; IPv4 lets it be left out (RFC 768).
     headers.udp.checksum = 0;
     let own = headers.ip.source;
-    fill_in(ctx, offer, instance, own.words(), words);
+    fill_in(ctx, offer, instance, own.words(), words, now, grant_ms);
     // SAFETY: the buffer is as long as is said. No pointer into the packet is used after this.
     let stored = unsafe {
         let buffer = (&raw const *words).cast();
@@ -252,11 +292,20 @@ fn answer(ctx: &impl Context, offer: *mut Offer, instance: u32, words: &mut Word
 
 /// The reply's words, from the probe's.
 #[inline(always)]
-fn fill_in(ctx: &impl Context, offer: *mut Offer, instance: u32, own: [u16; 2], words: &mut Words) {
-    let now = gate::now();
+fn fill_in(
+    ctx: &impl Context,
+    offer: *mut Offer,
+    instance: u32,
+    own: [u16; 2],
+    words: &mut Words,
+    now: u64,
+    grant_ms: u16,
+) {
     // SAFETY: as in `examine`.
-    let (port, heartbeat_ns) =
-        unsafe { ((*offer).database_port, (&raw const (*offer).heartbeat_ns).read_volatile()) };
+    let (port, exited, heartbeat_ns) = unsafe {
+        let exited = (&raw const (*offer).exited).read_volatile() != 0;
+        ((*offer).database_port, exited, (&raw const (*offer).heartbeat_ns).read_volatile())
+    };
     let listener =
         if port == 0 { Listener::default() } else { listener::at(ctx, own, port as u16) };
     let facts = Facts {
@@ -264,6 +313,7 @@ fn fill_in(ctx: &impl Context, offer: *mut Offer, instance: u32, own: [u16; 2], 
         gate: Some(gate::passage(instance, now)),
         queue: listener.queue,
         queue_limit: listener.queue_limit,
+        exited,
         heartbeat_ms: age_ms(heartbeat_ns, now),
     };
     let (live, rest) = wire::facts_words(&facts);
@@ -280,7 +330,8 @@ fn fill_in(ctx: &impl Context, offer: *mut Offer, instance: u32, own: [u16; 2], 
     let (asked, asker) = (word(words, offset::TIME), word(words, offset::NODE));
     let state = u64::from(said.phase) << 56
         | u64::from(said.role) << 48
-        | u64::from(said.restarting) << 32
+        | u64::from(said.restarting) << 40
+        | u64::from(wire::octet(words, offset::PATH)) << 32
         | u64::from(live);
     let mut set = |at: usize, value: u64| words[at / 8] = value.to_be();
     set(offset::MAGIC, head | (Kind::Reply as u64) << 8 | u64::from(said.priority));
@@ -293,7 +344,7 @@ fn fill_in(ctx: &impl Context, offer: *mut Offer, instance: u32, own: [u16; 2], 
     set(offset::PRIMARY, said.primary);
     set(offset::LSN, said.lsn);
     set(offset::PHASE, state);
-    set(offset::QUEUE_LIMIT, rest);
+    set(offset::QUEUE_LIMIT, rest | u64::from(grant_ms) << 32);
     words[offset::BOOT_ID / 8] = boot_id[0];
     words[offset::BOOT_ID / 8 + 1] = boot_id[1];
     if let Some(body) = wire::body(words) {

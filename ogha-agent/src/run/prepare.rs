@@ -2,13 +2,14 @@
 //! attached.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use ogha_common::{
+    detector::{self, Detector},
     election,
     failover::{self, Core, Input, NodeSet},
     maps::{MAX_INSTANCES, Passage, Watch},
@@ -18,9 +19,11 @@ use ogha_common::{
 use tokio::runtime::Runtime;
 
 use super::{
+    health::{Checks, Health},
     inbox::Inbox,
     instance::Instance,
-    peers::{self, Peer, Peers},
+    peer::Peer,
+    peers::{self, Peers},
     sources,
     story::History,
     workers::{Order, Workers},
@@ -76,6 +79,7 @@ impl Instance {
         sources::adverts(index, Arc::clone(&vrrp), inbox.clone());
         let workers =
             Workers::start(index, inbox, background.handle(), store, database, links, vips.clone());
+        let checks = Checks::start(index, servers(config, own, &peers), inbox, background.handle());
         let peers = Peers::new(
             peers,
             socket,
@@ -103,6 +107,8 @@ impl Instance {
             announcer,
             story: None,
             watch: Watch::default(),
+            health: Health::default(),
+            checks,
         })
     }
 
@@ -115,16 +121,17 @@ impl Instance {
         let slot = self.slot();
         let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| IpAddr::V4(a)).collect();
         kernel.set_vips(slot, &addresses, self.interface.mac)?;
+        self.watch.agent = std::process::id();
         if let Some(port) = self.config.database.port() {
             kernel.set_port(port, slot)?;
             self.watch.port = u32::from(port);
             self.watch.netns = own_netns()?;
-            kernel.set_watch(slot, self.watch)?;
             self.look_for_listener();
         }
+        kernel.set_watch(slot, self.watch)?;
         self.peers.start(kernel)?;
         let gate = kernel.gate(slot)?;
-        let open = gate.passage(clock::now().ns()) == Passage::Open;
+        let open = kernel.passage(slot, clock::now().ns())? == Passage::Open;
         let open = open.then(|| Term::new(gate.term));
         self.input(Input::Started { record: self.record, open }, kernel, history);
         self.peers.listen(kernel)?;
@@ -147,13 +154,37 @@ fn peers(config: &config::Instance, me: NodeId) -> anyhow::Result<Vec<Peer>> {
         let IpAddr::V4(address) = peer.address else {
             bail!("{}: IPv6 is not supported yet", peer.address);
         };
-        let peer = Peer::new(peer.name.clone(), address);
+        let peer = Peer::new(peer.name.clone(), vec![address.into()], detector(&config.liveness));
         if peer.node == me || peers.iter().any(|other: &Peer| other.node == peer.node) {
             bail!("two nodes are called {}; each needs a name of its own", peer.name);
         }
         peers.push(peer);
     }
     Ok(peers)
+}
+
+fn detector(liveness: &config::Liveness) -> Detector {
+    let config = detector::Config::new(
+        liveness.probe_interval,
+        liveness.detect_multiplier,
+        liveness.agent_timeout,
+    );
+    Detector::new(config, 1)
+}
+
+/// The databases that can be checked: our own and the peers', at the nodes' own addresses.
+fn servers(
+    config: &config::Instance,
+    own: Ipv4Addr,
+    peers: &[Peer],
+) -> Vec<(Option<NodeId>, SocketAddr)> {
+    let Some(server) = config.database.server() else { return Vec::new() };
+    let here = (None, SocketAddr::new(own.into(), server.port));
+    let there = |peer: &Peer| {
+        let address = *peer.addresses.first()?;
+        Some((Some(peer.node), SocketAddr::new(address, server.port)))
+    };
+    [here].into_iter().chain(peers.iter().filter_map(there)).collect()
 }
 
 fn open_vrrp(
@@ -173,7 +204,11 @@ fn open_vrrp(
     let transport = match settings.transport {
         Transport::Multicast => vrrp::Transport::Multicast,
         Transport::Unicast => {
-            vrrp::Transport::Unicast(peers.iter().map(|peer| peer.address).collect())
+            let address = |peer: &Peer| match peer.addresses.first() {
+                Some(IpAddr::V4(address)) => Some(*address),
+                _ => None,
+            };
+            vrrp::Transport::Unicast(peers.iter().filter_map(address).collect())
         }
     };
     VrrpSocket::open(interface, own, transport, expected)

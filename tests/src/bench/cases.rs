@@ -14,7 +14,7 @@ use ogha_common::{
     },
 };
 
-use super::peer::{self, PROBES};
+use super::peer::{self, PROBES, TERM};
 use crate::lab::clock;
 
 /// The instance.
@@ -136,15 +136,15 @@ pub fn all(mac: [u8; 6]) -> Vec<Case> {
 /// It stays open for an hour.
 pub fn open() -> Gate {
     let lease_until_ns = (clock::now() + Duration::from_secs(3600)).ns();
-    Gate { state: GATE_OPEN, claimed: 1, term: 1, lease_until_ns }
+    Gate { state: GATE_OPEN, claimed: 1, term: TERM, lease_until_ns }
 }
 
 const fn closed() -> Gate {
-    Gate { state: GATE_CLOSED, claimed: 0, term: 1, lease_until_ns: 0 }
+    Gate { state: GATE_CLOSED, claimed: 0, term: TERM, lease_until_ns: 0 }
 }
 
 const fn lapsed() -> Gate {
-    Gate { state: GATE_OPEN, claimed: 1, term: 1, lease_until_ns: 1 }
+    Gate { state: GATE_OPEN, claimed: 1, term: TERM, lease_until_ns: 1 }
 }
 
 fn who_has_vip() -> Vec<u8> {

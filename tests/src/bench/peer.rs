@@ -25,6 +25,9 @@ const NODE: NodeId = NodeId::of("node");
 /// The peer.
 pub const PEER: NodeId = NodeId::of("peer");
 
+/// The term of all: a higher one would close the gates.
+pub const TERM: u64 = 7;
+
 /// What the node offers: its database's port is looked up for each reply.
 pub fn offer() -> Offer {
     Offer {
@@ -51,6 +54,8 @@ pub fn datagram(sequence: u64) -> [u8; probe::LEN] {
         echo_ns: clock::now().ns() - Duration::from_millis(1).as_nanos() as u64,
         node: PEER,
         to: NODE,
+        path: 0,
+        grant_ms: 0,
         status: status(NODE, Phase::Standby, Role::Standby),
         facts: None,
     };
@@ -67,7 +72,7 @@ pub fn answers(datagram: &[u8], question: &[u8]) -> bool {
 
 fn status(primary: NodeId, phase: Phase, role: Role) -> Status {
     Status {
-        term: Term::new(7),
+        term: Term::new(TERM),
         primary: Some(primary),
         phase,
         role,

@@ -91,7 +91,7 @@ fn data_plane(server: &Host) -> Result<Kernel> {
     let mut kernel = Kernel::start(&server.bpf_dir(), &[Interface::find(INTERFACE)?])?;
     kernel.set_peers(INSTANCE, &[peer::PEER])?;
     kernel.set_self(INSTANCE, peer::offer())?;
-    kernel.set_endpoint(INSTANCE, OWN_ADDRESS.into(), PROBES)?;
+    kernel.set_endpoints(INSTANCE, &[OWN_ADDRESS.into()], PROBES)?;
     Ok(kernel)
 }
 

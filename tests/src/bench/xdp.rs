@@ -86,7 +86,7 @@ impl Bench {
         kernel.set_port(cases::PORT, INSTANCE)?;
         kernel.set_peers(INSTANCE, &[peer::PEER])?;
         kernel.set_self(INSTANCE, peer::offer())?;
-        kernel.set_endpoint(INSTANCE, OWN_ADDRESS.into(), peer::PROBES)?;
+        kernel.set_endpoints(INSTANCE, &[OWN_ADDRESS.into()], peer::PROBES)?;
         let peers = bpf::pinned(&host.bpf_dir().join(name::PEERS));
         Ok(Self {
             kernel,
