@@ -4,6 +4,7 @@
 
 mod arp;
 mod clock;
+mod conflicts;
 mod frames;
 mod gate;
 mod lease;
@@ -13,5 +14,6 @@ mod restart;
 mod stage;
 mod test_run;
 mod vips;
+mod vlan;
 mod watch;
 mod wire;
