@@ -1,7 +1,7 @@
 //! VRRP adverts: version 3 (RFC 9568 section 5) over IPv4 and IPv6, and version 2 (RFC 3768
 //! section 5, with the authentication types 0 and 1 of RFC 2338) over IPv4.
 //!
-//! A virtual router has addresses of one family (RFC 9568 section 1.2), and its adverts travel in
+//! A virtual router has addresses of one family (RFC 9568 section 1), and its adverts travel in
 //! that family.
 //!
 //! What the packet itself can prove wrong, [`parse`] refuses; what only the configuration can,
@@ -132,7 +132,7 @@ pub struct Advert {
 pub enum Error {
     /// The TTL is not 255: the packet came from another link (RFC 9568 sections 5.1.1.3, 5.1.2.3).
     Ttl,
-    /// Addresses of two families (RFC 9568 section 1.2), or version 2 over IPv6.
+    /// Addresses of two families (RFC 9568 section 1), or version 2 over IPv6.
     Family,
     /// The packet is shorter than its header.
     Truncated,

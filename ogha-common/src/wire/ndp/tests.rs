@@ -55,7 +55,7 @@ fn a_question_goes_to_the_group_of_its_target() {
     assert_eq!(parse(&packet), Ok(probe));
 }
 
-fn as_nobodys_question(packet: &mut Vec<u8>) {
+fn as_nobodys_question(packet: &mut [u8]) {
     packet[54] = SOLICITATION;
     packet[offset::SOURCE..][..16].fill(0);
 }
@@ -78,7 +78,7 @@ fn each_rule_refuses() {
         (|p| p.push(0), Error::Option),
         (|p| p[58] |= 0x40, Error::Solicited),
         // As a question of nobody's, for a group that is not the target's.
-        (as_nobodys_question, Error::Unspecified),
+        (|p| as_nobodys_question(p), Error::Unspecified),
         (|p| p.truncate(77), Error::Length),
     ];
     for (i, (change, error)) in cases.into_iter().enumerate() {
