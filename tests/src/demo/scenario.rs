@@ -107,9 +107,13 @@ fn the_address_moved(pair: &Pair) -> Result<()> {
         let gate = watcher::passage(&first.host, 0)?;
         ensure!(gate != Passage::Open, "the gate of {} is still open", first.host.name());
     }
-    let vip = pair.vip();
-    let mac = client::neighbour(&pair.client, vip)?;
-    ensure!(mac == Some(second.host.mac()), "the client sends to {mac:x?} for {vip}");
+    let (vip, mac) = (pair.vip(), second.host.mac());
+    let known = client::neighbour(&pair.client, vip)?;
+    ensure!(known == Some(mac), "the client sends to {known:x?} for {vip}");
+    for &vip in &pair.vips {
+        let answers = client::who_has(&pair.client, vip, Duration::from_millis(200))?;
+        ensure!(answers == [mac], "{answers:x?} answer for {vip}");
+    }
     Ok(())
 }
 
