@@ -18,8 +18,8 @@ pub trait Context {
     fn frame(&self) -> Frame;
     /// For helpers that look up sockets.
     fn as_ptr(&self) -> *mut c_void;
-    /// Cuts the packet to this length. Returns whether it was done.
-    fn shrink(&self, length: usize) -> bool;
+    /// Makes the packet so long. What is added at its end is zero. Returns whether it was done.
+    fn resize(&self, length: usize) -> bool;
     /// Copies bytes of the packet. Returns whether it has them.
     ///
     /// # Safety
@@ -35,7 +35,9 @@ pub trait Context {
 impl Context for XdpContext {
     #[inline(always)]
     fn frame(&self) -> Frame {
-        Frame::new(self.data(), self.data_end())
+        // What a driver has taken out of the frame no XDP program sees, but for native ones that ask
+        // their driver.
+        Frame::new(self.data(), self.data_end(), false)
     }
 
     #[inline(always)]
@@ -44,10 +46,10 @@ impl Context for XdpContext {
     }
 
     #[inline(always)]
-    fn shrink(&self, length: usize) -> bool {
-        let surplus = self.frame().len() as i32 - length as i32;
+    fn resize(&self, length: usize) -> bool {
+        let missing = length as i32 - self.frame().len() as i32;
         // SAFETY: the context is the program's own.
-        unsafe { bpf_xdp_adjust_tail(self.ctx, -surplus) == 0 }
+        unsafe { bpf_xdp_adjust_tail(self.ctx, missing) == 0 }
     }
 
     #[inline(always)]
@@ -66,7 +68,13 @@ impl Context for XdpContext {
 impl Context for TcContext {
     #[inline(always)]
     fn frame(&self) -> Frame {
-        Frame::new(self.data(), self.data_end())
+        const VLAN: u32 = 0xfff;
+        // SAFETY: the context is the program's own.
+        let tag = unsafe {
+            let skb = self.skb.skb;
+            if (*skb).vlan_present == 0 { 0 } else { (*skb).vlan_tci }
+        };
+        Frame::new(self.data(), self.data_end(), tag & VLAN != 0)
     }
 
     #[inline(always)]
@@ -75,7 +83,7 @@ impl Context for TcContext {
     }
 
     #[inline(always)]
-    fn shrink(&self, length: usize) -> bool {
+    fn resize(&self, length: usize) -> bool {
         // SAFETY: the context is the program's own.
         unsafe { bpf_skb_change_tail(self.skb.skb, length as u32, 0) == 0 }
     }

@@ -1,6 +1,6 @@
 //! The kernel side of ogha: entry points, and the only table from a reason to a verdict.
 //!
-//! * `ogha_xdp`, at each interface: ARP, probes, the gate and the counters for what comes in.
+//! * `ogha_xdp`, at each interface: ARP, neighbour discovery, probes, the gate and the counters for what comes in.
 //! * `ogha_egress`, at the TCX hook of each interface: the same for what leaves.
 //! * `ogha_listener` and `ogha_exit`, for the host: the death watch.
 //!
@@ -9,12 +9,17 @@
 #![no_main]
 
 mod arp;
+mod checksum;
 mod context;
 mod events;
 mod gate;
+mod ip;
 mod ipv4;
+mod ipv6;
 mod listener;
 mod maps;
+mod ndp;
+mod neighbour;
 mod packet;
 mod probe;
 mod reset;
@@ -26,7 +31,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TcContext, XdpContext},
 };
 use context::Context;
-use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, Tcp};
+use packet::{Ethernet, Ipv4, KIND_ARP, KIND_IPV4, KIND_IPV6, Tcp};
 
 /// What was found about a packet.
 #[derive(Clone, Copy)]
@@ -43,14 +48,16 @@ pub enum Reason {
     Flooded,
     /// The packet has become the RST that answers it.
     Rejected,
-    /// The packet has become the ARP reply.
-    ArpAnswered,
+    /// The packet has become the ARP reply, or the neighbour advertisement.
+    AddressAnswered,
     /// A request for a virtual address that we do not hold.
-    ArpNotHeld,
+    AddressNotHeld,
     /// Another host claims a virtual address that we hold.
-    ArpConflict,
+    AddressContested,
+    /// The same, and the packet has become our own claim.
+    AddressDefended,
     /// The host claims a virtual address that it does not hold.
-    ArpSuppressed,
+    ClaimSuppressed,
     /// The packet has become the reply to a peer's probe.
     ProbeAnswered,
     /// A peer's reply, or a probe that could not be answered: all that it says is in the maps.
@@ -74,16 +81,19 @@ impl From<Reason> for Verdict {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
         match reason {
-            Reason::NotOurs | Reason::Malformed | Reason::GateOpen | Reason::ArpConflict => {
+            Reason::NotOurs | Reason::Malformed | Reason::GateOpen | Reason::AddressContested => {
                 Self::Pass
             }
             Reason::GateShut
             | Reason::Flooded
-            | Reason::ArpNotHeld
-            | Reason::ArpSuppressed
+            | Reason::AddressNotHeld
+            | Reason::ClaimSuppressed
             | Reason::ProbeAbsorbed
             | Reason::ProbeRefused => Self::Drop,
-            Reason::Rejected | Reason::ArpAnswered | Reason::ProbeAnswered => Self::Return,
+            Reason::Rejected
+            | Reason::AddressAnswered
+            | Reason::AddressDefended
+            | Reason::ProbeAnswered => Self::Return,
         }
     }
 }
@@ -121,10 +131,10 @@ fn ogha_exit(ctx: BtfTracePointContext) -> Option<()> {
 
 #[inline(always)]
 fn ingress(ctx: &impl Context) -> Reason {
-    let frame = ctx.frame();
-    match kind(frame) {
-        Some(KIND_ARP) => arp::ingress(frame),
-        Some(KIND_IPV4) => ipv4::ingress(ctx, frame),
+    match ctx.frame().open() {
+        Some((frame, KIND_ARP)) => arp::ingress(frame),
+        Some((frame, KIND_IPV4)) => ip::ingress::<Ipv4>(ctx, frame),
+        Some((frame, KIND_IPV6)) => ipv6::ingress(ctx, frame),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
     }
@@ -132,8 +142,9 @@ fn ingress(ctx: &impl Context) -> Reason {
 
 #[inline(always)]
 fn egress(ctx: &TcContext) -> Reason {
-    /// The longest headers that we look at.
-    const HEADERS: u32 = (Ethernet::LEN + 3 * Ipv4::LEN + Tcp::LEN) as u32;
+    /// The longest headers that we look at, behind two VLAN tags. IPv6 has as much room for its
+    /// extensions as IPv4 has for its options, less one word.
+    const HEADERS: u32 = (Ethernet::LEN + 8 + 3 * Ipv4::LEN + Tcp::LEN) as u32;
     let length = ctx.len();
     let mut frame = ctx.frame();
     if frame.len() < HEADERS as usize && (frame.len() as u32) < length {
@@ -142,18 +153,13 @@ fn egress(ctx: &TcContext) -> Reason {
         let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
         frame = ctx.frame();
     }
-    match kind(frame) {
-        Some(KIND_ARP) => arp::egress(frame),
-        Some(KIND_IPV4) => ipv4::egress(frame, length as usize),
+    match frame.open() {
+        Some((frame, KIND_ARP)) => arp::egress(frame),
+        Some((frame, KIND_IPV4)) => ip::egress::<Ipv4>(frame, length as usize),
+        Some((frame, KIND_IPV6)) => ipv6::egress(frame, length as usize),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
     }
-}
-
-#[inline(always)]
-fn kind(frame: Frame) -> Option<u16> {
-    // SAFETY: `at` has checked the bounds.
-    frame.at::<Ethernet>(0).map(|ethernet| unsafe { (*ethernet).kind })
 }
 
 /// The kernel lends some of its helpers to GPL-compatible programs only.

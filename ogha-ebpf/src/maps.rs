@@ -6,9 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use ogha_common::maps::{
-    ArpCounters, EVENTS_BYTES, Endpoint, Event, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS,
-    MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS as SLOTS, Vip, VipKey,
-    VipSlot, Watch,
+    ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event, Gate, MAX_INSTANCES, MAX_INTERFACES,
+    MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS as SLOTS,
+    Vip, VipKey, VipSlot, Watch,
 };
 
 /// The virtual addresses.
@@ -31,9 +31,13 @@ pub static PORTS: HashMap<u32, u32, MAX_INSTANCES> = HashMap::new();
 #[btf_map]
 pub static PORT_COUNTERS: PerCpuArray<PortCounters, MAX_INSTANCES> = PerCpuArray::new();
 
-/// ARP for each instance's addresses.
+/// ARP and neighbour discovery for each instance's addresses.
 #[btf_map]
 pub static ARP_COUNTERS: PerCpuArray<ArpCounters, MAX_INSTANCES> = PerCpuArray::new();
+
+/// When each instance's addresses were last defended.
+#[btf_map]
+pub static DEFENCES: Array<Defence, MAX_INSTANCES> = Array::new();
 
 /// The database of each instance.
 #[btf_map]

@@ -10,9 +10,9 @@ use aya::{
     sys::SyscallError,
 };
 use ogha_common::maps::{
-    ArpCounters, EVENTS_BYTES, Endpoint, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS,
-    Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS, Vip, VipKey, VipSlot, Watch,
-    mac_number, name,
+    ArpCounters, Defence, EVENTS_BYTES, Endpoint, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS,
+    MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS, Vip, VipKey, VipSlot,
+    Watch, mac_number, name,
 };
 
 use super::{btf::Types, links};
@@ -59,6 +59,7 @@ const LAYOUTS: [Layout; name::ALL.len()] = [
     layout(name::PORTS, MapType::Hash, 4, 4, MAX_INSTANCES),
     layout(name::PORT_COUNTERS, MapType::PerCpuArray, 4, size_of::<PortCounters>(), MAX_INSTANCES),
     layout(name::ARP_COUNTERS, MapType::PerCpuArray, 4, size_of::<ArpCounters>(), MAX_INSTANCES),
+    layout(name::DEFENCES, MapType::Array, 4, size_of::<Defence>(), MAX_INSTANCES),
     layout(name::WATCHES, MapType::Array, 4, size_of::<Watch>(), MAX_INSTANCES),
     layout(name::ENDPOINTS, MapType::Hash, size_of::<Endpoint>(), 4, MAX_INSTANCES),
     layout(name::SELF, MapType::Array, 4, size_of::<Offer>(), MAX_INSTANCES),

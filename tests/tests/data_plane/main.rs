@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod arp;
+mod conflicts;
 mod frames;
 mod gate;
 mod peer;
@@ -11,5 +12,6 @@ mod restart;
 mod stage;
 mod test_run;
 mod vips;
+mod vlan;
 mod watch;
 mod wire;

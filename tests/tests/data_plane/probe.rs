@@ -18,7 +18,7 @@ use ogha_tests::lab::clock;
 use crate::{
     peer::{KEY, NODE, PEER, PROBES, Play, datagram, offer, serving, standby},
     stage::{INSTANCE, PORT, open},
-    test_run::TestRun,
+    test_run::{TestRun, XDP_DROP, XDP_TX},
 };
 
 const FACTS: Facts = Facts {
@@ -318,9 +318,6 @@ fn random_datagrams_change_nothing() {
     let mut ran = Vec::new();
     assert_eq!(run.run(&frame, 1, &mut ran), (XDP_TX, ran.len()), "and the right one is answered");
 }
-
-const XDP_DROP: u32 = 1;
-const XDP_TX: u32 = 3;
 
 fn count_of_random() -> u64 {
     std::env::var("OGHA_RANDOM_PROBES").map_or(100_000, |count| count.parse().unwrap())

@@ -16,6 +16,10 @@ const BPF_PROG_TEST_RUN: i32 = 10;
 const BPF_PROG_GET_FD_BY_ID: i32 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
 
+pub const XDP_DROP: u32 = 1;
+pub const XDP_PASS: u32 = 2;
+pub const XDP_TX: u32 = 3;
+
 /// A program that is attached to a host.
 pub struct TestRun {
     program: OwnedFd,
@@ -44,6 +48,13 @@ impl TestRun {
     /// What the program says to a frame.
     pub fn once(&self, frame: &[u8]) -> u32 {
         self.run(frame, 1, &mut Vec::new()).0
+    }
+
+    /// What the program says to a frame, and what it makes of it.
+    pub fn on(&self, frame: &[u8]) -> (u32, Vec<u8>) {
+        let mut out = Vec::new();
+        let (verdict, _) = self.run(frame, 1, &mut out);
+        (verdict, out)
     }
 
     /// Runs it again and again; what the last run has made of the frame comes out.
