@@ -2,7 +2,7 @@
 
 use std::{io, net::Ipv4Addr, thread, time::Duration};
 
-use ogha_common::maps::{ArpCounters, DEFENCE_INTERVAL_NS, Passage, mac_number};
+use ogha_common::maps::{ArpCounters, DEFENCE_INTERVAL_NS, Heard, Passage, mac_number};
 use ogha_tests::lab::clock;
 
 use crate::{
@@ -201,7 +201,8 @@ fn an_announcement_leaves_only_while_the_vip_is_held() {
     let own = End { address: stage.node.address(), mac: stage.node.mac() };
     let announce = |stage: &mut Stage, gate| {
         stage.gate(gate);
-        let held = matches!(gate.passage(clock::now().ns()), Passage::Open | Passage::Claimed);
+        let passage = gate.passage(&Heard::default(), clock::now().ns());
+        let held = matches!(passage, Passage::Open | Passage::Claimed);
         // The kernel tells the sender that the frame was dropped.
         let told = |result: io::Result<()>| {
             assert_eq!(

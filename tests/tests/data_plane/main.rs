@@ -6,6 +6,7 @@ mod arp;
 mod conflicts;
 mod frames;
 mod gate;
+mod lease;
 mod peer;
 mod probe;
 mod restart;

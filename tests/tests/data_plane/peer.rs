@@ -16,7 +16,7 @@ use ogha_common::{
 use ogha_tests::lab::clock;
 
 use crate::{
-    stage::{INSTANCE, PORT, Stage},
+    stage::{INSTANCE, PORT, Stage, TERM},
     wire::GENEROUS,
 };
 
@@ -39,7 +39,7 @@ impl Play {
         let mut stage = Stage::set(name);
         stage.kernel.set_peers(INSTANCE, &[PEER]).unwrap();
         stage.kernel.set_self(INSTANCE, offer(&serving())).unwrap();
-        stage.kernel.set_endpoint(INSTANCE, stage.node.address().into(), PROBES).unwrap();
+        stage.kernel.set_endpoints(INSTANCE, &[stage.node.address().into()], PROBES).unwrap();
         let own = SocketAddrV4::new(stage.client.address(), PROBES);
         let socket = stage.client.namespace().enter(|| UdpSocket::bind(own).unwrap());
         socket.connect((stage.node.address(), PROBES)).unwrap();
@@ -60,6 +60,8 @@ impl Play {
             echo_ns: (now - Duration::from_millis(1)).ns(),
             node: PEER,
             to: NODE,
+            path: 0,
+            grant_ms: 0,
             status: standby(),
             facts: None,
         }
@@ -126,7 +128,7 @@ pub fn offer(status: &Status) -> Offer {
 /// The node's status.
 pub fn serving() -> Status {
     Status {
-        term: Term::new(7),
+        term: Term::new(TERM),
         primary: Some(NODE),
         phase: Phase::Serving,
         role: Role::Primary,

@@ -26,6 +26,7 @@ const FACTS: Facts = Facts {
     gate: Some(Passage::Closed),
     queue: 3,
     queue_limit: 128,
+    exited: false,
     heartbeat_ms: 12,
 };
 
@@ -100,7 +101,7 @@ fn a_reply_is_written_down_and_absorbed() {
     play.ask();
     let known = play.known();
     assert!(known.rtt_ns >= 1_000_000 && known.rtt_ns < 10_000_000_000, "{known:?}");
-    assert_eq!(known.answered_ns, reply.echo_ns);
+    assert_eq!(known.answered_ns[0], reply.echo_ns);
     assert_eq!((known.told, known.listening, known.gate), (1, 1, Passage::Closed as u32));
     assert_eq!((known.queue, known.queue_limit, known.heartbeat_ms), (3, 128, 12));
     assert!(known.their_time_ns > reply.time_ns, "that of the probe that followed");
@@ -157,10 +158,11 @@ fn what_is_refused_moves_only_its_counter() {
         (changed(&probe, 0, b'o'), |c| c.magic += 1),
         (changed(&probe, 4, 2), |c| c.version += 1),
         (changed(&probe, 88, 0), |c| c.field += 1),
+        (changed(&probe, 91, 4), |c| c.field += 1),
         (good(&Probe { vrid: Vrid::new(60).unwrap(), ..probe }), |c| c.receiver += 1),
         (good(&Probe { to: PEER, ..probe }), |c| c.receiver += 1),
         (good(&Probe { node: NodeId::of("stranger"), ..probe }), |c| c.stranger += 1),
-        (good(&Probe { sequence: known.replay.probe, ..probe }), |c| c.replay += 1),
+        (good(&Probe { sequence: known.replay.probe[0], ..probe }), |c| c.replay += 1),
         (good(&Probe { sequence: 1, ..probe }), |c| c.replay += 1),
         (good(&Probe { kind: Kind::Reply, echo_ns: 0, ..probe }), |c| c.echo += 1),
         (good(&Probe { kind: Kind::Reply, echo_ns: 1, ..probe }), |c| c.echo += 1),

@@ -14,6 +14,8 @@ use crate::{
 pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 59, 0, 100);
 pub const PORT: u16 = 26000;
 pub const INSTANCE: u32 = 0;
+/// The term of every gate, and of what the peer says.
+pub const TERM: u64 = 7;
 
 /// Longer than any test.
 pub const LONG: Duration = Duration::from_secs(3600);
@@ -94,7 +96,7 @@ pub fn interface(host: &Host) -> Interface {
 }
 
 pub const fn closed() -> Gate {
-    Gate { state: GATE_CLOSED, claimed: 0, term: 1, lease_until_ns: 0 }
+    Gate { state: GATE_CLOSED, claimed: 0, term: TERM, lease_until_ns: 0 }
 }
 
 pub fn claimed() -> Gate {
@@ -111,7 +113,7 @@ pub fn open_for(lease: Duration) -> Gate {
 
 /// Open, but for its lease.
 pub const fn lapsed() -> Gate {
-    Gate { state: GATE_OPEN, claimed: 0, term: 1, lease_until_ns: 1 }
+    Gate { state: GATE_OPEN, claimed: 0, term: TERM, lease_until_ns: 1 }
 }
 
 /// Runs a command on a host to its end, which must be a good one.
