@@ -11,11 +11,13 @@ use crate::wire::probe::MAX_PATHS;
 mod lease;
 mod probe;
 mod proof;
+mod stamp;
 
 pub use self::{
     lease::{Granters, Heard, Lease, MAX_GRANTERS},
     probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
     proof::{PROOF_REPLIES, Proof},
+    stamp::Stamp,
 };
 
 /// How many instances one agent may have: the size of the arrays below.
@@ -66,10 +68,12 @@ pub mod name {
     pub const PROBE_COUNTERS: &str = "PROBE_COUNTERS";
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
+    /// The one [`Stamp`](super::Stamp), written by the agent.
+    pub const STAMP: &str = "STAMP";
     /// The one [`Proof`](super::Proof); not pinned.
     pub const PROOF: &str = "PROOF";
     /// All maps that are pinned, in the order of this list.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 15] = [
         VIPS,
         VIP_SLOTS,
         GATES,
@@ -84,6 +88,7 @@ pub mod name {
         LEASES,
         PROBE_COUNTERS,
         EVENTS,
+        STAMP,
     ];
 }
 
