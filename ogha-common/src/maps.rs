@@ -9,12 +9,14 @@ use core::mem::size_of;
 use crate::wire::probe::MAX_PATHS;
 
 mod lease;
+mod neighbour;
 mod probe;
 mod proof;
 mod stamp;
 
 pub use self::{
     lease::{Granters, Heard, Lease, MAX_GRANTERS},
+    neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
     probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
     proof::{PROOF_REPLIES, Proof},
     stamp::Stamp,
@@ -52,6 +54,8 @@ pub mod name {
     pub const PORT_COUNTERS: &str = "PORT_COUNTERS";
     /// Instance -> [`ArpCounters`](super::ArpCounters), per CPU, written by XDP and TCX.
     pub const ARP_COUNTERS: &str = "ARP_COUNTERS";
+    /// Instance -> [`Defence`](super::Defence), written by XDP.
+    pub const DEFENCES: &str = "DEFENCES";
     /// Instance -> [`Watch`](super::Watch), written by the agent.
     pub const WATCHES: &str = "WATCHES";
     /// [`Endpoint`](super::Endpoint) -> instance, written by the agent.
@@ -73,13 +77,14 @@ pub mod name {
     /// The one [`Proof`](super::Proof); not pinned.
     pub const PROOF: &str = "PROOF";
     /// All maps that are pinned, in the order of this list.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         VIPS,
         VIP_SLOTS,
         GATES,
         PORTS,
         PORT_COUNTERS,
         ARP_COUNTERS,
+        DEFENCES,
         WATCHES,
         ENDPOINTS,
         SELF,
@@ -325,34 +330,6 @@ impl PortCounters {
     }
 }
 
-/// ARP for the instance's addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct ArpCounters {
-    /// Requests answered by XDP.
-    pub answered: u64,
-    /// Requests dropped because the gate does not claim the address.
-    pub dropped: u64,
-    /// Frames in which another host claims an address that we hold.
-    pub conflicts: u64,
-    /// Frames claiming an address that were kept from leaving this host.
-    pub suppressed: u64,
-}
-
-impl ArpCounters {
-    /// Two CPUs' counters in one.
-    #[must_use]
-    pub const fn merge(self, other: &Self) -> Self {
-        Self {
-            answered: self.answered + other.answered,
-            dropped: self.dropped + other.dropped,
-            conflicts: self.conflicts + other.conflicts,
-            suppressed: self.suppressed + other.suppressed,
-        }
-    }
-}
-
 /// The database of an instance that the tracepoints watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -375,7 +352,8 @@ pub const EVENT_LISTENER_UP: u32 = 1;
 pub const EVENT_LISTENER_GONE: u32 = 2;
 /// `Event::kind`: the watched process has exited; `detail` is its process id.
 pub const EVENT_PROCESS_EXIT: u32 = 3;
-/// `Event::kind`: another host claims an address that we hold; `detail` is its [`mac_number`].
+/// `Event::kind`: another host claims an address that we hold; `detail` is its [`mac_number`]. At
+/// most one in [`DEFENCE_INTERVAL_NS`] for each instance.
 pub const EVENT_CONFLICT: u32 = 4;
 /// `Event::kind`: a peer says something new, or is heard for the first time; `detail` is its
 /// node id.
@@ -402,7 +380,6 @@ const _: () = {
     assert!(size_of::<VipSlot>() == 32);
     assert!(size_of::<Gate>() == 24);
     assert!(size_of::<PortCounters>() == 128);
-    assert!(size_of::<ArpCounters>() == 32);
     assert!(size_of::<Watch>() == 16);
     assert!(size_of::<Event>() == 24);
 };

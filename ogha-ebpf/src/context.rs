@@ -18,9 +18,9 @@ pub trait Context {
     fn frame(&self) -> Frame;
     /// For helpers that look up sockets.
     fn as_ptr(&self) -> *mut c_void;
-    /// Cuts the packet to this length, or to a little more: what follows the end that its IP header
-    /// tells is padding. Returns whether it was done.
-    fn shrink(&self, length: usize) -> bool;
+    /// Makes the packet so long, or a little longer: what follows the end that its IP header tells is
+    /// padding. What is added at its end is zero. Returns whether it was done.
+    fn resize(&self, length: usize) -> bool;
     /// Copies bytes of the packet. Returns whether it has them.
     ///
     /// # Safety
@@ -36,7 +36,9 @@ pub trait Context {
 impl Context for XdpContext {
     #[inline(always)]
     fn frame(&self) -> Frame {
-        Frame::new(self.data(), self.data_end())
+        // What a driver has taken out of the frame no XDP program sees, but for native ones that ask
+        // their driver.
+        Frame::new(self.data(), self.data_end(), false)
     }
 
     #[inline(always)]
@@ -45,10 +47,10 @@ impl Context for XdpContext {
     }
 
     #[inline(always)]
-    fn shrink(&self, length: usize) -> bool {
-        let surplus = self.frame().len() as i32 - length as i32;
+    fn resize(&self, length: usize) -> bool {
+        let missing = length as i32 - self.frame().len() as i32;
         // SAFETY: the context is the program's own.
-        unsafe { bpf_xdp_adjust_tail(self.ctx, -surplus) == 0 }
+        unsafe { bpf_xdp_adjust_tail(self.ctx, missing) == 0 }
     }
 
     #[inline(always)]
@@ -67,7 +69,13 @@ impl Context for XdpContext {
 impl Context for TcContext {
     #[inline(always)]
     fn frame(&self) -> Frame {
-        Frame::new(self.data(), self.data_end())
+        const VLAN: u32 = 0xfff;
+        // SAFETY: the context is the program's own.
+        let tag = unsafe {
+            let skb = self.skb.skb;
+            if (*skb).vlan_present == 0 { 0 } else { (*skb).vlan_tci }
+        };
+        Frame::new(self.data(), self.data_end(), tag & VLAN != 0)
     }
 
     #[inline(always)]
@@ -76,14 +84,15 @@ impl Context for TcContext {
     }
 
     #[inline(always)]
-    fn shrink(&self, length: usize) -> bool {
-        /// Up to the checksum of TCP, behind an IP header with all options.
-        const KEPT: u32 = 14 + 60 + 18;
+    fn resize(&self, length: usize) -> bool {
+        /// Up to the checksum of TCP, behind a VLAN tag and an IP header with all options.
+        const KEPT: u32 = 14 + 4 + 60 + 18;
+        let old = self.len();
         // SAFETY: the context is the program's own.
-        let cut = |length| unsafe { bpf_skb_change_tail(self.skb.skb, length, 0) == 0 };
+        let set = |length| unsafe { bpf_skb_change_tail(self.skb.skb, length, 0) == 0 };
         // The kernel cuts no deeper than what it has taken for headers, which may be longer than
         // those of a reply without options.
-        cut(length as u32) || self.len() <= KEPT || cut(KEPT)
+        set(length as u32) || (length as u32) < old && (old <= KEPT || set(KEPT))
     }
 
     #[inline(always)]

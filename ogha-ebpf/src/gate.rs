@@ -4,8 +4,8 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use ogha_common::maps::{Gate, Passage, SlotAnswer, Vip, VipKey, VipSlot};
 
 use crate::{
+    ip::Address,
     maps::{GATES, LEASES, VIP_SLOTS, VIPS},
-    packet::Address,
 };
 
 /// `CLOCK_BOOTTIME`, nanoseconds: the clock of the lease, which goes on while the host sleeps.
@@ -20,7 +20,7 @@ pub fn now() -> u64 {
 /// The agent may change the entry at any time: then fields of both values may be seen, for one
 /// packet.
 #[inline(always)]
-pub fn vip(address: Address) -> Option<&'static Vip> {
+pub fn vip(address: impl Address) -> Option<&'static Vip> {
     let words = address.key();
     // SAFETY: the element is there while the program runs.
     let slot: &VipSlot = unsafe { &*VIP_SLOTS.get_ptr(u32::from(address.last_octet()))? };

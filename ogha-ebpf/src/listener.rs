@@ -18,6 +18,7 @@ use ogha_common::maps::{
 use crate::{
     context::Context,
     events, gate,
+    ip::Address,
     maps::{SELF, WATCHES},
 };
 
@@ -118,13 +119,13 @@ pub struct Listener {
 
 /// Who listens on a TCP port of our own address, in the network namespace of the interface?
 #[inline(always)]
-pub fn at(ctx: &impl Context, own: [u16; 2], port: u16) -> Listener {
-    /// `bpf_sock_tuple.ipv4`, network order. Nobody connects from port 0, so that no connection
+pub fn at<A: Address>(ctx: &impl Context, own: A, port: u16) -> Listener {
+    /// `bpf_sock_tuple.ipv4` or `.ipv6`, which the kernel tells by the size, network order. Nobody connects from port 0, so that no connection
     /// is found in the listener's stead.
     #[repr(C)]
-    struct Tuple {
-        source: [u16; 2],
-        destination: [u16; 2],
+    struct Tuple<A> {
+        source: A,
+        destination: A,
         source_port: u16,
         destination_port: u16,
     }
@@ -136,7 +137,7 @@ pub fn at(ctx: &impl Context, own: [u16; 2], port: u16) -> Listener {
     // ours until it is released.
     unsafe {
         let tuple: *mut bpf_sock_tuple = (&raw mut tuple).cast();
-        let size = size_of::<Tuple>() as u32;
+        let size = size_of::<Tuple<A>>() as u32;
         let sock = bpf_skc_lookup_tcp(ctx.as_ptr(), tuple, size, THIS_NAMESPACE, 0);
         if sock.is_null() {
             return found;

@@ -1,6 +1,7 @@
 //! The kernel side of ogha: entry points, and the only table from a reason to a verdict.
 //!
-//! * `ogha_xdp`, at each interface: ARP, probes, the gate and the counters for what comes in.
+//! * `ogha_xdp`, at each interface: ARP, neighbour discovery, probes, the gate and the counters for
+//!   what comes in.
 //! * `ogha_ingress`, at the TCX hook of an interface whose XDP another program holds: the same.
 //! * `ogha_prove`, the same as `ogha_xdp`, for the moment in which native XDP is tried.
 //! * `ogha_egress`, at the TCX hook of each interface: the same for what leaves.
@@ -11,13 +12,18 @@
 #![no_main]
 
 mod arp;
+mod checksum;
 mod context;
 mod events;
 mod gate;
+mod ip;
 mod ipv4;
+mod ipv6;
 mod lease;
 mod listener;
 mod maps;
+mod ndp;
+mod neighbour;
 mod packet;
 mod probe;
 mod prove;
@@ -31,7 +37,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TcContext, XdpContext},
 };
 use context::Context;
-use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, Tcp};
+use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, KIND_IPV6, Tcp};
 
 /// What was found about a packet.
 #[derive(Clone, Copy)]
@@ -48,14 +54,16 @@ pub enum Reason {
     Flooded,
     /// The packet has become the RST that answers it.
     Rejected,
-    /// The packet has become the ARP reply.
-    ArpAnswered,
+    /// The packet has become the ARP reply, or the neighbour advertisement.
+    AddressAnswered,
     /// A request for a virtual address that we do not hold.
-    ArpNotHeld,
+    AddressNotHeld,
     /// Another host claims a virtual address that we hold.
-    ArpConflict,
+    AddressContested,
+    /// The same, and the packet has become our own claim.
+    AddressDefended,
     /// The host claims a virtual address that it does not hold.
-    ArpSuppressed,
+    ClaimSuppressed,
     /// The neighbour's ARP reply has become the next question.
     Proving,
     /// The packet has become the reply to a peer's probe.
@@ -81,18 +89,20 @@ impl From<Reason> for Verdict {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
         match reason {
-            Reason::NotOurs | Reason::Malformed | Reason::GateOpen | Reason::ArpConflict => {
+            Reason::NotOurs | Reason::Malformed | Reason::GateOpen | Reason::AddressContested => {
                 Self::Pass
             }
             Reason::GateShut
             | Reason::Flooded
-            | Reason::ArpNotHeld
-            | Reason::ArpSuppressed
+            | Reason::AddressNotHeld
+            | Reason::ClaimSuppressed
             | Reason::ProbeAbsorbed
             | Reason::ProbeRefused => Self::Drop,
-            Reason::Rejected | Reason::ArpAnswered | Reason::ProbeAnswered | Reason::Proving => {
-                Self::Return
-            }
+            Reason::Rejected
+            | Reason::AddressAnswered
+            | Reason::AddressDefended
+            | Reason::Proving
+            | Reason::ProbeAnswered => Self::Return,
         }
     }
 }
@@ -162,10 +172,10 @@ fn ogha_exit(ctx: BtfTracePointContext) -> Option<()> {
 
 #[inline(always)]
 fn ingress(ctx: &impl Context) -> Reason {
-    let frame = ctx.frame();
-    match kind(frame) {
-        Some(KIND_ARP) => arp::ingress(frame),
-        Some(KIND_IPV4) => ipv4::ingress(ctx, frame),
+    match ctx.frame().open() {
+        Some((frame, KIND_ARP)) => arp::ingress(frame),
+        Some((frame, KIND_IPV4)) => ip::ingress::<Ipv4>(ctx, frame),
+        Some((frame, KIND_IPV6)) => ipv6::ingress(ctx, frame),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
     }
@@ -184,10 +194,10 @@ fn egress(ctx: &TcContext) -> Reason {
         return Reason::NotOurs;
     }
     let length = ctx.len();
-    let frame = pulled(ctx);
-    match kind(frame) {
-        Some(KIND_ARP) => arp::egress(frame),
-        Some(KIND_IPV4) => ipv4::egress(frame, length as usize),
+    match pulled(ctx).open() {
+        Some((frame, KIND_ARP)) => arp::egress(frame),
+        Some((frame, KIND_IPV4)) => ip::egress::<Ipv4>(frame, length as usize),
+        Some((frame, KIND_IPV6)) => ipv6::egress(frame, length as usize),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
     }
@@ -206,20 +216,15 @@ fn returns(ctx: &TcContext) -> bool {
 /// by what can be seen.
 #[inline(always)]
 fn pulled(ctx: &TcContext) -> Frame {
-    /// The longest headers that we look at.
-    const HEADERS: u32 = (Ethernet::LEN + 3 * Ipv4::LEN + Tcp::LEN) as u32;
+    /// The longest headers that we look at, behind two VLAN tags. IPv6 has as much room for its
+    /// extensions as IPv4 has for its options, less one word.
+    const HEADERS: u32 = (Ethernet::LEN + 8 + 3 * Ipv4::LEN + Tcp::LEN) as u32;
     let (length, frame) = (ctx.len(), ctx.frame());
     if frame.len() >= HEADERS as usize || frame.len() as u32 >= length {
         return frame;
     }
     let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
     ctx.frame()
-}
-
-#[inline(always)]
-fn kind(frame: Frame) -> Option<u16> {
-    // SAFETY: `at` has checked the bounds.
-    frame.at::<Ethernet>(0).map(|ethernet| unsafe { (*ethernet).kind })
 }
 
 /// The kernel lends some of its helpers to GPL-compatible programs only.

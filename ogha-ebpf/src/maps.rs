@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use ogha_common::maps::{
-    ArpCounters, EVENTS_BYTES, Endpoint, Event, Gate, Granters, Lease, MAX_ENDPOINTS,
+    ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event, Gate, Granters, Lease, MAX_ENDPOINTS,
     MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters,
     ProbeCounters, Proof, Stamp, VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
 };
@@ -31,9 +31,13 @@ pub static PORTS: HashMap<u32, u32, MAX_INSTANCES> = HashMap::new();
 #[btf_map]
 pub static PORT_COUNTERS: PerCpuArray<PortCounters, MAX_INSTANCES> = PerCpuArray::new();
 
-/// ARP for each instance's addresses.
+/// ARP and neighbour discovery for each instance's addresses.
 #[btf_map]
 pub static ARP_COUNTERS: PerCpuArray<ArpCounters, MAX_INSTANCES> = PerCpuArray::new();
+
+/// When each instance's addresses were last defended.
+#[btf_map]
+pub static DEFENCES: Array<Defence, MAX_INSTANCES> = Array::new();
 
 /// The database of each instance.
 #[btf_map]
@@ -63,8 +67,7 @@ pub static LEASES: Array<Lease, MAX_INSTANCES> = Array::new();
 #[btf_map]
 pub static PROBE_COUNTERS: PerCpuArray<ProbeCounters, MAX_INSTANCES> = PerCpuArray::new();
 
-/// Which build this is. No program reads it.
-#[used]
+/// Which build this is. For the agent only.
 #[btf_map]
 pub static STAMP: Array<Stamp, 1> = Array::new();
 

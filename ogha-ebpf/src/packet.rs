@@ -1,31 +1,87 @@
 //! Headers, and the one place where a packet's bounds are checked.
 //!
-//! Fields are 16 bits at most, for an IPv4 address stands at an odd multiple of two in a frame.
+//! Fields are 16 bits at most, for IP's addresses stand at an odd multiple of two in a frame.
 //! All of them keep network order; the methods give host order.
 
 use core::mem::size_of;
 
+mod ip;
+
+pub use ip::{Address4, Address6, Extension, Fragment, Ipv4, Ipv6};
+
 /// `Ethernet::kind`, network order: IPv4.
 pub const KIND_IPV4: u16 = 0x0800_u16.to_be();
+/// `Ethernet::kind`, network order: IPv6.
+pub const KIND_IPV6: u16 = 0x86dd_u16.to_be();
 /// `Ethernet::kind`, network order: ARP.
 pub const KIND_ARP: u16 = 0x0806_u16.to_be();
-/// `Ipv4::protocol`: TCP.
+/// `Ethernet::kind`, network order: a VLAN tag (IEEE 802.1Q).
+const KIND_VLAN: u16 = 0x8100_u16.to_be();
+/// `Ethernet::kind`, network order: a provider's VLAN tag (IEEE 802.1ad), around another.
+const KIND_SERVICE_VLAN: u16 = 0x88a8_u16.to_be();
+/// What follows IP's header: IPv6's options for every hop (RFC 8200 section 4.3).
+pub const PROTOCOL_HOP_BY_HOP: u8 = 0;
+/// What follows IP's header: TCP.
 pub const PROTOCOL_TCP: u8 = 6;
-/// `Ipv4::protocol`: UDP.
+/// What follows IP's header: UDP.
 pub const PROTOCOL_UDP: u8 = 17;
+/// What follows IPv6's header: a route (RFC 8200 section 4.4).
+pub const PROTOCOL_ROUTING: u8 = 43;
+/// What follows IPv6's header: this is a piece of a packet (RFC 8200 section 4.5).
+pub const PROTOCOL_FRAGMENT: u8 = 44;
+/// What follows IPv6's header: ICMPv6.
+pub const PROTOCOL_ICMPV6: u8 = 58;
+/// What follows IP's header: nothing (RFC 8200 section 4.7).
+pub const PROTOCOL_NONE: u8 = 59;
+/// What follows IPv6's header: options for the destination (RFC 8200 section 4.6).
+pub const PROTOCOL_DESTINATION: u8 = 60;
 
 /// The bytes of a frame that may be read and written.
+///
+/// Offsets are counted as if the frame had no VLAN tags.
 #[derive(Clone, Copy)]
 pub struct Frame {
     start: usize,
     end: usize,
+    /// Bytes of the tags between the MACs and `Ethernet::kind`.
+    tags: usize,
+    /// It belongs to another LAN than the interface's own.
+    elsewhere: bool,
 }
 
 impl Frame {
-    /// From the `data` and `data_end` of a program's context.
+    /// From the `data` and `data_end` of a program's context; `elsewhere`: its hook says that the
+    /// frame came in, or leaves, in a VLAN.
     #[inline(always)]
-    pub fn new(start: usize, end: usize) -> Self {
-        Self { start, end }
+    pub fn new(start: usize, end: usize, elsewhere: bool) -> Self {
+        Self { start, end, tags: 0, elsewhere }
+    }
+
+    /// Looks behind the VLAN tags, of which there may be two (IEEE 802.1Q), and returns the kind of
+    /// what follows, as `Ethernet::kind` would be. A tag without a VLAN, which only tells a priority,
+    /// leaves the frame where it is.
+    #[inline(always)]
+    pub fn open(mut self) -> Option<(Self, u16)> {
+        // SAFETY: `at` has checked the bounds.
+        let mut kind = unsafe { (*self.ethernet()?).kind };
+        for _ in 0..2 {
+            if kind != KIND_VLAN && kind != KIND_SERVICE_VLAN {
+                break;
+            }
+            let tag = self.at::<Tag>(Ethernet::LEN)?;
+            // SAFETY: `at` has checked the bounds.
+            let tag = unsafe { &*tag };
+            self.elsewhere |= tag.control & Tag::VLAN != 0;
+            self.tags += Tag::LEN;
+            kind = tag.kind;
+        }
+        Some((self, kind))
+    }
+
+    /// The same frame, read anew after the program has changed its size.
+    #[inline(always)]
+    pub fn like(self, old: Self) -> Self {
+        Self { start: self.start, end: self.end, ..old }
     }
 
     /// Bytes in the frame.
@@ -34,13 +90,58 @@ impl Frame {
         self.end - self.start
     }
 
+    /// Bytes of the VLAN tags.
+    #[inline(always)]
+    pub fn tags(self) -> usize {
+        self.tags
+    }
+
+    /// Does it belong to a VLAN, and not to the LAN of the interface's own addresses?
+    #[inline(always)]
+    pub fn is_elsewhere(self) -> bool {
+        self.elsewhere
+    }
+
+    /// The MACs. What follows them may be a tag.
+    #[inline(always)]
+    pub fn ethernet(self) -> Option<*mut Ethernet> {
+        let end = self.start + size_of::<Ethernet>();
+        if end > self.end { None } else { Some(self.start as *mut Ethernet) }
+    }
+
+    /// Sends it back to where it came from. Returns whether it was done.
+    #[inline(always)]
+    pub fn turn(self) -> bool {
+        let Some(ethernet) = self.ethernet() else { return false };
+        // SAFETY: `ethernet` has checked the bounds; nobody else has the packet.
+        let ethernet = unsafe { &mut *ethernet };
+        core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+        true
+    }
+
     /// A header at `offset`, if the frame has it whole. The pointer holds until the program
     /// changes the frame's size.
     #[inline(always)]
     pub fn at<T>(self, offset: usize) -> Option<*mut T> {
-        let address = self.start + offset;
+        let address = self.start + self.tags + offset;
         if address + size_of::<T>() > self.end { None } else { Some(address as *mut T) }
     }
+}
+
+/// A VLAN tag and the kind of what follows it (IEEE 802.1Q section 9.6).
+#[repr(C)]
+struct Tag {
+    /// Priority and VLAN.
+    control: u16,
+    /// As `Ethernet::kind`.
+    kind: u16,
+}
+
+impl Tag {
+    /// Bytes.
+    const LEN: usize = size_of::<Self>();
+    /// The bits of `control` that name the VLAN, network order; 0: none.
+    const VLAN: u16 = 0x0fff_u16.to_be();
 }
 
 /// A MAC.
@@ -49,6 +150,13 @@ impl Frame {
 pub struct Mac([u16; 3]);
 
 impl Mac {
+    /// Of everybody.
+    pub const BROADCAST: Self = Self([0xffff; 3]);
+    /// Of nobody: it is asked for.
+    pub const ZERO: Self = Self([0; 3]);
+    /// Of every host that speaks IPv6 (RFC 2464 section 7).
+    pub const ALL_NODES: Self = Self([0x3333_u16.to_be(), 0, 1_u16.to_be()]);
+
     /// From a map's value.
     #[inline(always)]
     pub fn from_octets(o: [u8; 6]) -> Self {
@@ -56,45 +164,23 @@ impl Mac {
         Self([word(o[0], o[1]), word(o[2], o[3]), word(o[4], o[5])])
     }
 
+    /// Is it that of a group, or of everybody?
+    #[inline(always)]
+    pub fn is_group(self) -> bool {
+        self.0[0] & 0x0100_u16.to_be() != 0
+    }
+
+    /// Its words, for a checksum.
+    #[inline(always)]
+    pub fn words(self) -> [u16; 3] {
+        self.0
+    }
+
     /// The low 48 bits, first octet highest: as `ogha_common::maps::mac_number` packs it.
     #[inline(always)]
     pub fn number(self) -> u64 {
         let word = |index: usize| u64::from(u16::from_be(self.0[index]));
         word(0) << 32 | word(1) << 16 | word(2)
-    }
-}
-
-/// An IPv4 address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub struct Address([u16; 2]);
-
-impl Address {
-    /// Is it 0.0.0.0, the sender of an ARP probe (RFC 5227 section 2.1.1)?
-    #[inline(always)]
-    pub fn is_unspecified(self) -> bool {
-        self.0[0] | self.0[1] == 0
-    }
-
-    /// `VipKey::words` of `::ffff:a.b.c.d`, the form in which the maps hold it. Byte by byte would
-    /// take the program longer than the look-up.
-    #[inline(always)]
-    pub fn key(self) -> [u64; 2] {
-        const PREFIX: u64 = u64::from_be_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]).to_be();
-        const SHIFT: [u32; 2] = if cfg!(target_endian = "little") { [32, 48] } else { [16, 0] };
-        [0, PREFIX | u64::from(self.0[0]) << SHIFT[0] | u64::from(self.0[1]) << SHIFT[1]]
-    }
-
-    /// The last of its four octets.
-    #[inline(always)]
-    pub fn last_octet(self) -> u8 {
-        self.0[1].to_ne_bytes()[1]
-    }
-
-    /// Its words, for a checksum.
-    #[inline(always)]
-    pub fn words(self) -> [u16; 2] {
-        self.0
     }
 }
 
@@ -124,11 +210,11 @@ pub struct Arp {
     /// MAC of the sender.
     pub sender_mac: Mac,
     /// Address that the sender claims.
-    pub sender: Address,
+    pub sender: Address4,
     /// MAC of the target.
     pub target_mac: Mac,
     /// Address asked for.
-    pub target: Address,
+    pub target: Address4,
 }
 
 impl Arp {
@@ -138,55 +224,6 @@ impl Arp {
     pub const REQUEST: u16 = 1_u16.to_be();
     /// `operation`, network order: `sender` is at `sender_mac`.
     pub const REPLY: u16 = 2_u16.to_be();
-}
-
-/// An IPv4 header without options (RFC 791 section 3.1).
-#[repr(C)]
-pub struct Ipv4 {
-    /// Version, and length of the header in words of 32 bits.
-    pub version_length: u8,
-    /// Type of service.
-    pub service: u8,
-    /// Bytes of the packet, this header included; 0 in one of more than 64 KiB that segmentation
-    /// offload has not cut yet.
-    pub total: u16,
-    /// Names the fragments of one packet.
-    pub identification: u16,
-    /// Flags, and the offset of the fragment in words of 64 bits.
-    pub fragment: u16,
-    /// Time to live.
-    pub ttl: u8,
-    /// What follows.
-    pub protocol: u8,
-    /// Of this header.
-    pub checksum: u16,
-    /// Who sent it.
-    pub source: Address,
-    /// Whom it is for.
-    pub destination: Address,
-}
-
-impl Ipv4 {
-    /// Bytes, without options.
-    pub const LEN: usize = size_of::<Self>();
-
-    /// Bytes of the header with its options, as it says itself.
-    #[inline(always)]
-    pub fn header_length(&self) -> usize {
-        usize::from(self.version_length & 0xf) << 2
-    }
-
-    /// It is a piece of a packet.
-    #[inline(always)]
-    pub fn is_fragment(&self) -> bool {
-        self.fragment & 0x3fff_u16.to_be() != 0
-    }
-
-    /// A fragment other than the first begins in the middle of the payload.
-    #[inline(always)]
-    pub fn is_later_fragment(&self) -> bool {
-        self.fragment & 0x1fff_u16.to_be() != 0
-    }
 }
 
 /// A TCP header without options (RFC 9293 section 3.1).

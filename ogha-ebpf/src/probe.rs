@@ -15,37 +15,43 @@ use ogha_common::{
 
 use crate::{
     Reason,
+    checksum::{add, add_wide, fold},
     context::Context,
     events, gate,
-    ipv4::NOBODY,
+    ip::{Address, Ip, NOBODY, pseudo_sum},
     lease,
     listener::{self, Listener},
     maps::{ENDPOINTS, PEERS, PROBE_COUNTERS, SELF},
-    packet::{Ethernet, Frame, Ipv4, Udp},
+    packet::{Ethernet, Frame, PROTOCOL_UDP, Udp},
 };
 
-/// Where the datagram's words begin: behind an IP header without options.
-const PAYLOAD: usize = Ethernet::LEN + Ipv4::LEN + Udp::LEN;
 /// How old the echo of a time of ours may be.
 const FRESH_NS: u64 = 10_000 * NS_PER_MS;
 
-/// All headers of a probe.
+/// The headers of a probe behind that of Ethernet.
 #[repr(C)]
-struct Headers {
-    ethernet: Ethernet,
-    ip: Ipv4,
+struct Headers<I> {
+    ip: I,
     udp: Udp,
+}
+
+impl<I: Ip> Headers<I> {
+    /// Where the datagram's words begin: behind an IP header without options.
+    #[inline(always)]
+    fn payload(frame: Frame) -> u32 {
+        (frame.tags() + Ethernet::LEN + I::LEN + Udp::LEN) as u32
+    }
 }
 
 /// Whose endpoint the packet is for: an instance, or [`NOBODY`].
 #[inline(always)]
-pub fn instance_of(frame: Frame, ip: &Ipv4) -> u32 {
-    let header = ip.header_length();
-    if ip.is_later_fragment() || header < Ipv4::LEN {
+pub fn instance_of(frame: Frame, ip: &impl Ip) -> u32 {
+    let payload = ip.payload(frame, frame.len());
+    if payload.protocol != PROTOCOL_UDP {
         return NOBODY;
     }
-    let Some(udp) = frame.at::<Udp>(Ethernet::LEN + header) else { return NOBODY };
-    let [high, low] = ip.destination.key();
+    let Some(udp) = frame.at::<Udp>(payload.at) else { return NOBODY };
+    let [high, low] = ip.destination().key();
     // SAFETY: `at` has checked the bounds; an address is 16 plain bytes.
     let (port, address) = unsafe {
         (u16::from_be((*udp).destination), core::mem::transmute::<[u64; 2], [u8; 16]>([high, low]))
@@ -59,10 +65,10 @@ pub fn instance_of(frame: Frame, ip: &Ipv4) -> u32 {
 
 /// A datagram has come to an instance's endpoint.
 #[inline(always)]
-pub fn ingress(ctx: &impl Context, instance: u32) -> Reason {
+pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, instance: u32) -> Reason {
     let Some(offer) = SELF.get_ptr_mut(instance) else { return Reason::NotOurs };
     let mut words = MaybeUninit::<Words>::uninit();
-    let Some(words) = load(ctx, &mut words) else {
+    let Some(words) = load::<I>(ctx, frame, &mut words) else {
         count(instance, |counters| counters.refuse(Refusal::Malformed(Error::Length)));
         return Reason::ProbeRefused;
     };
@@ -79,13 +85,21 @@ pub fn ingress(ctx: &impl Context, instance: u32) -> Reason {
             } else {
                 0
             };
-            answer(ctx, offer, instance, words, now, grant_ms)
+            answer::<I>(ctx, frame, &Own { offer, instance, now, grant_ms }, words)
         }
         Err(refusal) => {
             count(instance, |counters| counters.refuse(refusal));
             Reason::ProbeRefused
         }
     }
+}
+
+/// This node, as it answers a probe.
+struct Own {
+    offer: *mut Offer,
+    instance: u32,
+    now: u64,
+    grant_ms: u16,
 }
 
 /// An authentic datagram.
@@ -151,30 +165,29 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Heard, Ref
 /// Its bounds are read anew: the compiler knows from [`instance_of`] that they suffice, and would
 /// leave the check out that the kernel's verifier wants to see.
 #[inline(always)]
-fn headers(ctx: &impl Context) -> Option<*mut Headers> {
-    ctx.frame().at(0)
+fn headers<I>(ctx: &impl Context, frame: Frame) -> Option<*mut Headers<I>> {
+    ctx.frame().like(frame).at(Ethernet::LEN)
 }
 
 /// The datagram, if the packet is whole, without IP options, and as long as it must be.
 #[inline(always)]
-fn load<'a>(ctx: &impl Context, words: &'a mut MaybeUninit<Words>) -> Option<&'a mut Words> {
+fn load<'a, I: Ip>(
+    ctx: &impl Context,
+    frame: Frame,
+    words: &'a mut MaybeUninit<Words>,
+) -> Option<&'a mut Words> {
     const UDP_LENGTH: u16 = (Udp::LEN + wire::LEN) as u16;
-    const TOTAL: u16 = Ipv4::LEN as u16 + UDP_LENGTH;
-    let headers = headers(ctx)?;
+    let headers = headers::<I>(ctx, frame)?;
     // SAFETY: `headers` has checked the bounds; nobody writes the packet before its last use here.
     let Headers { ip, udp, .. } = unsafe { &*headers };
-    if ip.header_length() != Ipv4::LEN
-        || ip.is_fragment()
-        || ip.total != TOTAL.to_be()
-        || udp.length != UDP_LENGTH.to_be()
-    {
+    if !ip.is_plain(UDP_LENGTH) || udp.length != UDP_LENGTH.to_be() {
         return None;
     }
     // SAFETY: the buffer is as long as is said, and any octets
     // are words.
     unsafe {
         let buffer = words.as_mut_ptr().cast();
-        let loaded = ctx.load(PAYLOAD as u32, buffer, wire::LEN as u32);
+        let loaded = ctx.load(Headers::<I>::payload(frame), buffer, wire::LEN as u32);
         loaded.then(|| words.assume_init_mut())
     }
 }
@@ -260,54 +273,57 @@ fn said(words: &Words) -> Said {
 
 /// Turns the probe into its reply, in place.
 #[inline(always)]
-fn answer(
-    ctx: &impl Context,
-    offer: *mut Offer,
-    instance: u32,
-    words: &mut Words,
-    now: u64,
-    grant_ms: u16,
-) -> Reason {
-    let Some(headers) = headers(ctx) else { return Reason::ProbeAbsorbed };
+fn answer<I: Ip>(ctx: &impl Context, frame: Frame, own: &Own, words: &mut Words) -> Reason {
+    let Some(headers) = headers::<I>(ctx, frame) else { return Reason::ProbeAbsorbed };
+    if !ctx.frame().like(frame).turn() {
+        return Reason::ProbeAbsorbed;
+    }
     // SAFETY: `headers` has checked the bounds; nobody else has the packet.
     let headers = unsafe { &mut *headers };
-    core::mem::swap(&mut headers.ethernet.source, &mut headers.ethernet.destination);
-    core::mem::swap(&mut headers.ip.source, &mut headers.ip.destination);
+    headers.ip.turn();
     core::mem::swap(&mut headers.udp.source, &mut headers.udp.destination);
     // What the kernels take in their stead is the tag; IPv4 lets it be left out (RFC 768).
     headers.udp.checksum = 0;
-    let own = headers.ip.source;
-    fill_in(ctx, offer, instance, own.words(), words, now, grant_ms);
+    fill_in(ctx, own, headers.ip.source(), words);
+    if I::UDP_CHECKSUM {
+        headers.udp.checksum = udp_checksum(headers, words);
+    }
     // SAFETY: the buffer is as long as is said. No pointer into the packet is used after this.
     let stored = unsafe {
         let buffer = (&raw const *words).cast();
-        ctx.store(PAYLOAD as u32, buffer, wire::LEN as u32)
+        ctx.store(Headers::<I>::payload(frame), buffer, wire::LEN as u32)
     };
     if !stored {
         return Reason::ProbeAbsorbed;
     }
-    count(instance, |counters| counters.answered += 1);
+    count(own.instance, |counters| counters.answered += 1);
     Reason::ProbeAnswered
+}
+
+#[inline(always)]
+fn udp_checksum<I: Ip>(Headers { ip, udp }: &Headers<I>, words: &Words) -> u16 {
+    let length = u16::from_be(udp.length);
+    let sum = pseudo_sum(ip.source(), ip.destination(), PROTOCOL_UDP, length)
+        + add([udp.source, udp.destination, udp.length])
+        + add_wide(words);
+    // Zero would say that there is none (RFC 768).
+    match !fold(sum) {
+        0 => u16::MAX,
+        sum => sum,
+    }
 }
 
 /// The reply's words, from the probe's.
 #[inline(always)]
-fn fill_in(
-    ctx: &impl Context,
-    offer: *mut Offer,
-    instance: u32,
-    own: [u16; 2],
-    words: &mut Words,
-    now: u64,
-    grant_ms: u16,
-) {
+fn fill_in(ctx: &impl Context, own: &Own, address: impl Address, words: &mut Words) {
+    let Own { offer, instance, now, grant_ms } = *own;
     // SAFETY: as in `examine`.
     let (port, exited, heartbeat_ns) = unsafe {
         let exited = (&raw const (*offer).exited).read_volatile() != 0;
         ((*offer).database_port, exited, (&raw const (*offer).heartbeat_ns).read_volatile())
     };
     let listener =
-        if port == 0 { Listener::default() } else { listener::at(ctx, own, port as u16) };
+        if port == 0 { Listener::default() } else { listener::at(ctx, address, port as u16) };
     let facts = Facts {
         listening: listener.present,
         gate: Some(gate::passage(instance, now)),

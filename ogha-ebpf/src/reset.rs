@@ -2,71 +2,50 @@
 
 use crate::{
     Reason,
+    checksum::{add, fold},
     context::Context,
-    packet::{Address, Ethernet, Frame, Ipv4, PROTOCOL_TCP, TCP_ACK, TCP_RST, Tcp, number, words},
+    ip::{Ip, pseudo_sum},
+    packet::{Ethernet, Frame, PROTOCOL_TCP, TCP_ACK, TCP_RST, Tcp, number, words},
     tcp::Segment,
 };
 
-/// The reply: it has no options and no payload.
+/// The reply behind its Ethernet header: it has no options and no payload.
 #[repr(C)]
-struct Reset {
-    ethernet: Ethernet,
-    ip: Ipv4,
+struct Reset<I> {
+    ip: I,
     tcp: Tcp,
 }
 
-/// Turns the segment into the RST that answers it, in place.
+/// Turns the segment, which begins at `at`, into the RST that answers it, in place.
 #[inline(always)]
-pub fn answer(ctx: &impl Context, frame: Frame, ip: &Ipv4, segment: &Segment) -> Reason {
-    let (source, destination) = (ip.destination, ip.source);
-    let Some(tcp) = frame.at::<Tcp>(Ethernet::LEN + ip.header_length()) else {
-        return Reason::Malformed;
-    };
+pub fn answer<I: Ip>(
+    ctx: &impl Context,
+    frame: Frame,
+    ip: &I,
+    at: usize,
+    segment: &Segment,
+) -> Reason {
+    let header = ip.reply(PROTOCOL_TCP, Tcp::LEN as u16);
+    let Some(tcp) = frame.at::<Tcp>(at) else { return Reason::Malformed };
     // SAFETY: `at` has checked the bounds; the numbers are copied.
     let numbers = unsafe { (number((*tcp).sequence), number((*tcp).acknowledgement)) };
-    let Some(reply) = frame.at::<Reset>(0) else { return Reason::Malformed };
+    let Some(reply) = frame.at::<Reset<I>>(Ethernet::LEN) else { return Reason::Malformed };
+    if !frame.turn() {
+        return Reason::Malformed;
+    }
     // SAFETY: `at` has checked the bounds; what the reply needs of the segment is copied.
     let reply = unsafe { &mut *reply };
-    core::mem::swap(&mut reply.ethernet.source, &mut reply.ethernet.destination);
-    reply.ip = ip_header(source, destination);
-    reply.tcp = tcp_header(source, destination, segment, numbers);
+    reply.tcp = tcp_header(&header, segment, numbers);
+    reply.ip = header;
     // No pointer into the packet is used after this.
-    if ctx.shrink(size_of::<Reset>()) { Reason::Rejected } else { Reason::GateShut }
-}
-
-#[inline(always)]
-fn ip_header(source: Address, destination: Address) -> Ipv4 {
-    let mut ip = Ipv4 {
-        version_length: 0x45,
-        service: 0,
-        total: ((Ipv4::LEN + Tcp::LEN) as u16).to_be(),
-        identification: 0,
-        fragment: 0x4000_u16.to_be(),
-        ttl: 64,
-        protocol: PROTOCOL_TCP,
-        checksum: 0,
-        source,
-        destination,
-    };
-    let sum = add(source)
-        + add(destination)
-        + u32::from(0x4500_u16.to_be())
-        + u32::from(ip.total)
-        + u32::from(ip.fragment)
-        + u32::from((64 << 8 | u16::from(PROTOCOL_TCP)).to_be());
-    ip.checksum = !fold(sum);
-    ip
+    let length = frame.tags() + Ethernet::LEN + size_of::<Reset<I>>();
+    if ctx.resize(length) { Reason::Rejected } else { Reason::GateShut }
 }
 
 /// RFC 9293: "SEQ=SEG.ACK, CTL=RST" if the segment acknowledges something, and else
 /// "SEQ=0, ACK=SEG.SEQ+SEG.LEN, CTL=RST,ACK".
 #[inline(always)]
-fn tcp_header(
-    source: Address,
-    destination: Address,
-    segment: &Segment,
-    (sequence, acknowledgement): (u32, u32),
-) -> Tcp {
+fn tcp_header(ip: &impl Ip, segment: &Segment, (sequence, acknowledgement): (u32, u32)) -> Tcp {
     let (sequence, acknowledgement, flags) = if segment.acknowledges() {
         (acknowledgement, 0, TCP_RST)
     } else {
@@ -83,16 +62,11 @@ fn tcp_header(
         checksum: 0,
         urgent: 0,
     };
-    let pseudo = fold(
-        add(source)
-            + add(destination)
-            + u32::from(u16::from(PROTOCOL_TCP).to_be())
-            + u32::from((Tcp::LEN as u16).to_be()),
-    );
+    let pseudo = fold(pseudo_sum(ip.source(), ip.destination(), PROTOCOL_TCP, Tcp::LEN as u16));
     let sum = u32::from(tcp.source)
         + u32::from(tcp.destination)
-        + add_words(tcp.sequence)
-        + add_words(tcp.acknowledgement)
+        + add(tcp.sequence)
+        + add(tcp.acknowledgement)
         + u32::from((u16::from(tcp.offset) << 8 | u16::from(flags)).to_be());
     // A segment from a neighbouring virtual machine may come with its checksum still to be filled
     // in by hardware, and no program can tell: then the reply's too is filled in, starting from
@@ -101,21 +75,4 @@ fn tcp_header(
     tcp.window = !fold(sum + 2 * u32::from(pseudo));
     tcp.checksum = pseudo;
     tcp
-}
-
-#[inline(always)]
-fn add(address: Address) -> u32 {
-    add_words(address.words())
-}
-
-#[inline(always)]
-fn add_words(words: [u16; 2]) -> u32 {
-    u32::from(words[0]) + u32::from(words[1])
-}
-
-/// The one's complement sum of 16-bit words, whatever their byte order (RFC 1071 section 2).
-#[inline(always)]
-fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (sum + (sum >> 16)) as u16
 }

@@ -35,8 +35,8 @@ impl fmt::Display for InstanceView {
         let arp = &self.arp;
         writeln!(
             f,
-            "  arp        answered {}, dropped {}, conflicts {}, suppressed {}",
-            arp.answered, arp.dropped, arp.conflicts, arp.suppressed
+            "  arp        answered {}, dropped {}, conflicts {}, defended {}, suppressed {}",
+            arp.answered, arp.dropped, arp.conflicts, arp.defended, arp.suppressed
         )?;
         writeln!(f, "  probes     {}", probes(&self.probes))?;
         writeln!(f, "  failovers  {}", self.failovers)?;
@@ -179,7 +179,7 @@ mod tests {
                 },
             ],
             counters: Counters { syn_in: 4, synack_out: 3, rst_in: 2, rst_out: 1 },
-            arp: ArpCounters { answered: 5, dropped: 6, conflicts: 7, suppressed: 8 },
+            arp: ArpCounters { answered: 5, dropped: 6, conflicts: 8, defended: 7, suppressed: 8 },
             probes: ProbeCounters {
                 probes: 9,
                 answered: 10,
@@ -221,7 +221,7 @@ instance VI_1 (virtual router 59): serving, active, term 7
   hook       xdp-native
   database   opengauss, primary, normal, at 0/5000148, listening
   tcp        SYN in 4, SYN-ACK out 3, RST in 2, RST out 1
-  arp        answered 5, dropped 6, conflicts 7, suppressed 8
+  arp        answered 5, dropped 6, conflicts 8, defended 7, suppressed 8
   probes     heard 9, answered 10, replies 11, refused: tag 12, replay 13
   failovers  1
 
@@ -235,7 +235,7 @@ instance WEB (virtual router 60): standby, backup, term 0
   hook       tcx
   database   none, not listening
   tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0
-  arp        answered 0, dropped 0, conflicts 0, suppressed 0
+  arp        answered 0, dropped 0, conflicts 0, defended 0, suppressed 0
   probes     heard 0, answered 0, replies 0, refused: none
   failovers  0
 "
@@ -261,7 +261,7 @@ instance WEB (virtual router 60): standby, backup, term 0
                 r#""verdict":"healthy","evidence":"healthy","#,
                 r#""phase":"standby","listening":true,"rtt_us":43,"in_sync":true}],"#,
                 r#""counters":{"syn_in":4,"synack_out":3,"rst_in":2,"rst_out":1},"#,
-                r#""arp":{"answered":5,"dropped":6,"conflicts":7,"suppressed":8},"#,
+                r#""arp":{"answered":5,"dropped":6,"conflicts":8,"defended":7,"suppressed":8},"#,
                 r#""probes":{"probes":9,"answered":10,"replies":11,"unproven":0,"length":0,"#,
                 r#""magic":0,"version":0,"tag":12,"field":0,"receiver":0,"stranger":0,"#,
                 r#""replay":13,"echo":0},"failovers":1}]}"#

@@ -39,7 +39,7 @@ pub struct InstanceView {
     pub peers: Vec<PeerView>,
     /// TCP on the database's port, since the data plane was loaded.
     pub counters: Counters,
-    /// ARP for the virtual addresses, since the data plane was loaded.
+    /// ARP and neighbour discovery for the virtual addresses, since the data plane was loaded.
     pub arp: ArpCounters,
     /// Probes of the peers, since the data plane was loaded.
     pub probes: ProbeCounters,
@@ -114,7 +114,7 @@ impl From<ogha_common::maps::PortCounters> for Counters {
     }
 }
 
-/// ARP for the virtual addresses. Each name is a field of the map `ARP_COUNTERS`.
+/// ARP and neighbour discovery for the virtual addresses. Each name is a field of the map `ARP_COUNTERS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArpCounters {
     /// Requests answered.
@@ -123,6 +123,8 @@ pub struct ArpCounters {
     pub dropped: u64,
     /// Frames in which another host claims an address that is held here.
     pub conflicts: u64,
+    /// Those of them that were answered by our own announcement.
+    pub defended: u64,
     /// Frames claiming an address that were kept from leaving this host.
     pub suppressed: u64,
 }
@@ -133,6 +135,7 @@ impl From<ogha_common::maps::ArpCounters> for ArpCounters {
             answered: from.answered,
             dropped: from.dropped,
             conflicts: from.conflicts,
+            defended: from.defended,
             suppressed: from.suppressed,
         }
     }

@@ -4,6 +4,7 @@
 
 mod arp;
 mod attach;
+mod conflicts;
 mod foreign;
 mod frames;
 mod gate;
@@ -12,8 +13,10 @@ mod peer;
 mod probe;
 mod restart;
 mod stage;
+mod stamp;
 mod test_run;
 mod vips;
+mod vlan;
 mod watch;
 mod wire;
 

@@ -15,6 +15,8 @@ use crate::XDP_IS_TAKEN;
 
 /// Of the program for what comes in: nobody gets the packet (`XDP_DROP`, `TC_ACT_SHOT`).
 pub const DROP: u32 = if XDP_IS_TAKEN { 2 } else { 1 };
+/// The host's stack gets it (`XDP_PASS`, `TC_ACT_UNSPEC`).
+pub const PASS: u32 = if XDP_IS_TAKEN { u32::MAX } else { 2 };
 /// It goes back (`XDP_TX`, `TC_ACT_REDIRECT`).
 pub const RETURN: u32 = if XDP_IS_TAKEN { 7 } else { 3 };
 
@@ -56,6 +58,13 @@ impl TestRun {
     /// What the program says to a frame.
     pub fn once(&self, frame: &[u8]) -> u32 {
         self.run(frame, 1, &mut Vec::new()).0
+    }
+
+    /// What the program says to a frame, and what it makes of it.
+    pub fn on(&self, frame: &[u8]) -> (u32, Vec<u8>) {
+        let mut out = Vec::new();
+        let (verdict, _) = self.run(frame, 1, &mut out);
+        (verdict, out)
     }
 
     /// Runs it again and again; what the last run has made of the frame comes out.

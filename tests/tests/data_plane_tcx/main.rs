@@ -5,6 +5,8 @@
 
 #[path = "../data_plane/arp.rs"]
 mod arp;
+#[path = "../data_plane/conflicts.rs"]
+mod conflicts;
 #[path = "../data_plane/foreign.rs"]
 mod foreign;
 #[path = "../data_plane/frames.rs"]
@@ -21,6 +23,8 @@ mod stage;
 mod test_run;
 #[path = "../data_plane/vips.rs"]
 mod vips;
+#[path = "../data_plane/vlan.rs"]
+mod vlan;
 #[path = "../data_plane/wire.rs"]
 mod wire;
 
