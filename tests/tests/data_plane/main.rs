@@ -14,6 +14,7 @@ mod peer;
 mod probe;
 mod restart;
 mod stage;
+mod stamp;
 mod test_run;
 mod vips;
 mod vlan;

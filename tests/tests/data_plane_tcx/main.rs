@@ -25,6 +25,8 @@ mod stage;
 mod test_run;
 #[path = "../data_plane/vips.rs"]
 mod vips;
+#[path = "../data_plane/vlan.rs"]
+mod vlan;
 #[path = "../data_plane/wire.rs"]
 mod wire;
 
