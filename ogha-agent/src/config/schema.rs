@@ -25,6 +25,7 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             "name",
             "interface",
+            "address",
             "virtual_router_id",
             "priority",
             "virtual_addresses",

@@ -1,6 +1,6 @@
 //! One instance: its core, and the effects that the core orders.
 
-use std::{collections::VecDeque, net::Ipv4Addr, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use ogha_common::{
     election,
@@ -33,7 +33,7 @@ pub struct Instance {
     pub(super) seen: Observation,
     pub(super) listening: bool,
     pub(super) record: Option<Record>,
-    pub(super) vips: Vec<(Ipv4Addr, u8)>,
+    pub(super) vips: Vec<(IpAddr, u8)>,
     pub(super) interface: Interface,
     pub(super) workers: Workers,
     pub(super) vrrp: Arc<VrrpSocket>,
@@ -177,8 +177,7 @@ impl Instance {
     }
 
     fn advertise(&self, priority: Priority) {
-        let addresses: Vec<_> = self.vips.iter().map(|&(address, _)| address).collect();
-        if let Err(e) = self.vrrp.send(priority, &addresses) {
+        if let Err(e) = self.vrrp.send(priority) {
             // A link that is down is no news: the peers notice by themselves.
             debug!(instance = self.config.name, "an advert could not be sent: {e:#}");
         }
@@ -240,7 +239,7 @@ impl Instance {
     /// A valid advert. A router that is no configured peer is known by its address.
     pub fn advert(
         &mut self,
-        source: Ipv4Addr,
+        source: IpAddr,
         advert: vrrp::Advert,
         kernel: &mut Kernel,
         history: &mut History,

@@ -4,7 +4,7 @@
 //! node; this module reads what came of it, and leaves to the core what it means.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ pub struct Peer {
     /// Its identity on the wire.
     pub node: NodeId,
     /// Where it is.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The kernel's word about it, when it was last looked at.
     seen: maps::Peer,
     /// When it was last probed.
@@ -47,7 +47,7 @@ pub struct News {
 
 impl Peer {
     /// A peer of which nothing was heard.
-    pub fn new(name: String, address: Ipv4Addr) -> Self {
+    pub fn new(name: String, address: IpAddr) -> Self {
         let node = NodeId::of(&name);
         let never = Instant::default();
         let seen = maps::Peer::default();
@@ -104,7 +104,7 @@ pub struct Own {
     /// Its identity.
     pub node: NodeId,
     /// Where it takes probes.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The virtual router.
     pub vrid: Vrid,
     /// The database's TCP port; 0: none.
@@ -163,7 +163,7 @@ impl Peers {
     /// # Errors
     /// When the kernel refuses.
     pub fn listen(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        kernel.set_endpoint(self.own.instance, IpAddr::V4(self.own.address), self.port)
+        kernel.set_endpoint(self.own.instance, self.own.address, self.port)
     }
 
     /// When the next probes are due.
@@ -260,7 +260,7 @@ impl Peers {
             status: *status,
             facts: None,
         };
-        let to = SocketAddrV4::new(peer.address, self.port);
+        let to = SocketAddr::new(peer.address, self.port);
         match self.socket.send(to, &probe) {
             Ok(()) => peer.probed = now,
             // Our own link, then; that says nothing of the peer.

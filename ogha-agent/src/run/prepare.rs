@@ -1,11 +1,7 @@
 //! Makes an instance from its configuration: everything that can be refused, before anything is
 //! attached.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use ogha_common::{
@@ -57,21 +53,22 @@ impl Instance {
         background: &Runtime,
     ) -> anyhow::Result<Self> {
         let me = NodeId::of(&node.name);
-        let vips = virtual_addresses(config)?;
-        let addresses: Vec<Ipv4Addr> = vips.iter().map(|&(address, _)| address).collect();
-        let own = interface.own_ipv4(&addresses)?;
+        let vips: Vec<_> = config.virtual_addresses.iter().map(|v| (v.address, v.prefix)).collect();
+        let addresses: Vec<IpAddr> = vips.iter().map(|&(address, _)| address).collect();
+        let own = interface.own_address(config.family(), config.address, &addresses).await?;
         let peers = peers(config, me)?;
         let liveness = &config.liveness;
         let key = Key::load(&liveness.key_file)?;
         let socket = ProbeSocket::bind(own, liveness.port, key)?;
-        let vrrp = Arc::new(open_vrrp(config, interface, own, &peers)?);
+        let speaker = speaker(config, interface, own, &addresses)?;
+        let vrrp = Arc::new(open_vrrp(config, interface, speaker, &peers, &addresses)?);
         let store = Store::open(&node.state_dir, &config.name)?;
         let record = store.load()?;
         let opening = config.database.clone();
         let database = background.spawn(async move { database::open(&opening).await }).await??;
         let links = Addresses::open(&interface.name, interface.index, background.handle())?;
         let announcer = Announcer::open(interface)?;
-        let core = Core::new(core_config(config, me, own, &peers)?);
+        let core = Core::new(core_config(config, me, speaker, &peers)?);
 
         sources::adverts(index, Arc::clone(&vrrp), inbox.clone());
         let workers =
@@ -113,7 +110,7 @@ impl Instance {
     /// When the kernel refuses.
     pub fn start(&mut self, kernel: &mut Kernel, history: &mut History) -> anyhow::Result<()> {
         let slot = self.slot();
-        let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| IpAddr::V4(a)).collect();
+        let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| a).collect();
         kernel.set_vips(slot, &addresses, self.interface.mac)?;
         if let Some(port) = self.config.database.port() {
             kernel.set_port(port, slot)?;
@@ -133,21 +130,23 @@ impl Instance {
     }
 }
 
-fn virtual_addresses(config: &config::Instance) -> anyhow::Result<Vec<(Ipv4Addr, u8)>> {
-    let v4 = |vip: &config::VirtualAddress| match vip.address {
-        IpAddr::V4(address) => Ok((address, vip.prefix)),
-        IpAddr::V6(address) => bail!("{address}: IPv6 is not supported yet"),
-    };
-    config.virtual_addresses.iter().map(v4).collect()
+/// Where adverts come from.
+fn speaker(
+    config: &config::Instance,
+    interface: &Interface,
+    own: IpAddr,
+    virtual_addresses: &[IpAddr],
+) -> anyhow::Result<IpAddr> {
+    match (config.vrrp.transport, own) {
+        (Transport::Multicast, IpAddr::V6(_)) => interface.link_local(virtual_addresses),
+        _ => Ok(own),
+    }
 }
 
 fn peers(config: &config::Instance, me: NodeId) -> anyhow::Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let IpAddr::V4(address) = peer.address else {
-            bail!("{}: IPv6 is not supported yet", peer.address);
-        };
-        let peer = Peer::new(peer.name.clone(), address);
+        let peer = Peer::new(peer.name.clone(), peer.address());
         if peer.node == me || peers.iter().any(|other: &Peer| other.node == peer.node) {
             bail!("two nodes are called {}; each needs a name of its own", peer.name);
         }
@@ -159,8 +158,9 @@ fn peers(config: &config::Instance, me: NodeId) -> anyhow::Result<Vec<Peer>> {
 fn open_vrrp(
     config: &config::Instance,
     interface: &Interface,
-    own: Ipv4Addr,
+    source: IpAddr,
     peers: &[Peer],
+    virtual_addresses: &[IpAddr],
 ) -> anyhow::Result<VrrpSocket> {
     let settings = &config.vrrp;
     let auth = settings.auth_pass.as_deref().and_then(Auth::simple_text).unwrap_or(Auth::None);
@@ -176,7 +176,7 @@ fn open_vrrp(
             vrrp::Transport::Unicast(peers.iter().map(|peer| peer.address).collect())
         }
     };
-    VrrpSocket::open(interface, own, transport, expected)
+    VrrpSocket::open(interface, source, transport, expected, virtual_addresses)
 }
 
 fn version(settings: &config::Vrrp) -> Version {
@@ -186,7 +186,7 @@ fn version(settings: &config::Vrrp) -> Version {
 fn core_config(
     config: &config::Instance,
     me: NodeId,
-    own: Ipv4Addr,
+    speaker: IpAddr,
     peers: &[Peer],
 ) -> anyhow::Result<failover::Config> {
     let all: Vec<NodeId> = peers.iter().map(|peer| peer.node).chain([me]).collect();
@@ -208,7 +208,7 @@ fn core_config(
             // preempted.
             preempt: config.vrrp.preempt && !database,
             version: version(&config.vrrp),
-            address: own.into(),
+            address: speaker,
         },
     })
 }
