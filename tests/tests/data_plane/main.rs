@@ -2,10 +2,23 @@
 //! they outlive who loaded them. Needs root.
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
-mod arp;
+/// Plays each scenario once on IPv4 and once on IPv6.
+macro_rules! on_both_versions {
+    ($($scenario:ident),+ $(,)?) => {
+        mod ipv4 {
+            $(#[test] fn $scenario() { super::$scenario(crate::stage::Version::V4); })+
+        }
+        mod ipv6 {
+            $(#[test] fn $scenario() { super::$scenario(crate::stage::Version::V6); })+
+        }
+    };
+}
+
 mod conflicts;
 mod frames;
 mod gate;
+mod ndp;
+mod neighbour;
 mod peer;
 mod probe;
 mod restart;

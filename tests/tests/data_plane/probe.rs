@@ -284,12 +284,8 @@ fn random_datagrams_change_nothing() {
     let (before, count) = (play.counters(), count_of_random());
     let run = TestRun::open(&play.stage.node, "xdp_");
     let right = datagram(&play.probe());
-    let frame = crate::frames::datagram(
-        play.stage.client_end(),
-        crate::frames::End { mac: play.stage.node.mac(), address: play.stage.node.address() },
-        PROBES,
-        &right,
-    );
+    let frame =
+        crate::frames::datagram(play.stage.client_end(), play.stage.node_end(), PROBES, &right);
     let mut random = Random(clock::now().ns() | 1);
     println!("seed {}", random.0);
     for _ in 0..count {

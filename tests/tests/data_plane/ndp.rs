@@ -1,0 +1,1 @@
+//! Neighbour discovery for the virtual address: what ARP does not know.
