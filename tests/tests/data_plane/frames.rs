@@ -285,6 +285,15 @@ fn packet(from: End, to: End, protocol: u8, options: u8, payload: &[u8]) -> Vec<
     }
 }
 
+/// Makes the checksum of a message of ICMPv6 right.
+pub fn fill_icmpv6(frame: &mut [u8]) {
+    let (from, to) = (octets::<16>(frame, 22).into(), octets::<16>(frame, 38).into());
+    frame[56..58].fill(0);
+    let message = frame[54..].to_vec();
+    let sum = checksum(&[pseudo(from, to, 58, message.len()), message].concat());
+    frame[56..58].copy_from_slice(&sum.to_be_bytes());
+}
+
 fn octets<const N: usize>(packet: &[u8], at: usize) -> [u8; N] {
     packet[at..at + N].try_into().unwrap()
 }
