@@ -221,27 +221,63 @@ fn udp_of(from: End, to: End, port: u16, payload: &[u8]) -> Vec<u8> {
 
 /// Cuts a packet without options in two behind so many bytes of its payload, a multiple of eight.
 pub fn fragments(packet: &[u8], at: usize) -> [Vec<u8>; 2] {
-    let is_v4 = packet[12..14] == [8, 0];
-    let (head, payload) = packet.split_at(if is_v4 { 34 } else { 54 });
-    let fragment = |payload: &[u8], offset: usize, more: usize| {
+    let (head, payload) = packet.split_at(if is_v4(packet) { 34 } else { 54 });
+    let (first, second) = payload.split_at(at);
+    [fragment(head, first, 0, true), fragment(head, second, at, false)]
+}
+
+/// Cuts the second of [`fragments`] in two.
+pub fn cut_again(packet: &[u8], at: usize) -> [Vec<u8>; 2] {
+    let (head, payload) = packet.split_at(if is_v4(packet) { 34 } else { 62 });
+    let place = |at| usize::from(u16::from_be_bytes(octets(packet, at)));
+    let mut head = head.to_vec();
+    let begin = if is_v4(packet) { 8 * (place(20) & 0x1fff) } else { place(56) & !7 };
+    if !is_v4(packet) {
+        head[20] = head[54];
+        head.truncate(54);
+    }
+    let (second, third) = payload.split_at(at);
+    [fragment(&head, second, begin, true), fragment(&head, third, begin + at, false)]
+}
+
+fn is_v4(packet: &[u8]) -> bool {
+    packet[12..14] == [8, 0]
+}
+
+fn fragment(head: &[u8], payload: &[u8], offset: usize, more: bool) -> Vec<u8> {
+    if is_v4(head) {
         let mut head = head.to_vec();
-        if is_v4 {
-            let place = (offset / 8 | more << 13) as u16;
-            head[16..18].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
-            head[18..20].copy_from_slice(&77_u16.to_be_bytes());
-            head[20..22].copy_from_slice(&place.to_be_bytes());
-            head[24..26].fill(0);
-            let sum = checksum(&head[14..34]);
-            head[24..26].copy_from_slice(&sum.to_be_bytes());
-        } else {
-            let [high, low] = ((offset | more) as u16).to_be_bytes();
-            head[18..20].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
-            head.extend([head[20], 0, high, low, 0, 0, 0, 77]);
-            head[20] = 44;
-        }
-        [&head, payload].concat()
-    };
-    [fragment(&payload[..at], 0, 1), fragment(&payload[at..], at, 0)]
+        let place = (offset / 8) as u16 | u16::from(more) << 13;
+        head[16..18].copy_from_slice(&(20 + payload.len() as u16).to_be_bytes());
+        head[18..20].copy_from_slice(&77_u16.to_be_bytes());
+        head[20..22].copy_from_slice(&place.to_be_bytes());
+        head[24..26].fill(0);
+        let sum = checksum(&head[14..34]);
+        head[24..26].copy_from_slice(&sum.to_be_bytes());
+        return [&head, payload].concat();
+    }
+    let [high, low] = (offset as u16 | u16::from(more)).to_be_bytes();
+    behind_extensions(&[head, payload].concat(), &[(44, vec![0, 0, high, low, 0, 0, 0, 77])])
+}
+
+/// Puts a packet of IPv6 behind extension headers: the number of each, and how it begins. The second
+/// octet of each but a fragment's tells its length; the first is filled in.
+pub fn behind_extensions(packet: &[u8], headers: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let (head, payload) = packet.split_at(54);
+    let mut head = head.to_vec();
+    let numbers = headers.iter().map(|(number, _)| *number).chain([head[20]]);
+    let mut all = Vec::new();
+    for ((number, begin), next) in headers.iter().zip(numbers.skip(1)) {
+        let words = if *number == 44 || begin[1] > 100 { 1 } else { usize::from(begin[1]) + 1 };
+        let mut header = begin.clone();
+        header.resize(8 * words, 0);
+        header[0] = next;
+        all.extend(header);
+    }
+    let length = (all.len() + payload.len()) as u16;
+    head[18..20].copy_from_slice(&length.to_be_bytes());
+    head[20] = headers[0].0;
+    [&head, &all[..], payload].concat()
 }
 
 /// The packet as the second of two fragments.
@@ -270,8 +306,9 @@ fn packet(from: End, to: End, protocol: u8, options: u8, payload: &[u8]) -> Vec<
             let mut header = Vec::new();
             if options > 0 {
                 header = vec![0; 8 * usize::from(options)];
-                // PadN (RFC 8200 section 4.2).
-                header[..4].copy_from_slice(&[protocol, options - 1, 1, 8 * options - 4]);
+                // An option for experiments (RFC 4727 section 3.3); more padding than is needed would
+                // be refused by Linux.
+                header[..4].copy_from_slice(&[protocol, options - 1, 0x1e, 8 * options - 4]);
             }
             let next = if options > 0 { 60 } else { protocol };
             let mut ip = vec![0x60, 0, 0, 0];

@@ -19,6 +19,7 @@ mod frames;
 mod gate;
 mod ndp;
 mod neighbour;
+mod options;
 mod peer;
 mod probe;
 mod restart;
