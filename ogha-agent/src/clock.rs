@@ -14,6 +14,15 @@ pub fn now() -> Instant {
     Instant::from_ns(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// `CLOCK_MONOTONIC`, nanoseconds: it stands still while the machine sleeps.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map(Duration::from)
+        .expect("every Linux has CLOCK_MONOTONIC");
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// How long it is until `moment`; zero if it has passed.
 #[must_use]
 pub fn until(moment: Instant) -> Duration {

@@ -6,12 +6,16 @@
 
 use core::mem::size_of;
 
+use crate::wire::probe::MAX_PATHS;
+
+mod lease;
 mod neighbour;
 mod probe;
 
-pub use self::neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence};
-pub use self::probe::{
-    Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock,
+pub use self::{
+    lease::{Granters, Heard, Lease, MAX_GRANTERS},
+    neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
+    probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
 };
 
 /// How many instances one agent may have: the size of the arrays below.
@@ -24,6 +28,8 @@ pub const VIP_SLOTS: usize = 256;
 pub const MAX_INTERFACES: usize = 8;
 /// How many peers all instances may have together.
 pub const MAX_PEERS: usize = MAX_INSTANCES * 8;
+/// How many addresses of this node probes may go to, all instances together.
+pub const MAX_ENDPOINTS: usize = MAX_INSTANCES * MAX_PATHS;
 /// Bytes of the ring buffer; a lost event costs nothing, the maps hold the latest state.
 pub const EVENTS_BYTES: usize = 64 * 1024;
 
@@ -54,12 +60,16 @@ pub mod name {
     pub const SELF: &str = "SELF";
     /// [`PeerKey`](super::PeerKey) -> [`Peer`](super::Peer): keys by the agent, values by XDP.
     pub const PEERS: &str = "PEERS";
+    /// Instance -> [`Granters`](super::Granters), written by the agent.
+    pub const GRANTERS: &str = "GRANTERS";
+    /// Instance -> [`Lease`](super::Lease), written by XDP.
+    pub const LEASES: &str = "LEASES";
     /// Instance -> [`ProbeCounters`](super::ProbeCounters), per CPU, written by XDP.
     pub const PROBE_COUNTERS: &str = "PROBE_COUNTERS";
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
     /// All maps, in the order of this list.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 15] = [
         VIPS,
         VIP_SLOTS,
         GATES,
@@ -71,6 +81,8 @@ pub mod name {
         ENDPOINTS,
         SELF,
         PEERS,
+        GRANTERS,
+        LEASES,
         PROBE_COUNTERS,
         EVENTS,
     ];
@@ -193,7 +205,7 @@ pub const GATE_CLOSED: u32 = 0;
 /// `Gate::state`: traffic passes while the lease lasts.
 pub const GATE_OPEN: u32 = 1;
 
-/// May traffic for the instance's addresses pass here?
+/// May traffic for the instance's addresses pass here? [`Gate::passage`] tells.
 ///
 /// The lease covers both answers, `state` and `claimed`: once it has ended the gate is *lapsed*,
 /// and this host neither answers for the addresses nor lets a packet of theirs in or out.
@@ -208,7 +220,8 @@ pub struct Gate {
     pub claimed: u32,
     /// The term in which the gate was set.
     pub term: u64,
-    /// `CLOCK_BOOTTIME`, nanoseconds.
+    /// The end of the lease that the agent gives: `CLOCK_BOOTTIME`, nanoseconds. The peers may
+    /// grant a longer one ([`Lease`]).
     pub lease_until_ns: u64,
 }
 
@@ -236,25 +249,6 @@ impl Passage {
             3 => Some(Self::Closed),
             4 => Some(Self::Lapsed),
             _ => None,
-        }
-    }
-}
-
-impl Gate {
-    /// The state at `now_ns` of `CLOCK_BOOTTIME`. The one place where the rule stands: the
-    /// kernel enforces it, the agent reports it.
-    #[must_use]
-    #[inline(always)]
-    pub const fn passage(&self, now_ns: u64) -> Passage {
-        let open = self.state == GATE_OPEN;
-        if !open && self.claimed == 0 {
-            Passage::Closed
-        } else if now_ns >= self.lease_until_ns {
-            Passage::Lapsed
-        } else if open {
-            Passage::Open
-        } else {
-            Passage::Claimed
         }
     }
 }
@@ -338,8 +332,8 @@ pub struct Watch {
     pub port: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Process id of the agent; 0: none.
+    pub agent: u32,
 }
 
 /// `Event::kind`: a LISTEN socket on the port appeared; `detail` is the network namespace.
@@ -386,20 +380,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lease_ends_an_open_gate_and_a_claim_but_not_a_closed_gate() {
-        let gate = |state, claimed| Gate { state, claimed, term: 1, lease_until_ns: 100 };
-        for (state, claimed, before, after) in [
-            (GATE_OPEN, 1, Passage::Open, Passage::Lapsed),
-            (GATE_OPEN, 0, Passage::Open, Passage::Lapsed),
-            (GATE_CLOSED, 1, Passage::Claimed, Passage::Lapsed),
-            (GATE_CLOSED, 0, Passage::Closed, Passage::Closed),
-        ] {
-            assert_eq!(gate(state, claimed).passage(99), before);
-            assert_eq!(gate(state, claimed).passage(100), after);
-        }
-    }
-
-    #[test]
     fn counters_add_up_and_times_are_the_latest() {
         let cpu0 = PortCounters { syn_in: 2, syn_in_last_ns: 9, ..PortCounters::default() };
         let cpu1 = PortCounters { syn_in: 3, syn_in_last_ns: 5, ..PortCounters::default() };
@@ -429,10 +409,5 @@ mod tests {
     #[test]
     fn a_mac_is_a_number_with_the_first_octet_highest() {
         assert_eq!(mac_number([1, 2, 3, 4, 5, 6]), 0x0102_0304_0506);
-    }
-
-    #[test]
-    fn a_gate_that_was_never_set_is_closed() {
-        assert_eq!(Gate::default().passage(0), Passage::Closed);
     }
 }

@@ -5,7 +5,7 @@ use ogha_common::maps::{Gate, Passage, SlotAnswer, Vip, VipKey, VipSlot};
 
 use crate::{
     ip::Address,
-    maps::{GATES, VIP_SLOTS, VIPS},
+    maps::{GATES, LEASES, VIP_SLOTS, VIPS},
 };
 
 /// `CLOCK_BOOTTIME`, nanoseconds: the clock of the lease, which goes on while the host sleeps.
@@ -39,10 +39,21 @@ pub fn vip(address: impl Address) -> Option<&'static Vip> {
 /// What the instance's gate says at `now`. An instance that has no gate has lapsed.
 #[inline(always)]
 pub fn passage(instance: u32, now: u64) -> Passage {
-    match GATES.get_ptr(instance) {
-        // SAFETY: the element is there while the program runs; volatile, for the agent writes it
-        // at any time. A mixture of its old and new value may be seen until that write returns.
-        Some(gate) => unsafe { gate.cast::<Gate>().read_volatile() }.passage(now),
-        None => Passage::Lapsed,
+    match (GATES.get_ptr(instance), LEASES.get_ptr(instance)) {
+        // SAFETY: the elements are there while the program runs; volatile, for the agent writes
+        // the one, and other CPUs the other, at any time. A mixture of an old and a new gate may be
+        // seen until the agent's write returns.
+        (Some(gate), Some(lease)) => unsafe {
+            let heard = (&raw const (*lease).heard).read_volatile();
+            gate.cast::<Gate>().read_volatile().passage(&heard, now)
+        },
+        _ => Passage::Lapsed,
     }
+}
+
+/// The term in which the instance's gate was set.
+#[inline(always)]
+pub fn term(instance: u32) -> u64 {
+    // SAFETY: as in `passage`.
+    GATES.get_ptr(instance).map_or(0, |gate| unsafe { (&raw const (*gate).term).read_volatile() })
 }

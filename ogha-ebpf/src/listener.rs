@@ -15,7 +15,12 @@ use ogha_common::maps::{
     EVENT_LISTENER_GONE, EVENT_LISTENER_UP, EVENT_PROCESS_EXIT, MAX_INSTANCES, Watch,
 };
 
-use crate::{context::Context, events, gate, ip::Address, maps::WATCHES};
+use crate::{
+    context::Context,
+    events, gate,
+    ip::Address,
+    maps::{SELF, WATCHES},
+};
 
 /// The kernel's states of TCP sockets.
 const TCP_CLOSE: i32 = 7;
@@ -83,7 +88,22 @@ pub fn task_exited(ctx: &BtfTracePointContext) -> Option<()> {
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     notify(EVENT_PROCESS_EXIT, u64::from(tgid), |watch| tgid != 0 && watch.tgid == tgid);
+    agent_exited(tgid);
     Some(())
+}
+
+/// The peers will be told that the agent is gone, if it was one.
+#[inline(always)]
+fn agent_exited(tgid: u32) {
+    for instance in 0..MAX_INSTANCES as u32 {
+        if let (Some(watch), Some(offer)) = (WATCHES.get(instance), SELF.get_ptr_mut(instance))
+            && tgid != 0
+            && watch.agent == tgid
+        {
+            // SAFETY: the element is there while the program runs; a word is written at once.
+            unsafe { (&raw mut (*offer).exited).write_volatile(1) };
+        }
+    }
 }
 
 /// A listener, or its absence.

@@ -16,6 +16,7 @@ mod gate;
 mod ip;
 mod ipv4;
 mod ipv6;
+mod lease;
 mod listener;
 mod maps;
 mod ndp;

@@ -6,9 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use ogha_common::maps::{
-    ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event, Gate, MAX_INSTANCES, MAX_INTERFACES,
-    MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS as SLOTS,
-    Vip, VipKey, VipSlot, Watch,
+    ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event, Gate, Granters, Lease, MAX_ENDPOINTS,
+    MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters,
+    ProbeCounters, VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
 };
 
 /// The virtual addresses.
@@ -45,7 +45,7 @@ pub static WATCHES: Array<Watch, MAX_INSTANCES> = Array::new();
 
 /// Where probes are taken.
 #[btf_map]
-pub static ENDPOINTS: HashMap<Endpoint, u32, MAX_INSTANCES> = HashMap::new();
+pub static ENDPOINTS: HashMap<Endpoint, u32, MAX_ENDPOINTS> = HashMap::new();
 
 /// What each instance offers to its peers.
 #[btf_map]
@@ -54,6 +54,14 @@ pub static SELF: Array<Offer, MAX_INSTANCES> = Array::new();
 /// What was heard of the peers.
 #[btf_map]
 pub static PEERS: HashMap<PeerKey, Peer, MAX_PEERS> = HashMap::new();
+
+/// Who must grant each instance's lease.
+#[btf_map]
+pub static GRANTERS: Array<Granters, MAX_INSTANCES> = Array::new();
+
+/// What the peers have granted.
+#[btf_map]
+pub static LEASES: Array<Lease, MAX_INSTANCES> = Array::new();
 
 /// Probes at each instance's endpoint.
 #[btf_map]

@@ -19,6 +19,7 @@ use crate::{
     context::Context,
     events, gate,
     ip::{Address, Ip, NOBODY, pseudo_sum},
+    lease,
     listener::{self, Listener},
     maps::{ENDPOINTS, PEERS, PROBE_COUNTERS, SELF},
     packet::{Ethernet, Frame, PROTOCOL_UDP, Udp},
@@ -72,11 +73,20 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, instance: u32) -> Reason
         return Reason::ProbeRefused;
     };
     match examine(offer, instance, words) {
-        Ok(Kind::Reply) => {
+        Ok(Heard { kind: Kind::Reply, .. }) => {
             count(instance, |counters| counters.replies += 1);
             Reason::ProbeAbsorbed
         }
-        Ok(Kind::Probe) => answer::<I>(ctx, frame, offer, instance, words),
+        Ok(Heard { kind: Kind::Probe, peer, believed }) => {
+            let now = gate::now();
+            let grant_ms = if believed {
+                let (asker, term) = (word(words, offset::NODE), word(words, offset::TERM));
+                lease::promise(offer, peer, asker, term, now)
+            } else {
+                0
+            };
+            answer::<I>(ctx, frame, &Own { offer, instance, now, grant_ms }, words)
+        }
         Err(refusal) => {
             count(instance, |counters| counters.refuse(refusal));
             Reason::ProbeRefused
@@ -84,9 +94,26 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, instance: u32) -> Reason
     }
 }
 
+/// This node, as it answers a probe.
+struct Own {
+    offer: *mut Offer,
+    instance: u32,
+    now: u64,
+    grant_ms: u16,
+}
+
+/// An authentic datagram.
+struct Heard {
+    kind: Kind,
+    /// Who sent it.
+    peer: *mut Peer,
+    /// What it says counts.
+    believed: bool,
+}
+
 /// Is the datagram to be believed? Then what it says is written down.
 #[inline(always)]
-fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Kind, Refusal> {
+fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Heard, Refusal> {
     // SAFETY: the agent writes the same values again and again; only `said` needs the lock.
     let (key, vrid, node) = unsafe {
         let key = siphash::Key { k0: (*offer).key0, k1: (*offer).key1 };
@@ -109,21 +136,28 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Kind, Refu
     if kind as u8 == Kind::Reply as u8 && !fresh {
         return Err(Refusal::Echo);
     }
-    match record(peer, words, kind, now, fresh) {
-        NEWS => events::emit(EVENT_PEER, instance, now, key.node),
-        KNOWN => {}
-        UNPROVEN => {
-            count(instance, |counters| counters.unproven += 1);
-            return Ok(kind);
-        }
-        _ => return Err(Refusal::Replay),
+    let outcome = record(peer, words, kind, now, fresh);
+    if outcome == UNPROVEN {
+        count(instance, |counters| counters.unproven += 1);
+        return Ok(Heard { kind, peer, believed: false });
+    }
+    if outcome == OLD {
+        return Err(Refusal::Replay);
+    }
+    let term = word(words, offset::TERM);
+    lease::hear(instance, term);
+    if wire::grant_ms(words) != 0 {
+        lease::granted(instance, term);
+    }
+    if outcome == NEWS {
+        events::emit(EVENT_PEER, instance, now, key.node);
     }
     count(instance, |counters| {
         if let Kind::Probe = kind {
             counters.probes += 1;
         }
     });
-    Ok(kind)
+    Ok(Heard { kind, peer, believed: true })
 }
 
 /// The headers, if the packet has them.
@@ -170,7 +204,9 @@ fn record(peer: *mut Peer, words: &Words, kind: Kind, now: u64, fresh: bool) -> 
     let said = said(words);
     let boot_id = [words[offset::BOOT_ID / 8], words[offset::BOOT_ID / 8 + 1]];
     let (sequence, time) = (word(words, offset::SEQUENCE), word(words, offset::TIME));
-    let echo = word(words, offset::ECHO);
+    let (echo, path) = (word(words, offset::ECHO), wire::octet(words, offset::PATH));
+    // Anchored at a time of our own that the sender had heard of when it gave its word.
+    let granted_until = echo + u64::from(wire::grant_ms(words)) * NS_PER_MS;
     let facts = (word(words, offset::FACTS) as u32, word(words, offset::QUEUE_LIMIT));
     // SAFETY: the entry stays allocated while the program runs, and the lock keeps others away.
     // Nothing may be called until it is given back.
@@ -178,7 +214,7 @@ fn record(peer: *mut Peer, words: &Words, kind: Kind, now: u64, fresh: bool) -> 
         bpf_spin_lock((&raw mut (*peer).lock).cast());
         let peer = &mut *peer;
         let rebooted = peer.replay.boot_id[0] != boot_id[0] || peer.replay.boot_id[1] != boot_id[1];
-        let outcome = match peer.replay.accept(boot_id, kind, sequence, fresh) {
+        let outcome = match peer.replay.accept(boot_id, kind, path, sequence, fresh) {
             Novelty::Old => OLD,
             Novelty::Unproven => UNPROVEN,
             Novelty::New => {
@@ -190,16 +226,21 @@ fn record(peer: *mut Peer, words: &Words, kind: Kind, now: u64, fresh: bool) -> 
                     peer.their_time_ns = time;
                     peer.said = said;
                 }
+                if fresh && granted_until > echo {
+                    peer.grant(said.term, granted_until);
+                }
                 match kind {
                     Kind::Probe => peer.last_probe_ns = now,
                     Kind::Reply => {
                         peer.last_reply_ns = now;
-                        peer.answered_ns = echo;
+                        peer.answered_ns[path as usize & (wire::MAX_PATHS - 1)] = echo;
                         peer.rtt_ns = now - echo;
                         let listening = facts.0 >> 25 & 1;
-                        if peer.listening != listening {
+                        let exited = facts.0 >> 26 & 1;
+                        if peer.listening != listening || peer.exited != exited {
                             outcome = NEWS;
                         }
+                        peer.exited = exited;
                         peer.told = facts.0 >> 24 & 1;
                         peer.listening = listening;
                         peer.gate = facts.0 >> 16 & 0xff;
@@ -224,7 +265,7 @@ fn said(words: &Words) -> Said {
         lsn: word(words, offset::LSN),
         phase: wire::octet(words, offset::PHASE),
         role: wire::octet(words, offset::ROLE),
-        restarting: (word(words, offset::PHASE) >> 32) as u8 & 1,
+        restarting: wire::octet(words, offset::FLAGS) & 1,
         priority: wire::octet(words, offset::PRIORITY),
         reserved: 0,
     }
@@ -232,13 +273,7 @@ fn said(words: &Words) -> Said {
 
 /// Turns the probe into its reply, in place.
 #[inline(always)]
-fn answer<I: Ip>(
-    ctx: &impl Context,
-    frame: Frame,
-    offer: *mut Offer,
-    instance: u32,
-    words: &mut Words,
-) -> Reason {
+fn answer<I: Ip>(ctx: &impl Context, frame: Frame, own: &Own, words: &mut Words) -> Reason {
     let Some(headers) = headers::<I>(ctx, frame) else { return Reason::ProbeAbsorbed };
     if !ctx.frame().like(frame).turn() {
         return Reason::ProbeAbsorbed;
@@ -249,7 +284,7 @@ fn answer<I: Ip>(
     core::mem::swap(&mut headers.udp.source, &mut headers.udp.destination);
     // What the kernels take in their stead is the tag; IPv4 lets it be left out (RFC 768).
     headers.udp.checksum = 0;
-    fill_in(ctx, offer, instance, headers.ip.source(), words);
+    fill_in(ctx, own, headers.ip.source(), words);
     if I::UDP_CHECKSUM {
         headers.udp.checksum = udp_checksum(headers, words);
     }
@@ -261,7 +296,7 @@ fn answer<I: Ip>(
     if !stored {
         return Reason::ProbeAbsorbed;
     }
-    count(instance, |counters| counters.answered += 1);
+    count(own.instance, |counters| counters.answered += 1);
     Reason::ProbeAnswered
 }
 
@@ -280,24 +315,21 @@ fn udp_checksum<I: Ip>(Headers { ip, udp }: &Headers<I>, words: &Words) -> u16 {
 
 /// The reply's words, from the probe's.
 #[inline(always)]
-fn fill_in(
-    ctx: &impl Context,
-    offer: *mut Offer,
-    instance: u32,
-    own: impl Address,
-    words: &mut Words,
-) {
-    let now = gate::now();
+fn fill_in(ctx: &impl Context, own: &Own, address: impl Address, words: &mut Words) {
+    let Own { offer, instance, now, grant_ms } = *own;
     // SAFETY: as in `examine`.
-    let (port, heartbeat_ns) =
-        unsafe { ((*offer).database_port, (&raw const (*offer).heartbeat_ns).read_volatile()) };
+    let (port, exited, heartbeat_ns) = unsafe {
+        let exited = (&raw const (*offer).exited).read_volatile() != 0;
+        ((*offer).database_port, exited, (&raw const (*offer).heartbeat_ns).read_volatile())
+    };
     let listener =
-        if port == 0 { Listener::default() } else { listener::at(ctx, own, port as u16) };
+        if port == 0 { Listener::default() } else { listener::at(ctx, address, port as u16) };
     let facts = Facts {
         listening: listener.present,
         gate: Some(gate::passage(instance, now)),
         queue: listener.queue,
         queue_limit: listener.queue_limit,
+        exited,
         heartbeat_ms: age_ms(heartbeat_ns, now),
     };
     let (live, rest) = wire::facts_words(&facts);
@@ -314,7 +346,8 @@ fn fill_in(
     let (asked, asker) = (word(words, offset::TIME), word(words, offset::NODE));
     let state = u64::from(said.phase) << 56
         | u64::from(said.role) << 48
-        | u64::from(said.restarting) << 32
+        | u64::from(said.restarting) << 40
+        | u64::from(wire::octet(words, offset::PATH)) << 32
         | u64::from(live);
     let mut set = |at: usize, value: u64| words[at / 8] = value.to_be();
     set(offset::MAGIC, head | (Kind::Reply as u64) << 8 | u64::from(said.priority));
@@ -327,7 +360,7 @@ fn fill_in(
     set(offset::PRIMARY, said.primary);
     set(offset::LSN, said.lsn);
     set(offset::PHASE, state);
-    set(offset::QUEUE_LIMIT, rest);
+    set(offset::QUEUE_LIMIT, rest | u64::from(grant_ms) << 32);
     words[offset::BOOT_ID / 8] = boot_id[0];
     words[offset::BOOT_ID / 8 + 1] = boot_id[1];
     if let Some(body) = wire::body(words) {

@@ -43,7 +43,7 @@ impl fmt::Display for InstanceView {
             return Ok(());
         }
         writeln!(f)?;
-        let header = ["PEER", "HOST", "AGENT", "PHASE", "LISTENING", "RTT", "IN SYNC"];
+        let header = ["PEER", "HOST", "AGENT", "PHASE", "LISTENING", "RTT", "IN SYNC", "VERDICT"];
         let rows: Vec<_> = self.peers.iter().map(peer).collect();
         table(f, &header.map(str::to_owned), &rows)
     }
@@ -58,6 +58,9 @@ fn database(instance: &InstanceView) -> String {
     }
     words.extend(database.lsn.as_ref().map(|lsn| format!("at {lsn}")));
     words.push(if database.listening { "listening" } else { "not listening" }.to_owned());
+    if database.verdict != "healthy" {
+        words.push(database.evidence.clone());
+    }
     words.join(", ")
 }
 
@@ -69,7 +72,7 @@ fn probes(probes: &ProbeCounters) -> String {
     format!("heard {heard}, answered {answered}, replies {replies}, refused: {refused}")
 }
 
-fn peer(peer: &PeerView) -> [String; 7] {
+fn peer(peer: &PeerView) -> [String; 8] {
     let yes = |yes| if yes { "yes" } else { "no" }.to_owned();
     let unknown = || "-".to_owned();
     [
@@ -80,6 +83,7 @@ fn peer(peer: &PeerView) -> [String; 7] {
         peer.listening.map_or_else(unknown, yes),
         peer.rtt_us.map_or_else(unknown, |us| format!("{us} us")),
         yes(peer.in_sync),
+        peer.evidence.clone(),
     ]
 }
 
@@ -147,12 +151,16 @@ mod tests {
                 state: "normal".into(),
                 lsn: Some("0/5000148".into()),
                 listening: true,
+                verdict: "healthy".into(),
+                evidence: "healthy".into(),
             },
             peers: vec![
                 PeerView {
                     name: "opengaussdb2".into(),
                     host: "alive".into(),
                     agent: "alive".into(),
+                    verdict: "healthy".into(),
+                    evidence: "healthy".into(),
                     phase: "standby".into(),
                     listening: Some(true),
                     rtt_us: Some(43),
@@ -162,6 +170,8 @@ mod tests {
                     name: "db3".into(),
                     host: "silent".into(),
                     agent: "silent".into(),
+                    verdict: "suspect".into(),
+                    evidence: "suspect: not heard yet".into(),
                     phase: "unknown".into(),
                     ..PeerView::default()
                 },
@@ -189,7 +199,11 @@ mod tests {
             phase: "standby".into(),
             gate: "closed".into(),
             vips: vec!["10.0.0.9/24".into()],
-            database: DatabaseView { kind: "none".into(), ..DatabaseView::default() },
+            database: DatabaseView {
+                kind: "none".into(),
+                verdict: "healthy".into(),
+                ..DatabaseView::default()
+            },
             ..InstanceView::default()
         };
         let status = Status { node: "opengaussdb1".into(), instances: vec![serving(), service] };
@@ -207,9 +221,9 @@ instance VI_1 (virtual router 59): serving, active, term 7
   probes     heard 9, answered 10, replies 11, refused: tag 12, replay 13
   failovers  1
 
-  PEER          HOST    AGENT   PHASE    LISTENING  RTT    IN SYNC
-  opengaussdb2  alive   alive   standby  yes        43 us  yes
-  db3           silent  silent  unknown  -          -      no
+  PEER          HOST    AGENT   PHASE    LISTENING  RTT    IN SYNC  VERDICT
+  opengaussdb2  alive   alive   standby  yes        43 us  yes      healthy
+  db3           silent  silent  unknown  -          -      no       suspect: not heard yet
 
 instance WEB (virtual router 60): standby, backup, term 0
   addresses  10.0.0.9/24
@@ -236,8 +250,10 @@ instance WEB (virtual router 60): standby, backup, term 0
                 r#"{"node":"opengaussdb1","instances":[{"name":"VI_1","vrid":59,"#,
                 r#""vrrp":"active","term":7,"phase":"serving","gate":"open","lease_ms":84,"#,
                 r#""vips":["192.168.1.10/32"],"database":{"kind":"opengauss","#,
-                r#""role":"primary","state":"normal","lsn":"0/5000148","listening":true},"#,
+                r#""role":"primary","state":"normal","lsn":"0/5000148","listening":true,"#,
+                r#""verdict":"healthy","evidence":"healthy"},"#,
                 r#""peers":[{"name":"opengaussdb2","host":"alive","agent":"alive","#,
+                r#""verdict":"healthy","evidence":"healthy","#,
                 r#""phase":"standby","listening":true,"rtt_us":43,"in_sync":true}],"#,
                 r#""counters":{"syn_in":4,"synack_out":3,"rst_in":2,"rst_out":1},"#,
                 r#""arp":{"answered":5,"dropped":6,"conflicts":8,"defended":7,"suppressed":8},"#,

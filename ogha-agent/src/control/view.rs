@@ -58,6 +58,10 @@ pub struct DatabaseView {
     pub lsn: Option<String>,
     /// Whether it listens on its port.
     pub listening: bool,
+    /// What is thought of it: `healthy`, `suspect` or `hung`.
+    pub verdict: String,
+    /// The same with its evidence.
+    pub evidence: String,
 }
 
 /// Another node, as last heard.
@@ -69,6 +73,11 @@ pub struct PeerView {
     pub host: String,
     /// Whether its agent shows that it lives: `alive` or `silent`.
     pub agent: String,
+    /// What is thought of it, in a word or two: `healthy`, `suspect`, `agent slow`, `host dead`,
+    /// `database dead`, `agent dead`, `hung`.
+    pub verdict: String,
+    /// The same with its evidence.
+    pub evidence: String,
     /// What it says that it is doing; `unknown` before it was heard.
     pub phase: String,
     /// Whether its database's port had a listener when its kernel last answered.

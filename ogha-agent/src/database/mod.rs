@@ -20,6 +20,7 @@ mod login;
 pub mod none;
 pub mod opengauss;
 pub mod pidfile;
+pub mod ping;
 pub mod postgresql;
 pub mod process;
 mod promotion;

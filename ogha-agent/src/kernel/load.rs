@@ -10,9 +10,9 @@ use aya::{
     sys::SyscallError,
 };
 use ogha_common::maps::{
-    ArpCounters, Defence, EVENTS_BYTES, Endpoint, Gate, MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS,
-    MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, VIP_SLOTS, Vip, VipKey, VipSlot,
-    Watch, mac_number, name,
+    ArpCounters, Defence, EVENTS_BYTES, Endpoint, Gate, Granters, Lease, MAX_ENDPOINTS,
+    MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters,
+    ProbeCounters, VIP_SLOTS, Vip, VipKey, VipSlot, Watch, mac_number, name,
 };
 
 use super::{btf::Types, links};
@@ -61,9 +61,11 @@ const LAYOUTS: [Layout; name::ALL.len()] = [
     layout(name::ARP_COUNTERS, MapType::PerCpuArray, 4, size_of::<ArpCounters>(), MAX_INSTANCES),
     layout(name::DEFENCES, MapType::Array, 4, size_of::<Defence>(), MAX_INSTANCES),
     layout(name::WATCHES, MapType::Array, 4, size_of::<Watch>(), MAX_INSTANCES),
-    layout(name::ENDPOINTS, MapType::Hash, size_of::<Endpoint>(), 4, MAX_INSTANCES),
+    layout(name::ENDPOINTS, MapType::Hash, size_of::<Endpoint>(), 4, MAX_ENDPOINTS),
     layout(name::SELF, MapType::Array, 4, size_of::<Offer>(), MAX_INSTANCES),
     layout(name::PEERS, MapType::Hash, size_of::<PeerKey>(), size_of::<Peer>(), MAX_PEERS),
+    layout(name::GRANTERS, MapType::Array, 4, size_of::<Granters>(), MAX_INSTANCES),
+    layout(name::LEASES, MapType::Array, 4, size_of::<Lease>(), MAX_INSTANCES),
     layout(
         name::PROBE_COUNTERS,
         MapType::PerCpuArray,

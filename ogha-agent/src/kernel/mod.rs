@@ -7,6 +7,7 @@
 mod btf;
 mod checks;
 mod events;
+mod lease;
 mod links;
 mod load;
 mod probe;
@@ -20,8 +21,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 use ogha_common::maps::{
-    ArpCounters, Endpoint, Gate, MAX_INSTANCES, Offer, Peer, PeerKey, PortCounters, ProbeCounters,
-    Vip, Watch, name,
+    ArpCounters, Endpoint, Gate, Granters, Lease, MAX_INSTANCES, Offer, Peer, PeerKey,
+    PortCounters, ProbeCounters, Vip, Watch, name,
 };
 
 pub use self::{checks::privileges, events::Events};
@@ -40,6 +41,8 @@ pub struct Kernel {
     endpoints: HashMap<MapData, Plain<Endpoint>, u32>,
     offers: Array<MapData, Plain<Offer>>,
     peers: HashMap<MapData, Plain<PeerKey>, Plain<Peer>>,
+    granters: Array<MapData, Plain<Granters>>,
+    leases: Array<MapData, Plain<Lease>>,
     probe_counters: PerCpuArray<MapData, Plain<ProbeCounters>>,
     events: Option<RingBuf<MapData>>,
 }
@@ -93,6 +96,8 @@ impl Kernel {
             endpoints: take(&mut ebpf, name::ENDPOINTS)?,
             offers: take(&mut ebpf, name::SELF)?,
             peers: take(&mut ebpf, name::PEERS)?,
+            granters: take(&mut ebpf, name::GRANTERS)?,
+            leases: take(&mut ebpf, name::LEASES)?,
             probe_counters: take(&mut ebpf, name::PROBE_COUNTERS)?,
             events: Some(take(&mut ebpf, name::EVENTS)?),
         })
@@ -215,6 +220,7 @@ impl Kernel {
             self.set_gate(instance, Gate::default())?;
             self.set_watch(instance, Watch::default())?;
             self.forget_probes(instance)?;
+            self.forget_lease(instance)?;
         }
         let stale = self
             .ports

@@ -9,10 +9,8 @@ use ogha_common::{
     units::NodeId,
 };
 
-use super::{Kernel, Plain, check, vips::key};
+use super::{Kernel, Plain, check, lease::BPF_F_LOCK, vips::key};
 
-/// The value is copied as a whole: whoever reads it never sees it half written.
-const BPF_F_LOCK: u64 = 4;
 const BPF_NOEXIST: u64 = 1;
 
 impl Kernel {
@@ -21,18 +19,23 @@ impl Kernel {
     /// # Errors
     ///
     /// If the kernel refuses.
-    pub fn set_endpoint(
+    pub fn set_endpoints(
         &mut self,
         instance: u32,
-        address: IpAddr,
+        addresses: &[IpAddr],
         port: u16,
     ) -> anyhow::Result<()> {
         check(instance)?;
-        let endpoint = Endpoint { address: key(address).address, port: u32::from(port) };
-        self.drop_endpoints(instance, Some(endpoint))?;
-        self.endpoints
-            .insert(Plain(endpoint), instance, 0)
-            .with_context(|| format!("taking probes at UDP port {port} of {address}"))
+        let endpoint =
+            |address: &IpAddr| Endpoint { address: key(*address).address, port: u32::from(port) };
+        let wanted: Vec<Endpoint> = addresses.iter().map(endpoint).collect();
+        self.drop_endpoints(instance, &wanted)?;
+        for (address, endpoint) in addresses.iter().zip(wanted) {
+            self.endpoints
+                .insert(Plain(endpoint), instance, 0)
+                .with_context(|| format!("taking probes at UDP port {port} of {address}"))?;
+        }
+        Ok(())
     }
 
     /// Sets what an instance offers to its peers. When this returns the kernel has it.
@@ -103,17 +106,17 @@ impl Kernel {
 
     /// No probe is taken or answered any more.
     pub(super) fn forget_probes(&mut self, instance: u32) -> anyhow::Result<()> {
-        self.drop_endpoints(instance, None)?;
+        self.drop_endpoints(instance, &[])?;
         self.set_peers(instance, &[])?;
         self.set_self(instance, Offer::default())
     }
 
-    fn drop_endpoints(&mut self, instance: u32, but: Option<Endpoint>) -> anyhow::Result<()> {
+    fn drop_endpoints(&mut self, instance: u32, but: &[Endpoint]) -> anyhow::Result<()> {
         let stale = self
             .endpoints
             .iter()
             .filter(
-                |entry| !matches!(entry, Ok((Plain(e), i)) if *i != instance || Some(*e) == but),
+                |entry| !matches!(entry, Ok((Plain(e), i)) if *i != instance || but.contains(e)),
             )
             .map(|entry| entry.map(|(endpoint, _)| endpoint))
             .collect::<Result<Vec<_>, MapError>>()

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ogha_common::{failover::Input, maps::Event, wire::vrrp::Advert};
 use tokio::sync::{mpsc, oneshot};
 
+use super::health::Check;
 use crate::{
     control::protocol::{Request, Response},
     database::Observation,
@@ -17,6 +18,8 @@ pub enum Message {
     Outcome(usize, Input),
     /// The database was looked at.
     Observed(usize, Observation),
+    /// An active check of a database has ended.
+    Checked(usize, Check),
     /// The kernel saw something.
     Kernel(Event),
     /// A valid advert arrived on this instance's interface.

@@ -12,6 +12,7 @@ use ogha_common::{
 use tracing::{debug, error, info, warn};
 
 use super::{
+    health::{Check, Checks, Health},
     peers::Peers,
     story::{History, Story},
     workers::{Order, Workers},
@@ -40,12 +41,15 @@ pub struct Instance {
     pub(super) announcer: Announcer,
     pub(super) story: Option<Story>,
     pub(super) watch: Watch,
+    pub(super) health: Health,
+    pub(super) checks: Checks,
 }
 
 impl Instance {
     /// When [`Instance::tick`] is due.
     pub fn next_timer(&self) -> Option<Moment> {
-        Some(self.core.next_timer()?.min(self.peers.next_probe()))
+        let look = self.health.next_look();
+        Some(self.core.next_timer()?.min(self.peers.next_timer()).min(look))
     }
 
     /// Fires the timers that are due.
@@ -55,11 +59,37 @@ impl Instance {
         if self.core.next_timer().is_some_and(|due| now >= due) {
             self.input(Input::Tick, kernel, history);
         }
-        if now >= self.peers.next_probe() {
+        if self.peers.is_due(now) {
             self.peers.probe(&self.core.status(), kernel);
-            for node in self.peers.lost() {
-                self.input(Input::Unanswered { node }, kernel, history);
-            }
+        }
+        self.peers.tick(clock::now());
+        for node in self.peers.lost() {
+            self.input(Input::Unanswered { node }, kernel, history);
+        }
+        if now >= self.health.next_look() {
+            self.look_at_health(now, kernel);
+        }
+    }
+
+    /// Whether the databases work. What is suspect is checked at once.
+    fn look_at_health(&mut self, now: Moment, kernel: &Kernel) {
+        match kernel.port_counters(self.slot()) {
+            Ok(counters) => self.health.look(&self.config.name, now, counters),
+            Err(e) => error!(instance = self.config.name, "{e:#}"),
+        }
+        if self.health.verdict().wants_check() {
+            self.checks.now(None);
+        }
+        for peer in self.peers.list.iter().filter(|peer| peer.verdict().wants_check()) {
+            self.checks.now(Some(peer.node));
+        }
+    }
+
+    /// An active check of a database has ended.
+    pub fn checked(&mut self, check: Check) {
+        match check.of {
+            Some(node) => self.peers.checked(node, check.began, check.outcome),
+            None => self.health.checked(&self.config.name, check),
         }
     }
 
@@ -152,7 +182,8 @@ impl Instance {
     /// A gate that has lapsed stays so: somebody else may hold one by now.
     fn renew(&self, until: Moment, kernel: &mut Kernel) -> Option<Input> {
         let renewed = kernel.gate(self.slot()).and_then(|gate| {
-            if gate.passage(clock::now().ns()) == Passage::Lapsed {
+            let passage = kernel.passage(self.slot(), clock::now().ns())?;
+            if !matches!(passage, Passage::Open | Passage::Claimed) {
                 return Ok(Some(Input::Lapsed));
             }
             kernel.set_gate(self.slot(), Gate { lease_until_ns: until.ns(), ..gate })?;
@@ -244,7 +275,7 @@ impl Instance {
         kernel: &mut Kernel,
         history: &mut History,
     ) {
-        let peer = self.peers.list.iter().find(|peer| peer.address == source);
+        let peer = self.peers.list.iter().find(|peer| peer.addresses.contains(&source));
         let node = peer.map_or_else(|| NodeId::of(&source.to_string()), |peer| peer.node);
         let advert = election::Advert::new(source, &advert);
         self.input(Input::Advert { node, advert }, kernel, history);

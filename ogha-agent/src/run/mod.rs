@@ -4,8 +4,10 @@
 //! slow: files, netlink and the database are the business of `workers` on background threads,
 //! whose outcomes come back through the `inbox`.
 
+mod health;
 mod inbox;
 mod instance;
+mod peer;
 mod peers;
 mod prepare;
 mod sources;
@@ -177,6 +179,7 @@ impl Agent {
             Message::Observed(index, seen) => {
                 self.instances[index].observed(seen, kernel, history);
             }
+            Message::Checked(index, check) => self.instances[index].checked(check),
             Message::Advert(index, source, advert) => {
                 self.instances[index].advert(source, advert, kernel, history);
             }

@@ -9,92 +9,15 @@ use std::{
 };
 
 use ogha_common::{
-    maps::{self, NS_PER_MS, Offer},
+    detector::Outcome,
+    maps::Offer,
     units::{Instant, NodeId, Vrid},
     wire::probe::{Kind, Probe, Status},
 };
 use tracing::{debug, error};
 
+use super::peer::{News, Peer};
 use crate::{clock, config::Liveness, kernel::Kernel, net::probe::ProbeSocket};
-
-/// One peer.
-#[derive(Debug)]
-pub struct Peer {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Its identity on the wire.
-    pub node: NodeId,
-    /// Where it is.
-    pub address: IpAddr,
-    /// The kernel's word about it, when it was last looked at.
-    seen: maps::Peer,
-    /// When it was last probed.
-    probed: Instant,
-    /// When it was last probed in a round of its own, an interval after the one before.
-    round: Instant,
-    /// So many rounds in a row were sent and not answered.
-    missed: u32,
-}
-
-/// What a look at a peer found, in the order in which the core should hear it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct News {
-    /// What its agent said.
-    pub said: Option<Status>,
-    /// Its kernel answered; its agent was alive so long ago.
-    pub answered: Option<Duration>,
-}
-
-impl Peer {
-    /// A peer of which nothing was heard.
-    pub fn new(name: String, address: IpAddr) -> Self {
-        let node = NodeId::of(&name);
-        let never = Instant::default();
-        let seen = maps::Peer::default();
-        Self { name, node, address, seen, probed: never, round: never, missed: 0 }
-    }
-
-    /// Counts the round before this one. A miss is a probe that was sent and not answered: a round
-    /// that this host could not send, or began too late, is none.
-    fn count_round(&mut self, now: Instant, interval: Duration) {
-        if now.since(self.round) < interval / 2 {
-            return;
-        }
-        if self.seen.answered_ns >= self.round.ns() {
-            self.missed = 0;
-        } else if self.probed >= self.round {
-            self.missed = self.missed.saturating_add(1);
-        }
-        self.round = now;
-    }
-
-    /// What it said last.
-    pub fn status(&self) -> Option<Status> {
-        self.seen.said.status()
-    }
-
-    /// Whether its kernel answers: the probe that it answered is not older than the last one that
-    /// was sent by more than `missed`. A late timer here sends no probe, and is no silence there.
-    pub fn host_answers(&self, missed: Duration) -> bool {
-        let answered = self.seen.answered_ns;
-        answered != 0 && self.probed.since(Instant::from_ns(answered)) < missed
-    }
-
-    /// How long ago its agent last showed that it lives.
-    pub fn agent_age(&self, now: Instant) -> Option<Duration> {
-        self.seen.agent_age_ns(now.ns()).map(Duration::from_nanos)
-    }
-
-    /// Whether its database's port had a listener when its kernel last answered.
-    pub fn listening(&self) -> Option<bool> {
-        (self.seen.told != 0).then_some(self.seen.listening != 0)
-    }
-
-    /// The last round trip.
-    pub fn rtt(&self) -> Option<Duration> {
-        (self.seen.answered_ns != 0).then(|| Duration::from_nanos(self.seen.rtt_ns))
-    }
-}
 
 /// This node, as its peers know it.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +44,6 @@ pub struct Peers {
     port: u16,
     interval: Duration,
     lease: Duration,
-    multiplier: u32,
     next_probe: Instant,
     sequence: u64,
     offered: Option<Status>,
@@ -137,7 +59,6 @@ impl Peers {
             port: liveness.port,
             interval: liveness.probe_interval,
             lease: liveness.lease,
-            multiplier: u32::from(liveness.detect_multiplier),
             next_probe: clock::now(),
             sequence: 0,
             offered: None,
@@ -153,7 +74,7 @@ impl Peers {
         let nodes: Vec<NodeId> = self.list.iter().map(|peer| peer.node).collect();
         kernel.set_peers(instance, &nodes)?;
         for peer in &mut self.list {
-            peer.seen = kernel.peer(instance, peer.node)?.unwrap_or_default();
+            peer.start(kernel.peer(instance, peer.node)?.unwrap_or_default());
         }
         Ok(())
     }
@@ -163,12 +84,35 @@ impl Peers {
     /// # Errors
     /// When the kernel refuses.
     pub fn listen(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        kernel.set_endpoint(self.own.instance, self.own.address, self.port)
+        kernel.set_endpoints(self.own.instance, &[self.own.address], self.port)
     }
 
-    /// When the next probes are due.
-    pub fn next_probe(&self) -> Instant {
-        self.next_probe
+    /// When [`Peers::probe`] or [`Peers::tick`] is due.
+    pub fn next_timer(&self) -> Instant {
+        let ticks = self.list.iter().filter_map(Peer::next_timer);
+        ticks.fold(self.next_probe, Instant::min)
+    }
+
+    /// Whether probes are due.
+    pub fn is_due(&self, now: Instant) -> bool {
+        now >= self.next_probe
+    }
+
+    /// Time has passed: probes may have been missed. What the kernel has heard must have been
+    /// looked at.
+    pub fn tick(&mut self, now: Instant) {
+        for peer in &mut self.list {
+            if peer.next_timer().is_none_or(|due| now >= due) {
+                peer.tick(now);
+            }
+        }
+    }
+
+    /// An active check of a peer's database has ended.
+    pub fn checked(&mut self, node: NodeId, began: Instant, outcome: Outcome) {
+        if let Some(peer) = self.list.iter_mut().find(|peer| peer.node == node) {
+            peer.checked(began, outcome);
+        }
     }
 
     /// Has the kernel tell the peers this status, if it is another one than before.
@@ -208,63 +152,55 @@ impl Peers {
         self.beat(status, kernel);
         self.next_probe = clock::now() + self.interval;
         for index in 0..self.list.len() {
-            self.list[index].count_round(clock::now(), self.interval);
-            self.send(index, status);
+            for path in 0..self.list[index].addresses.len() {
+                self.send(index, path, status);
+            }
         }
     }
 
     /// What is new of a peer since the last look.
-    ///
-    /// A reply is its kernel's word, which may speak for an agent that has died: what it says of
-    /// the agent counts only if the agent had shown within a lease that it lives.
     pub fn news(&mut self, index: usize, kernel: &Kernel) -> Option<(NodeId, News)> {
         let peer = self.list.get_mut(index)?;
-        let now = match kernel.peer(self.own.instance, peer.node) {
-            Ok(now) => now.unwrap_or_default(),
+        let heard = match kernel.peer(self.own.instance, peer.node) {
+            Ok(heard) => heard.unwrap_or_default(),
             Err(e) => {
                 error!(peer = peer.name, "cannot tell what was heard: {e:#}");
                 return None;
             }
         };
-        let before = std::mem::replace(&mut peer.seen, now);
-        let answered = now.last_reply_ns != before.last_reply_ns;
-        let beat = Duration::from_nanos(u64::from(now.heartbeat_ms) * NS_PER_MS);
-        let spoke = now.last_probe_ns != before.last_probe_ns || answered && beat < self.lease;
-        let news = News {
-            said: if spoke { now.said.status() } else { None },
-            answered: if answered { peer.agent_age(clock::now()) } else { None },
-        };
+        let news = peer.look(heard, self.own.database_port != 0, self.lease);
         (news != News::default()).then_some((peer.node, news))
     }
 
-    /// The peers whose hosts are lost: so many probes in a row were sent and not answered.
+    /// The peers whose hosts are lost.
     pub fn lost(&self) -> Vec<NodeId> {
-        let lost = |peer: &&Peer| peer.missed >= self.multiplier;
-        self.list.iter().filter(lost).map(|peer| peer.node).collect()
+        self.list.iter().filter(|peer| peer.is_lost()).map(|peer| peer.node).collect()
     }
 
-    fn send(&mut self, index: usize, status: &Status) {
+    fn send(&mut self, index: usize, path: usize, status: &Status) {
         // Nanoseconds since boot, so that a restarted agent goes on above its predecessor.
         let now = clock::now();
         self.sequence = now.ns().max(self.sequence + 1);
         let peer = &mut self.list[index];
+        let path_number = path as u8;
         let probe = Probe {
             vrid: self.own.vrid,
             kind: Kind::Probe,
             sequence: self.sequence,
             boot_id: self.socket.boot_id(),
             time_ns: now.ns(),
-            echo_ns: peer.seen.their_time_ns,
+            echo_ns: peer.their_time_ns(),
             node: self.own.node,
             to: peer.node,
+            path: path_number,
+            grant_ms: 0,
             status: *status,
             facts: None,
         };
-        let to = SocketAddr::new(peer.address, self.port);
-        match self.socket.send(to, &probe) {
-            Ok(()) => peer.probed = now,
+        match self.socket.send(SocketAddr::new(peer.addresses[path], self.port), &probe) {
+            Ok(()) => peer.sent(now, path_number),
             // Our own link, then; that says nothing of the peer.
-            Err(e) => debug!(peer = peer.name, "a probe could not be sent: {e:#}"),
+            Err(e) => debug!(peer = peer.name, path, "a probe could not be sent: {e:#}"),
         }
     }
 }

@@ -1,10 +1,15 @@
 //! Makes an instance from its configuration: everything that can be refused, before anything is
 //! attached.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use ogha_common::{
+    detector::{self, Detector},
     election,
     failover::{self, Core, Input, NodeSet},
     maps::{MAX_INSTANCES, Passage, Watch},
@@ -14,9 +19,11 @@ use ogha_common::{
 use tokio::runtime::Runtime;
 
 use super::{
+    health::{Checks, Health},
     inbox::Inbox,
     instance::Instance,
-    peers::{self, Peer, Peers},
+    peer::Peer,
+    peers::{self, Peers},
     sources,
     story::History,
     workers::{Order, Workers},
@@ -73,6 +80,7 @@ impl Instance {
         sources::adverts(index, Arc::clone(&vrrp), inbox.clone());
         let workers =
             Workers::start(index, inbox, background.handle(), store, database, links, vips.clone());
+        let checks = Checks::start(index, servers(config, own, &peers), inbox, background.handle());
         let peers = Peers::new(
             peers,
             socket,
@@ -100,6 +108,8 @@ impl Instance {
             announcer,
             story: None,
             watch: Watch::default(),
+            health: Health::default(),
+            checks,
         })
     }
 
@@ -112,16 +122,17 @@ impl Instance {
         let slot = self.slot();
         let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| a).collect();
         kernel.set_vips(slot, &addresses, self.interface.mac)?;
+        self.watch.agent = std::process::id();
         if let Some(port) = self.config.database.port() {
             kernel.set_port(port, slot)?;
             self.watch.port = u32::from(port);
             self.watch.netns = own_netns()?;
-            kernel.set_watch(slot, self.watch)?;
             self.look_for_listener();
         }
+        kernel.set_watch(slot, self.watch)?;
         self.peers.start(kernel)?;
         let gate = kernel.gate(slot)?;
-        let open = gate.passage(clock::now().ns()) == Passage::Open;
+        let open = kernel.passage(slot, clock::now().ns())? == Passage::Open;
         let open = open.then(|| Term::new(gate.term));
         self.input(Input::Started { record: self.record, open }, kernel, history);
         self.peers.listen(kernel)?;
@@ -146,13 +157,39 @@ fn speaker(
 fn peers(config: &config::Instance, me: NodeId) -> anyhow::Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let peer = Peer::new(peer.name.clone(), peer.address());
+        let paths = peer.addresses.clone();
+        let detector = detector(&config.liveness, paths.len());
+        let peer = Peer::new(peer.name.clone(), paths, detector);
         if peer.node == me || peers.iter().any(|other: &Peer| other.node == peer.node) {
             bail!("two nodes are called {}; each needs a name of its own", peer.name);
         }
         peers.push(peer);
     }
     Ok(peers)
+}
+
+fn detector(liveness: &config::Liveness, paths: usize) -> Detector {
+    let config = detector::Config::new(
+        liveness.probe_interval,
+        liveness.detect_multiplier,
+        liveness.agent_timeout,
+    );
+    Detector::new(config, paths)
+}
+
+/// The databases that can be checked: our own and the peers', at the nodes' own addresses.
+fn servers(
+    config: &config::Instance,
+    own: IpAddr,
+    peers: &[Peer],
+) -> Vec<(Option<NodeId>, SocketAddr)> {
+    let Some(server) = config.database.server() else { return Vec::new() };
+    let here = (None, SocketAddr::new(own, server.port));
+    let there = |peer: &Peer| {
+        let address = *peer.addresses.first()?;
+        Some((Some(peer.node), SocketAddr::new(address, server.port)))
+    };
+    [here].into_iter().chain(peers.iter().filter_map(there)).collect()
 }
 
 fn open_vrrp(
@@ -173,7 +210,8 @@ fn open_vrrp(
     let transport = match settings.transport {
         Transport::Multicast => vrrp::Transport::Multicast,
         Transport::Unicast => {
-            vrrp::Transport::Unicast(peers.iter().map(|peer| peer.address).collect())
+            let first = |peer: &Peer| peer.addresses.first().copied();
+            vrrp::Transport::Unicast(peers.iter().filter_map(first).collect())
         }
     };
     VrrpSocket::open(interface, source, transport, expected, virtual_addresses)

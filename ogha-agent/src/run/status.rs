@@ -2,7 +2,7 @@
 
 use ogha_common::{election::State, failover::Phase, maps::Passage, units::Instant as Moment};
 
-use super::{instance::Instance, peers::Peer, story::History};
+use super::{instance::Instance, peer::Peer, story::History};
 use crate::{
     clock,
     control::{
@@ -49,8 +49,9 @@ impl Instance {
         history: &History,
     ) -> anyhow::Result<view::InstanceView> {
         let gate = kernel.gate(self.slot())?;
-        let passage = gate.passage(now.ns());
-        let lease = Moment::from_ns(gate.lease_until_ns).since(now);
+        let heard = kernel.heard(self.slot())?;
+        let passage = gate.passage(&heard, now.ns());
+        let lease = Moment::from_ns(gate.lease_end_ns(&heard)).since(now);
         Ok(view::InstanceView {
             name: self.config.name.clone(),
             vrid: self.config.vrid.get(),
@@ -76,19 +77,24 @@ impl Instance {
             state: self.seen.state.clone(),
             lsn: self.seen.lsn.map(|lsn| lsn.to_string()),
             listening: self.listening,
+            verdict: self.health.verdict().as_str().to_owned(),
+            evidence: self.health.verdict().to_string(),
         }
     }
 
     fn peer_view(&self, now: Moment, peer: &Peer) -> view::PeerView {
-        let liveness = &self.config.liveness;
-        let missed = liveness.probe_interval * u32::from(liveness.detect_multiplier);
-        let agent = peer.agent_age(now).is_some_and(|age| age < liveness.agent_timeout);
+        let timeout = self.config.liveness.agent_timeout;
+        let host = peer.was_heard() && !peer.is_lost();
+        let agent = peer.agent_age(now).is_some_and(|age| age < timeout);
+        let verdict = peer.verdict();
         let in_sync = self.core.record().is_some_and(|record| record.in_sync.contains(peer.node));
         let word = |alive| if alive { "alive" } else { "silent" }.to_owned();
         view::PeerView {
             name: peer.name.clone(),
-            host: word(peer.host_answers(missed)),
+            host: word(host),
             agent: word(agent),
+            verdict: verdict.as_str().to_owned(),
+            evidence: verdict.to_string(),
             phase: peer.status().map_or("unknown", |status| status.phase.as_str()).to_owned(),
             listening: peer.listening(),
             rtt_us: peer.rtt().map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),

@@ -27,12 +27,15 @@ mod display;
 mod health;
 mod input;
 mod judge;
+mod own;
 mod pace;
+pub mod passive;
 mod path;
 mod verdict;
 
 pub use self::{
     input::{Facts, Input, Outcome},
+    own::Own,
     pace::{Beat, Pace, Stall},
     verdict::{AcceptQueue, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict},
 };
@@ -43,7 +46,7 @@ use self::{health::Health, path::Path};
 use crate::units::Instant;
 
 /// How many paths (pairs of addresses) to a peer are watched.
-pub const MAX_PATHS: usize = 4;
+pub use crate::wire::probe::MAX_PATHS;
 
 /// When a detector comes to its verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -145,6 +145,8 @@ pub struct Core {
     /// This node has been part of the cluster: a database here that comes up as a second primary
     /// is stopped. (A pair that was never a pair is left alone.)
     pub(super) member: bool,
+    /// The agent is about to end, to be started again.
+    pub(super) restarting: bool,
 }
 
 impl Core {
@@ -165,6 +167,7 @@ impl Core {
             told: None,
             promoted: false,
             member: false,
+            restarting: false,
         }
     }
 
@@ -253,7 +256,7 @@ impl Core {
             primary: self.record.map(|record| record.primary),
             phase: self.wire_phase(),
             role: self.database.role,
-            restarting: false,
+            restarting: self.restarting,
             priority: self.config.priority,
             lsn: self.database.lsn,
         }

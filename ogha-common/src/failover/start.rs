@@ -83,8 +83,9 @@ impl Core {
     /// The agent ends, in order to be started again: the gate stays as it is for another
     /// `agent_timeout`, which is also how long the peers bear with it.
     pub(super) fn stopping(&mut self, now: Instant, sink: Sink<'_>) {
+        self.restarting = true;
+        sink(Action::Publish);
         if let Phase::Serving(_) = self.phase {
-            sink(Action::Publish);
             sink(Action::Renew { until: now + self.config.agent_timeout });
         } else if self.holds_addresses() {
             self.set_gate(now, GateOrder::Close, sink);

@@ -5,7 +5,7 @@ use core::mem::size_of;
 use crate::{
     units::{Lsn, NodeId, Priority, Term},
     wire::{
-        probe::{Error, Kind, Status},
+        probe::{Error, Kind, MAX_PATHS, Status},
         replay::Replay,
     },
 };
@@ -107,8 +107,8 @@ pub struct Offer {
     pub vrid: u32,
     /// The database's TCP port; 0: none.
     pub database_port: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: the kernel saw the agent's process exit. The agent's next heartbeat clears it.
+    pub exited: u32,
     /// The cluster's key, first half, little-endian.
     pub key0: u64,
     /// The cluster's key, second half.
@@ -121,6 +121,13 @@ pub struct Offer {
     pub heartbeat_ns: u64,
     /// What the node says of itself.
     pub said: Said,
+    /// To whom this node grants a lease, in the term that it says: the primary of its record.
+    /// 0: to nobody, as before a promotion.
+    pub grant_to: u64,
+    /// How long a lease it grants, milliseconds.
+    pub grant_ms: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A peer of an instance.
@@ -151,8 +158,8 @@ pub struct Peer {
     pub last_probe_ns: u64,
     /// When the last reply arrived: a sign of life of the peer's host.
     pub last_reply_ns: u64,
-    /// When this node sent the probe that the last reply answers.
-    pub answered_ns: u64,
+    /// When this node sent the probe that the last reply on each path answers.
+    pub answered_ns: [u64; MAX_PATHS],
     /// The peer's clock in its newest packet, which our probes echo.
     pub their_time_ns: u64,
     /// The last round trip.
@@ -169,11 +176,35 @@ pub struct Peer {
     pub queue: u32,
     /// How many may wait.
     pub queue_limit: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: its kernel saw its agent exit.
+    pub exited: u32,
+    /// The term of the lease that it granted to this node.
+    pub granted_term: u64,
+    /// The end of that lease: the peer promises not to promote before.
+    pub granted_until_ns: u64,
+    /// The end of this node's own promise to the peer, given by answering its probes.
+    pub promised_until_ns: u64,
 }
 
 impl Peer {
+    /// The peer grants a lease in this term, until then. Within a term leases only grow.
+    #[inline(always)]
+    pub const fn grant(&mut self, term: u64, until_ns: u64) {
+        if term > self.granted_term {
+            self.granted_term = term;
+            self.granted_until_ns = until_ns;
+        } else if term == self.granted_term && until_ns > self.granted_until_ns {
+            self.granted_until_ns = until_ns;
+        }
+    }
+
+    /// Until when the peer has promised, in this term, not to promote.
+    #[must_use]
+    #[inline(always)]
+    pub const fn granted(&self, term: u64) -> u64 {
+        if self.granted_term == term { self.granted_until_ns } else { 0 }
+    }
+
     /// The age of the last sign of life of the peer's agent at `now_ns`, in nanoseconds; `None`
     /// if there never was one.
     #[must_use]
@@ -255,7 +286,13 @@ impl ProbeCounters {
             Refusal::Malformed(Error::Version) => &mut self.version,
             Refusal::Malformed(Error::Tag) => &mut self.tag,
             Refusal::Malformed(
-                Error::Vrid | Error::Boot | Error::Kind | Error::Node | Error::Phase | Error::Role,
+                Error::Vrid
+                | Error::Boot
+                | Error::Kind
+                | Error::Node
+                | Error::Phase
+                | Error::Role
+                | Error::Path,
             ) => &mut self.field,
             Refusal::Receiver => &mut self.receiver,
             Refusal::Stranger => &mut self.stranger,
@@ -303,9 +340,9 @@ impl ProbeCounters {
 const _: () = {
     assert!(size_of::<Endpoint>() == 20);
     assert!(size_of::<Said>() == 32);
-    assert!(size_of::<Offer>() == 96);
+    assert!(size_of::<Offer>() == 112);
     assert!(size_of::<PeerKey>() == 16);
-    assert!(size_of::<Peer>() == 176);
+    assert!(size_of::<Peer>() == 272);
     assert!(size_of::<ProbeCounters>() == 104);
 };
 

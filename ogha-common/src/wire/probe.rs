@@ -26,10 +26,13 @@ pub type Body = [u64; WORDS - 1];
 pub const MAGIC: [u8; 4] = *b"OGHA";
 /// The version of this layout.
 pub const VERSION: u8 = 1;
+/// How many paths to a peer are told apart: a power of two.
+pub const MAX_PATHS: usize = 4;
 
-const RESTARTING: u16 = 1;
+const RESTARTING: u8 = 1;
 const FILLED_IN: u8 = 1;
 const LISTENING: u8 = 2;
+const EXITED: u8 = 4;
 
 /// Where the fields begin.
 ///
@@ -47,8 +50,8 @@ const LISTENING: u8 = 2;
 /// 64|                             term                              |
 /// 72|                primary that the record names                  |
 /// 80|                       log position (LSN)                      |
-/// 88| phase | role  |     flags     | facts | gate  | accept queue  |
-/// 96|  queue limit  |     zero      |       heartbeat's age         |
+/// 88| phase | role  | flags | path  | facts | gate  | accept queue  |
+/// 96|  queue limit  |     grant     |       heartbeat's age         |
 /// 104|                             tag                              |
 ///   +---------------------------------------------------------------+
 /// ```
@@ -85,10 +88,13 @@ pub mod offset {
     pub const PHASE: usize = 88;
     /// [`Role`](super::Role), 1 octet.
     pub const ROLE: usize = 89;
-    /// Bit 0: restarting. The others are sent as 0 and ignored. 2 octets.
+    /// Bit 0: restarting. The others are sent as 0 and ignored. 1 octet.
     pub const FLAGS: usize = 90;
-    /// Bit 0: the kernel has filled in what follows; bit 1: the database's port has a listener.
-    /// The others are sent as 0 and ignored. 1 octet.
+    /// The path on which the probe was sent, by its sender's numbers; in a reply, the probe's.
+    /// 1 octet, below [`MAX_PATHS`](super::MAX_PATHS).
+    pub const PATH: usize = 91;
+    /// Bit 0: the kernel has filled in what follows; bit 1: the database's port has a listener;
+    /// bit 2: the agent's process has exited. The others are sent as 0 and ignored. 1 octet.
     pub const FACTS: usize = 92;
     /// [`Passage`](crate::maps::Passage), 1 octet.
     pub const GATE: usize = 93;
@@ -96,8 +102,8 @@ pub mod offset {
     pub const QUEUE: usize = 94;
     /// How many may wait, 2 octets.
     pub const QUEUE_LIMIT: usize = 96;
-    /// Sent as 0 and ignored, 2 octets.
-    pub const RESERVED: usize = 98;
+    /// For how long the sender promises not to promote, milliseconds, 2 octets; 0: it does not.
+    pub const GRANT: usize = 98;
     /// Milliseconds since the agent last showed that it lives, 4 octets.
     pub const HEARTBEAT: usize = 100;
     /// SipHash-2-4 over all octets before it, 8 octets.
@@ -222,6 +228,8 @@ pub struct Facts {
     pub queue: u16,
     /// How many may wait.
     pub queue_limit: u16,
+    /// The agent's process has exited, and no other has taken its place.
+    pub exited: bool,
     /// Milliseconds since the agent last showed that it lives.
     pub heartbeat_ms: u32,
 }
@@ -248,6 +256,11 @@ pub struct Probe {
     /// The receiver. A packet that is copied to a third node says nothing there: its echo is of
     /// another clock.
     pub to: NodeId,
+    /// The path on which the probe was sent, by its sender's numbers; in a reply, the probe's.
+    pub path: u8,
+    /// For how long from the sending on the sender promises not to promote, milliseconds; 0: it
+    /// promises nothing.
+    pub grant_ms: u16,
     /// The sender's status.
     pub status: Status,
     /// In a reply, what the kernel that made it saw.
@@ -278,12 +291,11 @@ pub enum Error {
     Phase,
     /// The role is unknown.
     Role,
+    /// There is no path of this number.
+    Path,
 }
 
 impl Error {
-    /// How many variants there are: the size of an array of counters.
-    pub const COUNT: usize = Self::Role as usize + 1;
-
     /// One line for a log: what is wrong with the datagram.
     #[must_use]
     pub const fn reason(self) -> &'static str {
@@ -298,6 +310,7 @@ impl Error {
             Self::Node => "its sender or its receiver is nobody",
             Self::Phase => "its phase is unknown",
             Self::Role => "its database role is unknown",
+            Self::Path => "its path has too high a number",
         }
     }
 }
@@ -332,12 +345,14 @@ pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
     put(&mut out, offset::LSN, status.lsn.get().to_be_bytes());
     put(&mut out, offset::PHASE, [status.phase as u8]);
     put(&mut out, offset::ROLE, [status.role as u8]);
-    put(&mut out, offset::FLAGS, flags.to_be_bytes());
+    put(&mut out, offset::FLAGS, [flags]);
+    put(&mut out, offset::PATH, [probe.path]);
     if let Some(facts) = &probe.facts {
         let (high, low) = facts_words(facts);
         put(&mut out, offset::FACTS, high.to_be_bytes());
         put(&mut out, offset::QUEUE_LIMIT, low.to_be_bytes());
     }
+    put(&mut out, offset::GRANT, probe.grant_ms.to_be_bytes());
     let tag = body(&words(&out)).map_or(0, tag);
     put(&mut out, offset::TAG, tag.to_be_bytes());
     out
@@ -347,7 +362,9 @@ pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
 #[must_use]
 #[inline(always)]
 pub fn facts_words(facts: &Facts) -> (u32, u64) {
-    let flags = FILLED_IN | if facts.listening { LISTENING } else { 0 };
+    let flags = FILLED_IN
+        | if facts.listening { LISTENING } else { 0 }
+        | if facts.exited { EXITED } else { 0 };
     let gate = match facts.gate {
         Some(passage) => passage as u8,
         None => 0,
@@ -381,6 +398,13 @@ pub const fn word(words: &Words, at: usize) -> u64 {
 #[inline(always)]
 pub const fn octet(words: &Words, at: usize) -> u8 {
     (word(words, at) >> (56 - 8 * (at % 8))) as u8
+}
+
+/// For how long its sender promises not to promote, milliseconds.
+#[must_use]
+#[inline(always)]
+pub const fn grant_ms(words: &Words) -> u16 {
+    (word(words, offset::GRANT) >> 32) as u16
 }
 
 /// Is this a datagram that may be acted upon? `tag` is the keyed hash over what it is given.
@@ -418,6 +442,9 @@ pub fn check(words: &Words, tag: impl FnOnce(&Body) -> u64) -> Result<(), Error>
     if octet(words, offset::ROLE) > 2 {
         return Err(Error::Role);
     }
+    if octet(words, offset::PATH) as usize >= MAX_PATHS {
+        return Err(Error::Path);
+    }
     Ok(())
 }
 
@@ -438,6 +465,8 @@ pub fn parse(datagram: &[u8], tag: impl FnOnce(&Body) -> u64) -> Result<Probe, E
         echo_ns: number(packet, offset::ECHO),
         node: node(offset::NODE)?,
         to: node(offset::TO)?,
+        path: packet[offset::PATH],
+        grant_ms: u16::from_be_bytes(take(packet, offset::GRANT)),
         status: read_status(packet)?,
         facts: read_facts(packet),
     })
@@ -449,7 +478,7 @@ fn read_status(packet: &[u8; LEN]) -> Result<Status, Error> {
         primary: NodeId::from_wire(number(packet, offset::PRIMARY)),
         phase: packet[offset::PHASE].try_into()?,
         role: packet[offset::ROLE].try_into()?,
-        restarting: u16::from_be_bytes(take(packet, offset::FLAGS)) & RESTARTING != 0,
+        restarting: packet[offset::FLAGS] & RESTARTING != 0,
         priority: Priority::new(packet[offset::PRIORITY]),
         lsn: Lsn::new(number(packet, offset::LSN)),
     })
@@ -459,6 +488,7 @@ fn read_facts(packet: &[u8; LEN]) -> Option<Facts> {
     let flags = packet[offset::FACTS];
     (flags & FILLED_IN != 0).then(|| Facts {
         listening: flags & LISTENING != 0,
+        exited: flags & EXITED != 0,
         gate: Passage::from_wire(packet[offset::GATE]),
         queue: u16::from_be_bytes(take(packet, offset::QUEUE)),
         queue_limit: u16::from_be_bytes(take(packet, offset::QUEUE_LIMIT)),

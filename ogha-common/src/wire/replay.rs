@@ -1,6 +1,6 @@
 //! Protection against replay: an authentic packet counts once.
 
-use crate::wire::probe::Kind;
+use crate::wire::probe::{Kind, MAX_PATHS};
 
 /// How many earlier boots of a peer are remembered: as many as may have ended within the time in
 /// which an echo counts as fresh.
@@ -21,7 +21,8 @@ pub enum Novelty {
 /// What has been heard of one sender. A map holds it, and the kernel's program decides by it.
 ///
 /// Within a boot, sequence numbers grow; those of probes and of replies each by themselves, for
-/// the agent makes the ones and its kernel the others, and one may overtake the other. A new boot
+/// the agent makes the ones and its kernel the others, and those of each path, for on the way one
+/// may overtake the other. A new boot
 /// begins with a packet that echoes a recent time of ours, so that no recording can take the
 /// sender's place; and it closes the one before it for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,23 +31,24 @@ pub enum Novelty {
 pub struct Replay {
     /// The sender's boot, as it goes over the wire; 0: nothing was heard yet.
     pub boot_id: [u64; 2],
-    /// The last sequence number of a probe.
-    pub probe: u64,
-    /// The last sequence number of a reply.
-    pub reply: u64,
+    /// The last sequence number of a probe on each path.
+    pub probe: [u64; MAX_PATHS],
+    /// The last sequence number of a reply on each path.
+    pub reply: [u64; MAX_PATHS],
     past: [[u64; 2]; REMEMBERED],
     /// Where the next boot that ends is remembered.
     next: u64,
 }
 
 impl Replay {
-    /// Whether the packet is new; if so, it is never again. `fresh`: it echoes a recent time of
-    /// ours. Nothing is new of the boot 0, which no host has.
+    /// Whether the packet is new; if so, it is never again. `path` is below [`MAX_PATHS`]. `fresh`: it
+    /// echoes a recent time of ours. Nothing is new of the boot 0, which no host has.
     #[inline(always)]
     pub const fn accept(
         &mut self,
         boot_id: [u64; 2],
         kind: Kind,
+        path: u8,
         sequence: u64,
         fresh: bool,
     ) -> Novelty {
@@ -59,10 +61,11 @@ impl Replay {
             }
             self.begin(boot_id);
         }
-        let last = match kind {
+        let numbers = match kind {
             Kind::Probe => &mut self.probe,
             Kind::Reply => &mut self.reply,
         };
+        let last = &mut numbers[path as usize & (MAX_PATHS - 1)];
         if sequence <= *last {
             return Novelty::Old;
         }
@@ -83,8 +86,8 @@ impl Replay {
             self.next = self.next.wrapping_add(1);
         }
         self.boot_id = boot_id;
-        self.probe = 0;
-        self.reply = 0;
+        self.probe = [0; MAX_PATHS];
+        self.reply = [0; MAX_PATHS];
     }
 }
 
@@ -105,7 +108,7 @@ mod tests {
     use super::*;
 
     fn hear(replay: &mut Replay, boot: u64, sequence: u64) -> bool {
-        replay.accept([boot, 7], Kind::Probe, sequence, true) == Novelty::New
+        replay.accept([boot, 7], Kind::Probe, 0, sequence, true) == Novelty::New
     }
 
     #[test]
@@ -118,11 +121,21 @@ mod tests {
     #[test]
     fn a_reply_may_overtake_a_probe() {
         let mut replay = Replay::default();
-        let mut accept = |kind, sequence| replay.accept([1, 1], kind, sequence, true);
+        let mut accept = |kind, sequence| replay.accept([1, 1], kind, 0, sequence, true);
         assert_eq!(accept(Kind::Reply, 9), Novelty::New);
         assert_eq!(accept(Kind::Probe, 8), Novelty::New);
         assert_eq!(accept(Kind::Probe, 8), Novelty::Old);
         assert_eq!(accept(Kind::Reply, 8), Novelty::Old);
+    }
+
+    #[test]
+    fn a_fast_path_overtakes_a_slow_one() {
+        let mut replay = Replay::default();
+        let mut accept = |path, sequence| replay.accept([1, 1], Kind::Probe, path, sequence, true);
+        assert_eq!(accept(1, 11), Novelty::New);
+        assert_eq!(accept(0, 10), Novelty::New);
+        assert_eq!(accept(1, 11), Novelty::Old);
+        assert_eq!(accept(0, 10), Novelty::Old);
     }
 
     #[test]
@@ -133,7 +146,7 @@ mod tests {
         assert!(!hear(&mut replay, 1, 101), "an old one is over");
         assert!(hear(&mut replay, 2, 2));
         assert!(!hear(&mut replay, 2, 2));
-        assert_eq!(replay.accept([0; 2], Kind::Probe, 9, true), Novelty::Old);
+        assert_eq!(replay.accept([0; 2], Kind::Probe, 0, 9, true), Novelty::Old);
     }
 
     #[test]
@@ -141,11 +154,11 @@ mod tests {
         let mut replay = Replay::default();
         for known in [false, true] {
             let before = replay;
-            assert_eq!(replay.accept([3, 3], Kind::Probe, 500, false), Novelty::Unproven);
+            assert_eq!(replay.accept([3, 3], Kind::Probe, 0, 500, false), Novelty::Unproven);
             assert_eq!(replay, before, "it changes nothing, and the true boot stays");
             assert_eq!(hear(&mut replay, 1, 10), !known);
         }
-        assert_eq!(replay.accept([1, 7], Kind::Probe, 11, false), Novelty::New, "known by now");
+        assert_eq!(replay.accept([1, 7], Kind::Probe, 0, 11, false), Novelty::New, "known by now");
     }
 
     #[test]

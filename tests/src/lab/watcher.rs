@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use aya::maps::{Array, Map, MapData};
 use ogha_common::{
-    maps::{Gate, Passage, name},
+    maps::{Gate, Lease, Passage, name},
     units::Instant,
 };
 
@@ -22,19 +22,30 @@ const INTERVAL: Duration = Duration::from_millis(1);
 /// A look that is later than that is written down.
 const STALL: Duration = Duration::from_millis(10);
 
-/// The pinned map of a host's gates, open.
-struct Gates(Array<MapData, [u8; size_of::<Gate>()]>);
+/// A host's pinned maps of gates and of leases, open.
+struct Gates {
+    gates: Array<MapData, [u8; size_of::<Gate>()]>,
+    leases: Array<MapData, [u8; size_of::<Lease>()]>,
+}
 
 impl Gates {
     fn open(host: &Host) -> Result<Self> {
-        let path = host.bpf_dir().join(name::GATES);
-        let data = MapData::from_pin(&path)
-            .with_context(|| format!("no gates at {}: does an agent run?", path.display()))?;
-        Ok(Self(Array::try_from(Map::from_map_data(data)?)?))
+        let open = |name: &str| -> Result<Map> {
+            let path = host.bpf_dir().join(name);
+            let data = MapData::from_pin(&path)
+                .with_context(|| format!("no map {}: does an agent run?", path.display()))?;
+            Ok(Map::from_map_data(data)?)
+        };
+        Ok(Self { gates: open(name::GATES)?.try_into()?, leases: open(name::LEASES)?.try_into()? })
     }
 
     fn get(&self, instance: u32) -> Result<Gate> {
-        Ok(bytemuck::pod_read_unaligned(&self.0.get(&instance, 0)?))
+        Ok(bytemuck::pod_read_unaligned(&self.gates.get(&instance, 0)?))
+    }
+
+    fn passage(&self, instance: u32) -> Result<Passage> {
+        let lease: Lease = bytemuck::pod_read_unaligned(&self.leases.get(&instance, 0)?);
+        Ok(self.get(instance)?.passage(&lease.heard, clock::now().ns()))
     }
 }
 
@@ -51,7 +62,7 @@ pub fn gate(host: &Host, instance: u32) -> Result<Gate> {
 /// # Errors
 /// If no agent has pinned it.
 pub fn passage(host: &Host, instance: u32) -> Result<Passage> {
-    Ok(gate(host, instance)?.passage(clock::now().ns()))
+    Gates::open(host)?.passage(instance)
 }
 
 /// A gate that lets other things pass than before.
@@ -150,8 +161,7 @@ impl Watched {
         } else if self.gates.is_none() {
             self.gates = Gates::open(&self.host).ok();
         }
-        let gate = self.gates.as_ref()?.get(0).ok()?;
-        Some(gate.passage(clock::now().ns()))
+        self.gates.as_ref()?.passage(0).ok()
     }
 
     fn change(&mut self) -> Option<Change> {

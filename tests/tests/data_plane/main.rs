@@ -17,6 +17,7 @@ macro_rules! on_both_versions {
 mod conflicts;
 mod frames;
 mod gate;
+mod lease;
 mod ndp;
 mod neighbour;
 mod options;

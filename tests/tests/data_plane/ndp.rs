@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ogha_common::{
-    maps::{ArpCounters, Passage},
+    maps::{ArpCounters, Heard, Passage},
     wire::ndp::{self, Kind, Neighbour},
 };
 use ogha_tests::lab::clock;
@@ -200,7 +200,7 @@ fn what_is_not_about_the_vip_passes() {
         for frame in [&about_itself, &asks_for_node] {
             assert_eq!(scene.run.on(frame), (XDP_PASS, frame.clone()), "{gate:?}");
         }
-        let passes = gate.passage(clock::now().ns()) == Passage::Open;
+        let passes = gate.passage(&Heard::default(), clock::now().ns()) == Passage::Open;
         assert_eq!(scene.run.on(&echo).0, if passes { XDP_PASS } else { XDP_DROP });
     }
     assert_eq!(counters(&scene.stage), ArpCounters::default());

@@ -217,7 +217,7 @@ fn bpftool_prints_field_names() {
     for (name, fields) in [
         (PORT_COUNTERS, &["syn_in", "synack_out", "rst_out_last_ns"][..]),
         (name::ARP_COUNTERS, &["answered", "conflicts"]),
-        (name::GATES, &["\"state\": 1", "\"term\": 1", "lease_until_ns"]),
+        (name::GATES, &["\"state\": 1", "\"term\": 7", "lease_until_ns"]),
         (name::VIPS, &["address", "instance", "mac"]),
         (name::WATCHES, &["tgid", "netns"]),
         (name::ENDPOINTS, &["address", "\"port\": 26112"]),

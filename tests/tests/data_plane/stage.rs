@@ -20,6 +20,8 @@ pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 59, 0, 100));
 pub const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x59, 0, 0, 0, 0, 0x0a3b, 0x0064));
 pub const PORT: u16 = 26000;
 pub const INSTANCE: u32 = 0;
+/// The term of every gate, and of what the peer says.
+pub const TERM: u64 = 7;
 
 /// Longer than any test.
 pub const LONG: Duration = Duration::from_secs(3600);
@@ -159,7 +161,7 @@ pub fn interface(host: &Host) -> Interface {
 }
 
 pub const fn closed() -> Gate {
-    Gate { state: GATE_CLOSED, claimed: 0, term: 1, lease_until_ns: 0 }
+    Gate { state: GATE_CLOSED, claimed: 0, term: TERM, lease_until_ns: 0 }
 }
 
 pub fn claimed() -> Gate {
@@ -176,7 +178,7 @@ pub fn open_for(lease: Duration) -> Gate {
 
 /// Open, but for its lease.
 pub const fn lapsed() -> Gate {
-    Gate { state: GATE_OPEN, claimed: 0, term: 1, lease_until_ns: 1 }
+    Gate { state: GATE_OPEN, claimed: 0, term: TERM, lease_until_ns: 1 }
 }
 
 /// Runs a command on a host to its end, which must be a good one.

@@ -51,7 +51,7 @@ fn netns(host: &Host) -> u32 {
 }
 
 fn watch(host: &Host, tgid: u32) -> Watch {
-    Watch { tgid, port: PORT.into(), netns: netns(host), reserved: 0 }
+    Watch { tgid, port: PORT.into(), netns: netns(host), agent: 0 }
 }
 
 fn listen(host: &Host, port: u16) -> TcpListener {

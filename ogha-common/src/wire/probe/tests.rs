@@ -27,6 +27,8 @@ fn probe() -> Probe {
         echo_ns: 12,
         node: NodeId::new(13),
         to: NodeId::new(14),
+        path: 2,
+        grant_ms: 0,
         status: Status {
             term: Term::new(15),
             primary: Some(NodeId::new(16)),
@@ -50,7 +52,7 @@ fn the_layout_is_fixed() {
     for (number, at) in [11, 12, 13, 14, 15, 16, 17].into_iter().zip((32..).step_by(8)) {
         assert_eq!(packet[at..at + 8], [0, 0, 0, 0, 0, 0, 0, number]);
     }
-    assert_eq!(packet[88..92], [4, 1, 0, 1]);
+    assert_eq!(packet[88..92], [4, 1, 1, 2]);
     assert_eq!(packet[92..104], [0; 12]);
     assert_eq!(packet[104..], tag(body(&words(&packet)).unwrap()).to_be_bytes());
     assert_eq!(parse(&packet, tag), Ok(probe()));
@@ -63,11 +65,12 @@ fn facts_have_their_place() {
         gate: Some(Passage::Lapsed),
         queue: 0x0102,
         queue_limit: 0x0304,
+        exited: true,
         heartbeat_ms: 0x0506_0708,
     };
-    let told = Probe { facts: Some(facts), ..probe() };
+    let told = Probe { facts: Some(facts), grant_ms: 0x090a, ..probe() };
     let packet = encode(&told, tag);
-    assert_eq!(packet[88..104], [4, 1, 0, 1, 3, 4, 1, 2, 3, 4, 0, 0, 5, 6, 7, 8]);
+    assert_eq!(packet[88..104], [4, 1, 1, 2, 7, 4, 1, 2, 3, 4, 9, 10, 5, 6, 7, 8]);
     assert_eq!(parse(&packet, tag), Ok(told));
 }
 
@@ -98,6 +101,7 @@ fn each_rule_refuses() {
         (88, 0, Error::Phase),
         (88, 6, Error::Phase),
         (89, 3, Error::Role),
+        (91, 4, Error::Path),
     ] {
         let mut changed = packet;
         changed[at] = octet;
@@ -111,7 +115,8 @@ fn what_a_later_version_may_add_is_ignored() {
     let mut packet = encode(&probe(), tag);
     packet[90] = 0xff;
     packet[92] = 0xfe;
-    packet[93..104].fill(0xff);
+    packet[93..98].fill(0xff);
+    packet[100..104].fill(0xff);
     sign(&mut packet);
     assert_eq!(parse(&packet, tag), Ok(probe()));
     packet[92] = 0xff;
@@ -144,9 +149,10 @@ fn every_octet_is_under_the_tag() {
 
 fn any_facts() -> impl Strategy<Value = Option<Facts>> {
     let numbers = (any::<u16>(), any::<u16>(), any::<u32>());
-    proptest::option::of((numbers, 1..=4u8, any::<bool>()).prop_map(
-        |((queue, queue_limit, heartbeat_ms), gate, listening)| Facts {
+    proptest::option::of((numbers, 1..=4u8, any::<[bool; 2]>()).prop_map(
+        |((queue, queue_limit, heartbeat_ms), gate, [listening, exited])| Facts {
             listening,
+            exited,
             gate: Passage::from_wire(gate),
             queue,
             queue_limit,
@@ -176,6 +182,7 @@ proptest! {
         vrid in 1..=255u8,
         kind in 1..=2u8,
         [sequence, time_ns, echo_ns, node, to] in any::<[u64; 5]>(),
+        (path, grant_ms) in (0..4u8, any::<u16>()),
         boot_id in any::<[u8; 16]>().prop_filter("no boot has it", |id| *id != [0; 16]),
         status in any_status(),
         facts in any_facts(),
@@ -189,6 +196,8 @@ proptest! {
             echo_ns,
             node: NodeId::new(node),
             to: NodeId::new(to),
+            path,
+            grant_ms,
             status,
             facts,
         };
@@ -197,9 +206,9 @@ proptest! {
 
     /// The kernel goes by `check` alone: what that lets through, user space can read.
     #[test]
-    fn what_is_checked_is_read(mut packet: [u8; LEN], small: [u8; 4]) {
+    fn what_is_checked_is_read(mut packet: [u8; LEN], small: [u8; 5]) {
         packet[..5].copy_from_slice(b"OGHA\x01");
-        for (at, octet) in [5, 6, 88, 89].into_iter().zip(small) {
+        for (at, octet) in [5, 6, 88, 89, 91].into_iter().zip(small) {
             packet[at] = octet % 8;
         }
         sign(&mut packet);

@@ -1,0 +1,166 @@
+//! One peer: what the kernel has heard of it, and what the detector makes of that.
+
+use std::{net::IpAddr, time::Duration};
+
+use ogha_common::{
+    detector::{AcceptQueue, Detector, Facts, Input, Outcome, Verdict},
+    maps::{self, NS_PER_MS, Passage},
+    units::{Instant, NodeId},
+    wire::probe::Status,
+};
+use tracing::{debug, info, warn};
+
+use crate::clock;
+
+/// One peer.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its identity on the wire.
+    pub node: NodeId,
+    /// Where it is: one address a path, the first for adverts too.
+    pub addresses: Vec<IpAddr>,
+    /// The kernel's word about it, when it was last looked at.
+    seen: maps::Peer,
+    detector: Detector,
+}
+
+/// What a look at a peer found, in the order in which the core should hear it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Its kernel answered; its agent was alive so long ago.
+    pub answered: Option<Duration>,
+    /// What its agent said.
+    pub said: Option<Status>,
+}
+
+impl Peer {
+    /// A peer of which nothing was heard.
+    pub fn new(name: String, addresses: Vec<IpAddr>, detector: Detector) -> Self {
+        let node = NodeId::of(&name);
+        Self { name, node, addresses, seen: maps::Peer::default(), detector }
+    }
+
+    /// What the last agent has heard is no news to this one.
+    pub fn start(&mut self, seen: maps::Peer) {
+        self.seen = seen;
+    }
+
+    /// The peer's time as it was last heard, for our probes to echo.
+    pub fn their_time_ns(&self) -> u64 {
+        self.seen.their_time_ns
+    }
+
+    /// What it said last.
+    pub fn status(&self) -> Option<Status> {
+        self.seen.said.status()
+    }
+
+    /// What is thought of it.
+    pub fn verdict(&self) -> Verdict {
+        self.detector.verdict()
+    }
+
+    /// Whether its host is lost: it answers on no path.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.verdict(), Verdict::HostDead(_))
+    }
+
+    /// Whether anything was ever heard of it.
+    pub fn was_heard(&self) -> bool {
+        self.seen.their_time_ns != 0
+    }
+
+    /// How long ago its agent last showed that it lives.
+    pub fn agent_age(&self, now: Instant) -> Option<Duration> {
+        self.seen.agent_age_ns(now.ns()).map(Duration::from_nanos)
+    }
+
+    /// Whether its database's port had a listener when its kernel last answered.
+    pub fn listening(&self) -> Option<bool> {
+        (self.seen.told != 0).then_some(self.seen.listening != 0)
+    }
+
+    /// The last round trip.
+    pub fn rtt(&self) -> Option<Duration> {
+        (self.seen.last_reply_ns != 0).then(|| Duration::from_nanos(self.seen.rtt_ns))
+    }
+
+    /// When [`Peer::tick`] is due; `None`: at once.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.detector.next_timer()
+    }
+
+    /// A probe was sent.
+    pub fn sent(&mut self, at: Instant, path: u8) {
+        self.judge(at, Input::Sent { path });
+    }
+
+    /// Time has passed. What the kernel has heard must have been looked at.
+    pub fn tick(&mut self, now: Instant) {
+        self.judge(now, Input::Tick { monotonic_ns: clock::monotonic_ns() });
+    }
+
+    /// An active check of its database has ended.
+    pub fn checked(&mut self, began: Instant, outcome: Outcome) {
+        self.judge(clock::now(), Input::Check { began, outcome });
+    }
+
+    /// What is new since the last look, by what the kernel has heard till now.
+    ///
+    /// A reply is its kernel's word, which may speak for an agent that has died: what it says of
+    /// the agent counts only if the agent had shown within `lease` that it lives.
+    pub fn look(&mut self, heard: maps::Peer, watched: bool, lease: Duration) -> News {
+        let before = std::mem::replace(&mut self.seen, heard);
+        let now = clock::now();
+        let facts = self.facts(watched);
+        for (path, (&sent, &old)) in (0..).zip(heard.answered_ns.iter().zip(&before.answered_ns)) {
+            if let (true, Some(facts)) = (sent != old, facts) {
+                self.judge(now, Input::Reply { path, sent: Instant::from_ns(sent), facts });
+            }
+        }
+        let probed = heard.last_probe_ns != before.last_probe_ns;
+        if probed {
+            self.judge(now, Input::Heard { path: 0 });
+        }
+        let answered = heard.last_reply_ns != before.last_reply_ns;
+        let spoke = probed || answered && self.beat() < lease;
+        News {
+            answered: if answered { self.agent_age(now) } else { None },
+            said: if spoke { self.status() } else { None },
+        }
+    }
+
+    /// The age of its agent's heartbeat when its kernel last answered.
+    fn beat(&self) -> Duration {
+        Duration::from_nanos(u64::from(self.seen.heartbeat_ms) * NS_PER_MS)
+    }
+
+    /// What its kernel said in its last reply. `watched`: its database has a port.
+    fn facts(&self, watched: bool) -> Option<Facts> {
+        let seen = &self.seen;
+        let listener = self.listening().filter(|_| watched);
+        let queue = AcceptQueue { waiting: seen.queue, limit: seen.queue_limit };
+        let gate = u8::try_from(seen.gate).ok().and_then(Passage::from_wire);
+        Some(Facts {
+            listener,
+            queue: (listener == Some(true)).then_some(queue),
+            gate: gate.unwrap_or(Passage::Closed),
+            agent_age: self.beat(),
+            agent_exited: seen.exited != 0,
+            status: self.status()?,
+        })
+    }
+
+    fn judge(&mut self, now: Instant, input: Input) {
+        let Some(verdict) = self.detector.handle(now, input) else { return };
+        match verdict {
+            Verdict::Healthy => info!(peer = self.name, "healthy"),
+            Verdict::Suspect(_) | Verdict::AgentSlow { .. } => {
+                debug!(peer = self.name, "{verdict}")
+            }
+            _ => warn!(peer = self.name, "{verdict}"),
+        }
+    }
+}
