@@ -8,14 +8,18 @@ use core::mem::size_of;
 
 use crate::wire::probe::MAX_PATHS;
 
+mod clock;
 mod lease;
 mod neighbour;
 mod probe;
+mod proof;
 
 pub use self::{
+    clock::Reading,
     lease::{Granters, Heard, Lease, MAX_GRANTERS},
     neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
     probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
+    proof::{PROOF_REPLIES, Proof},
 };
 
 /// How many instances one agent may have: the size of the arrays below.
@@ -68,7 +72,9 @@ pub mod name {
     pub const PROBE_COUNTERS: &str = "PROBE_COUNTERS";
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
-    /// All maps, in the order of this list.
+    /// The one [`Proof`](super::Proof); not pinned.
+    pub const PROOF: &str = "PROOF";
+    /// All maps that are pinned, in the order of this list.
     pub const ALL: [&str; 15] = [
         VIPS,
         VIP_SLOTS,
@@ -254,7 +260,8 @@ impl Passage {
 }
 
 /// TCP on the instance's port and addresses of this host, counted where the packet passes the
-/// interface. Times are `CLOCK_BOOTTIME` nanoseconds of the last such packet, 0 for never.
+/// interface. Times are `CLOCK_BOOTTIME` nanoseconds of the last such packet, 0 for never; where packets
+/// share a [`Reading`] of the clock, that of the reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]

@@ -11,7 +11,7 @@ use super::{
     claims::Claims,
     database, liveness, policy,
     reader::{Read, Reader},
-    types::{Database, Instance, Node, Transport},
+    types::{Database, Instance, Node, Transport, Xdp},
     value, vrrp,
 };
 
@@ -32,12 +32,22 @@ pub(super) fn read_all(
     let read: Vec<_> = tables.iter().map(|table| read(table, node, claims)).collect();
     let instances: Vec<_> = read.into_iter().collect::<Read<_>>()?;
     too_many_addresses(root, &instances);
+    for (table, instance) in tables.iter().zip(&instances) {
+        let same = |other: &&Instance| other.interface == instance.interface;
+        let first = instances.iter().find(same).map_or(instance.xdp, |first| first.xdp);
+        if instance.xdp != first {
+            let what = format!("differs from that of another instance on {}", instance.interface);
+            table.problem("xdp", format!("{what}; an interface has one XDP program"));
+        }
+    }
     Some(instances)
 }
 
 fn read(table: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<Instance> {
     let name = table.required("name", "\"VI_1\"", value::name);
     let interface = table.required("interface", "\"eth0\"", value::interface);
+    let words = [("auto", Xdp::Auto), ("native", Xdp::Native), ("generic", Xdp::Generic)];
+    let xdp = table.or("xdp", Xdp::Auto, |value| value::word(value, &words));
     let vrid = table.required("virtual_router_id", "59", vrid);
     let priority = table.or("priority", Priority::DEFAULT, priority);
     let address = table.maybe("address", value::own_address);
@@ -72,6 +82,7 @@ fn read(table: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<In
         name: name?,
         interface: interface?,
         address: address?,
+        xdp: xdp?,
         vrid: vrid?,
         priority: priority?,
         virtual_addresses: virtual_addresses?,

@@ -4,7 +4,7 @@
 use std::{
     io,
     mem::size_of,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
@@ -87,6 +87,23 @@ impl Announcer {
             }
         }
         sent.with_context(|| format!("on {}", self.interface.name))
+    }
+
+    /// Asks everybody for the MAC of `address`, as `own`.
+    ///
+    /// # Errors
+    /// If the question could not be sent.
+    pub fn ask(&self, own: Ipv4Addr, address: Ipv4Addr) -> anyhow::Result<()> {
+        let mac = self.interface.mac;
+        let question = arp::Arp {
+            operation: arp::Operation::Request,
+            sender_mac: mac,
+            sender_ip: own,
+            target_mac: [0; 6],
+            target_ip: address,
+        };
+        self.send(&question.encode([0xff; 6], mac))
+            .with_context(|| format!("asking for {address} on {}", self.interface.name))
     }
 
     fn send(&self, frame: &[u8]) -> nix::Result<()> {

@@ -5,6 +5,7 @@ pub mod announce;
 mod family;
 pub mod interface;
 pub mod listeners;
+pub mod neighbours;
 pub mod probe;
 pub mod vrrp;
 

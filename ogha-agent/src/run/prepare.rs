@@ -32,7 +32,7 @@ use crate::{
     clock,
     config::{self, Transport},
     database::{self, Observation},
-    kernel::Kernel,
+    kernel::{Kernel, Place},
     net::{
         addresses::Addresses,
         announce::Announcer,
@@ -139,6 +139,19 @@ impl Instance {
         self.workers.database(Order::Look);
         Ok(())
     }
+}
+
+/// What is wanted of XDP at an interface, and who can tell whether it works.
+pub fn place(config: &config::Config, interface: &Interface) -> Place {
+    let here = || config.instances.iter().filter(|i| i.interface == interface.name);
+    let v4 = |address: &IpAddr| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    };
+    let vips: Vec<_> = here().flat_map(|i| &i.virtual_addresses).map(|vip| vip.address).collect();
+    let peers = here().flat_map(|i| &i.peers).flat_map(|peer| &peer.addresses).filter_map(v4);
+    let xdp = here().next().map_or(config::Xdp::Auto, |instance| instance.xdp);
+    Place::new(interface, xdp, interface.own_ipv4(&vips), peers)
 }
 
 /// Where adverts come from.

@@ -30,6 +30,16 @@ enum Command {
     ProgTestRun = 10,
     ProgById = 13,
     ObjInfo = 15,
+    LinkCreate = 28,
+}
+
+/// How XDP is attached: `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// By the kernel's stack.
+    Generic = 2,
+    /// By the driver.
+    Native = 4,
 }
 
 /// An XDP program that the kernel has.
@@ -71,17 +81,21 @@ impl Program {
         program.map(Self).context("the kernel refuses a program of the benchmark")
     }
 
+    /// Attaches the program to an interface of this namespace, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// If the kernel refuses, as it does where another program is attached.
+    pub fn attach(&self, interface: u32, mode: Mode) -> io::Result<OwnedFd> {
+        let mut link = [self.0.as_raw_fd() as u32, interface, ATTACH_XDP, mode as u32];
+        // SAFETY: the layout is the kernel's: program, target, kind, flags.
+        unsafe { descriptor(Command::LinkCreate, &mut link) }
+    }
+
     /// The program that a pinned link attaches.
     ///
     /// # Errors
     /// If no link is pinned there, or the kernel does not hand it out.
     pub fn of_link(pin: &Path) -> Result<Self> {
-        #[repr(C)]
-        struct Get {
-            path: u64,
-            fd: u32,
-            flags: u32,
-        }
         #[repr(C)]
         struct Info {
             fd: u32,
@@ -89,10 +103,7 @@ impl Program {
             info: u64,
         }
         let get = || -> io::Result<OwnedFd> {
-            let path = CString::new(pin.as_os_str().as_bytes())?;
-            let mut get = Get { path: path.as_ptr() as u64, fd: 0, flags: 0 };
-            // SAFETY: the layout is the kernel's; the path outlives the call.
-            let link = unsafe { descriptor(Command::ObjGet, &mut get) }?;
+            let link = pinned(pin)?;
             // `struct bpf_link_info` begins with its kind, its id and that of the program.
             let mut found = [0_u32; 3];
             let mut info = Info {
@@ -188,6 +199,23 @@ impl Jump {
     pub fn descriptor(&self) -> i32 {
         self.0.as_raw_fd()
     }
+}
+
+/// What is pinned there.
+///
+/// # Errors
+/// If nothing is, or the kernel does not hand it out.
+pub fn pinned(pin: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Get {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut get = Get { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: the layout is the kernel's; the path outlives the call.
+    unsafe { descriptor(Command::ObjGet, &mut get) }
 }
 
 /// # Safety

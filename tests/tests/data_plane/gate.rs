@@ -11,6 +11,7 @@ use ogha_common::maps::PortCounters;
 use ogha_tests::lab::clock;
 
 use crate::{
+    XDP_IS_TAKEN,
     frames::{self, ACK, End, FIN, PSH, RST, SYN, Segment},
     stage::{INSTANCE, PORT, Stage, Version, claimed, closed, lapsed, open, run},
     wire::{GENEROUS, Wire},
@@ -146,7 +147,9 @@ fn the_reset_follows_the_rfc(version: Version) {
         let (frame, reply) = stage.wire.expect("the RST", from_vip(&stage));
         assert_eq!(reply, *expected, "answer to {segment:?}");
         assert_eq!(frame[..12], [stage.client.mac(), stage.node.mac()].concat());
-        assert_eq!(frame.len(), if version == Version::V4 { 54 } else { 74 });
+        let length = if version == Version::V4 { 54 } else { 74 };
+        // The kernel may keep the length of the segment's headers at TCX; the rest is padding.
+        assert!(frame.len() == length || XDP_IS_TAKEN && segment.ip_options > 0, "{frame:02x?}");
         let (right, by_hardware) = frames::tcp_checksums(&frame);
         assert_eq!(right, by_hardware, "the checksum would be broken by hardware");
         let seen = numbers(&stage);
@@ -160,7 +163,9 @@ fn the_reset_follows_the_rfc(version: Version) {
 fn a_closed_gate_lets_nothing_else_in(version: Version) {
     let stage = Stage::on(version, "gate-else");
     let (client, vip) = (stage.client_end(), stage.vip_end());
-    let node = Wire::open(&stage.node);
+    stage.add_vip();
+    let bind = |address| stage.node.namespace().enter(|| UdpSocket::bind((address, PORT)).unwrap());
+    let (at_vip, at_node) = (bind(stage.vip), bind(stage.node_address()));
     stage.wire.send(&frames::udp(client, vip, PORT));
     stage.wire.send(&frames::as_later_fragment(&syn().packet(client, vip)));
     stage.wire.send(&Segment { destination: 22, ..syn() }.packet(client, vip));
@@ -171,11 +176,10 @@ fn a_closed_gate_lets_nothing_else_in(version: Version) {
     // A later packet to the node's own address has come through, and none of these before it.
     let own = stage.node_end();
     stage.wire.send(&frames::udp(client, own, PORT));
-    let first = node.expect("the packet", |frame| {
-        let (from, to, _) = frames::read_ip(frame, 17).or_else(|| frames::read_ip(frame, 6))?;
-        (from == client.address).then_some(to)
-    });
-    assert_eq!(first, own.address);
+    at_node.set_read_timeout(Some(GENEROUS)).unwrap();
+    assert_eq!(at_node.recv(&mut [0; 16]).unwrap(), 4);
+    at_vip.set_nonblocking(true).unwrap();
+    assert_eq!(at_vip.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 /// A switch floods a segment for another host that holds the VIP: a node whose gate is closed

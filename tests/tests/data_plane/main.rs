@@ -2,19 +2,12 @@
 //! they outlive who loaded them. Needs root.
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
-/// Plays each scenario once on IPv4 and once on IPv6.
-macro_rules! on_both_versions {
-    ($($scenario:ident),+ $(,)?) => {
-        mod ipv4 {
-            $(#[test] fn $scenario() { super::$scenario(crate::stage::Version::V4); })+
-        }
-        mod ipv6 {
-            $(#[test] fn $scenario() { super::$scenario(crate::stage::Version::V6); })+
-        }
-    };
-}
-
+mod attach;
+#[macro_use]
+mod both;
+mod clock;
 mod conflicts;
+mod foreign;
 mod frames;
 mod gate;
 mod lease;
@@ -30,3 +23,6 @@ mod vips;
 mod vlan;
 mod watch;
 mod wire;
+
+/// See `data_plane_tcx`.
+const XDP_IS_TAKEN: bool = false;

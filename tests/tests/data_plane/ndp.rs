@@ -12,7 +12,7 @@ use ogha_tests::lab::clock;
 use crate::{
     frames::{self, End},
     stage::{INSTANCE, Stage, Version, claimed, closed, lapsed, open},
-    test_run::{TestRun, XDP_DROP, XDP_PASS, XDP_TX},
+    test_run::{DROP, PASS, RETURN, TestRun},
     wire::Wire,
 };
 
@@ -54,7 +54,7 @@ struct Scene {
 impl Scene {
     fn set(name: &str) -> Self {
         let stage = Stage::on(Version::V6, name);
-        let run = TestRun::open(&stage.node, "xdp_");
+        let run = TestRun::ingress(&stage.node);
         let (client, vip) = (stage.client_end(), stage.vip_end());
         Self { stage, run, client, vip }
     }
@@ -62,7 +62,7 @@ impl Scene {
     /// What the node says to a question.
     fn answer(&self, question: &[u8]) -> (Neighbour, Vec<u8>) {
         let (verdict, answer) = self.run.on(question);
-        assert_eq!(verdict, XDP_TX, "{question:02x?}");
+        assert_eq!(verdict, RETURN, "{question:02x?}");
         (ndp::parse(&answer).unwrap(), answer)
     }
 
@@ -179,7 +179,7 @@ fn malformed_messages_are_left_to_the_stack() {
     for gate in [open(), claimed(), closed(), lapsed()] {
         scene.stage.gate(gate);
         for frame in &cases {
-            assert_eq!(scene.run.on(frame), (XDP_PASS, frame.clone()), "{gate:?}");
+            assert_eq!(scene.run.on(frame), (PASS, frame.clone()), "{gate:?}");
         }
     }
     assert_eq!(counters(&scene.stage), ArpCounters::default());
@@ -198,10 +198,10 @@ fn what_is_not_about_the_vip_passes() {
     for gate in [closed(), lapsed(), open()] {
         scene.stage.gate(gate);
         for frame in [&about_itself, &asks_for_node] {
-            assert_eq!(scene.run.on(frame), (XDP_PASS, frame.clone()), "{gate:?}");
+            assert_eq!(scene.run.on(frame), (PASS, frame.clone()), "{gate:?}");
         }
         let passes = gate.passage(&Heard::default(), clock::now().ns()) == Passage::Open;
-        assert_eq!(scene.run.on(&echo).0, if passes { XDP_PASS } else { XDP_DROP });
+        assert_eq!(scene.run.on(&echo).0, if passes { PASS } else { DROP });
     }
     assert_eq!(counters(&scene.stage), ArpCounters::default());
 }
@@ -215,7 +215,7 @@ fn the_nodes_own_probe_is_not_answered() {
     let probe = with_options(frames::who_has(own, scene.vip.address), &NONCE);
     for gate in [open(), claimed()] {
         scene.stage.gate(gate);
-        assert_eq!(scene.run.on(&probe), (XDP_PASS, probe.clone()));
+        assert_eq!(scene.run.on(&probe), (PASS, probe.clone()));
     }
 }
 
@@ -255,7 +255,7 @@ fn neighbours_of_another_vlan_are_none_of_ours() {
         let question = frames::who_has(scene.client, scene.vip.address);
         for frame in [question, frames::gratuitous(foreign)] {
             let frame = in_vlan(frame, 7);
-            assert_eq!(scene.run.on(&frame), (XDP_PASS, frame), "{gate:?}");
+            assert_eq!(scene.run.on(&frame), (PASS, frame), "{gate:?}");
         }
     }
     assert_eq!(counters(&scene.stage), ArpCounters::default());
@@ -264,5 +264,5 @@ fn neighbours_of_another_vlan_are_none_of_ours() {
     let question = in_vlan(frames::who_has(scene.client, scene.vip.address), 0);
     let (verdict, answer) = scene.run.on(&question);
     let expected = in_vlan(frames::answer(scene.vip, scene.client), 0);
-    assert_eq!((verdict, answer), (XDP_TX, expected));
+    assert_eq!((verdict, answer), (RETURN, expected));
 }

@@ -10,7 +10,7 @@ use ogha_common::maps::PortCounters;
 use crate::{
     frames::{self, ACK, PSH, RST, SYN, Segment},
     stage::{INSTANCE, PORT, Stage, Version, closed, lapsed, open},
-    test_run::{TestRun, XDP_DROP, XDP_PASS, XDP_TX},
+    test_run::{DROP, PASS, RETURN, TestRun},
     wire::{GENEROUS, Wire},
 };
 
@@ -118,7 +118,7 @@ fn a_shut_gate_stops_fragments_in_both_directions(version: Version) {
     let mut stage = Stage::on(version, "options-shut");
     let node = Wire::open(&stage.node);
     let (client, vip) = (stage.client_end(), stage.vip_end());
-    let run = TestRun::open(&stage.node, "xdp_");
+    let run = TestRun::ingress(&stage.node);
     let question = frames::datagram(client, vip, OTHER_PORT, &[1; 100]);
     let answer = frames::datagram(vip, client, OTHER_PORT, &[1; 100]);
     let mut dropped = 0;
@@ -126,7 +126,7 @@ fn a_shut_gate_stops_fragments_in_both_directions(version: Version) {
         stage.gate(gate);
         let options = frames::datagram_with_options(client, vip, OTHER_PORT, 3);
         for frame in frames::fragments(&question, 64).iter().chain([&options]) {
-            assert_eq!(run.on(frame).0, XDP_DROP);
+            assert_eq!(run.on(frame).0, DROP);
         }
         let options = frames::datagram_with_options(vip, client, OTHER_PORT, 3);
         for frame in frames::fragments(&answer, 64).iter().chain([&options]) {
@@ -143,7 +143,7 @@ fn a_shut_gate_stops_fragments_in_both_directions(version: Version) {
 fn the_first_fragment_is_a_segment_like_any(version: Version) {
     let mut stage = Stage::on(version, "options-first");
     let (client, vip) = (stage.client_end(), stage.vip_end());
-    let run = TestRun::open(&stage.node, "xdp_");
+    let run = TestRun::ingress(&stage.node);
     let data = Segment {
         source: 40_000,
         destination: PORT,
@@ -153,13 +153,13 @@ fn the_first_fragment_is_a_segment_like_any(version: Version) {
     };
     let [first, second] = frames::fragments(&data.packet(client, vip), 40);
     stage.gate(open());
-    assert_eq!(run.on(&first), (XDP_PASS, first.clone()));
-    assert_eq!(run.on(&second), (XDP_PASS, second.clone()));
+    assert_eq!(run.on(&first), (PASS, first.clone()));
+    assert_eq!(run.on(&second), (PASS, second.clone()));
     assert_eq!(counters(&stage).data_in, 1);
     stage.gate(closed());
     let (verdict, reset) = run.on(&first);
-    assert_eq!((verdict, Segment::read(&reset).unwrap().2.flags), (XDP_TX, RST));
-    assert_eq!(run.on(&second).0, XDP_DROP);
+    assert_eq!((verdict, Segment::read(&reset).unwrap().2.flags), (RETURN, RST));
+    assert_eq!(run.on(&second).0, DROP);
     let seen = counters(&stage);
     assert_eq!((seen.data_in, seen.rejected, seen.dropped), (2, 1, 1));
 }
@@ -170,7 +170,7 @@ fn the_first_fragment_is_a_segment_like_any(version: Version) {
 #[test]
 fn extension_headers_are_looked_behind() {
     let mut stage = Stage::on(Version::V6, "options-walk");
-    let run = TestRun::open(&stage.node, "xdp_");
+    let run = TestRun::ingress(&stage.node);
     let syn = Segment { source: 40_000, destination: PORT, flags: SYN, ..Segment::default() };
     // As long as it is, it need not say so: only the host's stack reads the options themselves.
     let padding = |kind: u8, words: u8| (kind, vec![0, words - 1]);
@@ -192,21 +192,21 @@ fn extension_headers_are_looked_behind() {
     stage.gate(closed());
     for (count, headers) in (1..).zip(&found) {
         let (verdict, reset) = run.on(&behind(headers, vip));
-        assert_eq!(verdict, XDP_TX, "{headers:?}");
+        assert_eq!(verdict, RETURN, "{headers:?}");
         let (_, _, reset) = Segment::read(&reset).unwrap();
         assert_eq!((reset.flags, reset.acknowledgement), (RST | ACK, 1), "{headers:?}");
         assert_eq!((counters(&stage).syn_in, counters(&stage).rejected), (count, count));
     }
     let before = counters(&stage);
     for (count, headers) in (1..).zip(&lost) {
-        assert_eq!(run.on(&behind(headers, vip)).0, XDP_DROP, "{headers:?}");
+        assert_eq!(run.on(&behind(headers, vip)).0, DROP, "{headers:?}");
         let other = behind(headers, node);
-        assert_eq!(run.on(&other), (XDP_PASS, other), "{headers:?}");
+        assert_eq!(run.on(&other), (PASS, other), "{headers:?}");
         assert_eq!(counters(&stage), PortCounters { dropped: count, ..before });
     }
     stage.gate(open());
     for headers in found.iter().chain(&lost) {
         let frame = behind(headers, vip);
-        assert_eq!(run.on(&frame), (XDP_PASS, frame), "{headers:?}");
+        assert_eq!(run.on(&frame), (PASS, frame), "{headers:?}");
     }
 }

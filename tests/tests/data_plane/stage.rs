@@ -7,11 +7,16 @@ use std::{
     time::Duration,
 };
 
-use ogha_agent::{kernel::Kernel, net::interface::Interface};
+use ogha_agent::{
+    kernel::{Kernel, Place},
+    net::interface::Interface,
+};
 use ogha_common::maps::{GATE_CLOSED, GATE_OPEN, Gate};
 use ogha_tests::lab::{Host, Lab, Switch, clock, host::INTERFACE};
 
 use crate::{
+    XDP_IS_TAKEN,
+    foreign::{Foreign, Mode},
     frames::{self, End},
     wire::Wire,
 };
@@ -41,7 +46,9 @@ pub struct Stage {
     /// The client's interface.
     pub wire: Wire,
     pub kernel: Kernel,
-    switch: Arc<Switch>,
+    /// Another's XDP program on the node's interface.
+    pub foreign: Option<Foreign>,
+    pub switch: Arc<Switch>,
     // Last: it removes what the others are made of.
     lab: Lab,
 }
@@ -54,6 +61,15 @@ impl Stage {
 
     /// The node has a VIP of that version and the port, and its gate is closed.
     pub fn on(version: Version, name: &str) -> Self {
+        Self::behind(version, name, XDP_IS_TAKEN.then_some(Mode::Generic))
+    }
+
+    /// [`Self::on`] IPv4, where another's XDP program came first, in this mode.
+    pub fn set_behind(name: &str, foreign: Option<Mode>) -> Self {
+        Self::behind(Version::V4, name, foreign)
+    }
+
+    fn behind(version: Version, name: &str, foreign: Option<Mode>) -> Self {
         let (vip, name) = match version {
             Version::V4 => (VIP, name.to_owned()),
             Version::V6 => (VIP6, format!("{name}-6")),
@@ -62,12 +78,13 @@ impl Stage {
         let switch = lab.switch("switch").unwrap();
         let client = lab.host("client", &switch, Ipv4Addr::new(10, 59, 0, 1)).unwrap();
         let node = lab.host("node", &switch, Ipv4Addr::new(10, 59, 0, 11)).unwrap();
+        let foreign = foreign.map(|mode| Foreign::attach(node.namespace(), INTERFACE, mode));
         let mut kernel = start(&node);
         if vip != VIP {
             kernel.set_vips(INSTANCE, &[vip], node.mac()).unwrap();
         }
         let wire = Wire::open(&client);
-        Self { vip, client, node, wire, kernel, switch, lab }
+        Self { vip, client, node, wire, kernel, foreign, switch, lab }
     }
 
     /// Another host at the switch.
@@ -148,9 +165,14 @@ impl Stage {
 
 /// Starts the data plane on the node, or takes it over.
 pub fn start(node: &Host) -> Kernel {
-    let interface = interface(node);
-    let mut kernel =
-        node.namespace().enter(|| Kernel::start(&node.bpf_dir(), &[interface])).unwrap();
+    let place = Place::generic(&interface(node));
+    start_at(node, &place)
+}
+
+/// The same, native or not.
+pub fn start_at(node: &Host, place: &Place) -> Kernel {
+    let places = std::slice::from_ref(place);
+    let mut kernel = node.namespace().enter(|| Kernel::start_at(&node.bpf_dir(), places)).unwrap();
     kernel.set_vips(INSTANCE, &[VIP], node.mac()).unwrap();
     kernel.set_port(PORT, INSTANCE).unwrap();
     kernel
