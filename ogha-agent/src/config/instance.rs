@@ -81,8 +81,8 @@ fn read(table: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<In
     let instance = Instance {
         name: name?,
         interface: interface?,
-        address: address?,
         xdp: xdp?,
+        address: address?,
         vrid: vrid?,
         priority: priority?,
         virtual_addresses: virtual_addresses?,

@@ -25,8 +25,8 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             "name",
             "interface",
-            "address",
             "xdp",
+            "address",
             "virtual_router_id",
             "priority",
             "virtual_addresses",

@@ -38,10 +38,10 @@ pub struct Instance {
     pub name: String,
     /// The interface that carries the addresses and the adverts.
     pub interface: String,
-    /// This node's own address on it; `None`: its first that does not move.
-    pub address: Option<IpAddr>,
     /// Which XDP is wanted there; the same in all instances of an interface.
     pub xdp: Xdp,
+    /// This node's own address on it; `None`: its first that does not move.
+    pub address: Option<IpAddr>,
     /// The same on all nodes of the instance.
     pub vrid: Vrid,
     /// 1 to 254.
@@ -62,6 +62,17 @@ pub struct Instance {
     pub arbiter: Arbiter,
 }
 
+/// Who runs the XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Xdp {
+    /// The driver, where a neighbour proves that it works; else the kernel's stack.
+    Auto,
+    /// The driver; the operator knows that it works.
+    Native,
+    /// The kernel's stack.
+    Generic,
+}
+
 impl Instance {
     /// The family of the instance's virtual router: its adverts and probes travel in it, and its
     /// adverts name the virtual addresses of it. It is that of the peers' addresses; without a peer,
@@ -72,17 +83,6 @@ impl Instance {
         let address = self.peers.first().map(Peer::address).or(self.address).or(virtual_address);
         address.map_or(Family::V4, Family::of)
     }
-}
-
-/// Who runs the XDP program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Xdp {
-    /// The driver, where a neighbour proves that it works; else the kernel's stack.
-    Auto,
-    /// The driver; the operator knows that it works.
-    Native,
-    /// The kernel's stack.
-    Generic,
 }
 
 /// An address that moves, with the length of its network prefix.

@@ -34,6 +34,7 @@ use crate::{
     database::{self, Observation},
     kernel::{Kernel, Place},
     net::{
+        Family,
         addresses::Addresses,
         announce::Announcer,
         interface::Interface,
@@ -142,16 +143,17 @@ impl Instance {
 }
 
 /// What is wanted of XDP at an interface, and who can tell whether it works.
-pub fn place(config: &config::Config, interface: &Interface) -> Place {
+pub async fn place(config: &config::Config, interface: &Interface) -> Place {
     let here = || config.instances.iter().filter(|i| i.interface == interface.name);
     let v4 = |address: &IpAddr| match address {
         IpAddr::V4(address) => Some(*address),
         IpAddr::V6(_) => None,
     };
     let vips: Vec<_> = here().flat_map(|i| &i.virtual_addresses).map(|vip| vip.address).collect();
+    let own = interface.own_address(Family::V4, None, &vips).await.ok().as_ref().and_then(v4);
     let peers = here().flat_map(|i| &i.peers).flat_map(|peer| &peer.addresses).filter_map(v4);
     let xdp = here().next().map_or(config::Xdp::Auto, |instance| instance.xdp);
-    Place::new(interface, xdp, interface.own_ipv4(&vips), peers)
+    Place::new(interface, xdp, own, peers)
 }
 
 /// Where adverts come from.
