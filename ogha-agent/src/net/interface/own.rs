@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
@@ -46,7 +46,7 @@ impl Interface {
             None => !virtual_addresses.contains(address),
         };
         let found = match family {
-            Family::V4 => self.ipv4()?.into_iter().map(IpAddr::V4).find(suits),
+            Family::V4 => self.own_ipv4()?.into_iter().find(suits),
             Family::V6 => self.own_ipv6(wanted.is_some(), suits).await?,
         };
         found.with_context(|| match wanted {
@@ -83,17 +83,10 @@ impl Interface {
         })
     }
 
-    /// The first IPv4 address that is none of `virtual_addresses`, if there is one.
-    #[must_use]
-    pub fn own_ipv4(&self, virtual_addresses: &[IpAddr]) -> Option<Ipv4Addr> {
-        let own = |address: &Ipv4Addr| !virtual_addresses.contains(&IpAddr::V4(*address));
-        self.ipv4().ok()?.into_iter().find(own)
-    }
-
-    fn ipv4(&self) -> anyhow::Result<Vec<Ipv4Addr>> {
+    fn own_ipv4(&self) -> anyhow::Result<Vec<IpAddr>> {
         let all = getifaddrs().context("cannot list the network interfaces")?;
         let own = all.filter(|entry| entry.interface_name == self.name);
-        Ok(own.filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip())).collect())
+        Ok(own.filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip().into())).collect())
     }
 
     async fn own_ipv6(
