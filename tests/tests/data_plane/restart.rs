@@ -61,7 +61,7 @@ fn a_restart_drops_nothing_and_keeps_everything() {
                 asked += 1;
                 wire.send(&frames::who_has(client, vip.address));
                 wire.expect("the answer", |frame| {
-                    frames::read_arp(frame).filter(|(_, sender, _)| *sender == vip)
+                    frames::read_neighbour(frame).filter(|(_, sender, _)| *sender == vip)
                 });
                 let sequence = asked as u32;
                 let syn = Segment {
