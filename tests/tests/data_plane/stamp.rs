@@ -71,7 +71,7 @@ fn another_builds_data_plane_is_replaced_under_traffic() {
                 asked += 1;
                 wire.send(&frames::who_has(client, vip.address));
                 wire.expect("the answer", |frame| {
-                    frames::read_arp(frame).filter(|(_, sender, _)| *sender == vip)
+                    frames::read_neighbour(frame).filter(|(_, sender, _)| *sender == vip)
                 });
                 let sequence = asked as u32;
                 let syn = Segment {
