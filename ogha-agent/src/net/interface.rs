@@ -5,7 +5,10 @@ mod own;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
-use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::{
+    ifaddrs::{InterfaceAddress, getifaddrs},
+    net::if_::InterfaceFlags,
+};
 
 /// An interface of the current network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,15 @@ impl Interface {
             return Ok(Self { name: name.to_owned(), index, mac });
         }
         bail!("there is no network interface {name}; this host has {}", seen.join(", "))
+    }
+
+    /// Whether it is up and has a carrier. One that is gone is not.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let ours = |entry: &InterfaceAddress| entry.interface_name == self.name;
+        let entry = getifaddrs().ok().and_then(|mut entries| entries.find(ours));
+        let wanted = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+        entry.is_some_and(|entry| entry.flags.contains(wanted))
     }
 
     /// Looks up the interface that has an address.

@@ -15,6 +15,8 @@ use ogha_common::wire::{
     siphash,
 };
 
+use super::interface::Interface;
+
 /// More than any key file has, in octets.
 const LONGEST_KEY_FILE: u64 = 64;
 
@@ -98,7 +100,15 @@ pub struct ProbeSockets {
     port: u16,
     key: Key,
     boot_id: [u8; 16],
-    sockets: Vec<(IpAddr, UdpSocket)>,
+    sockets: Vec<Own>,
+}
+
+/// A socket, and where it is.
+#[derive(Debug)]
+struct Own {
+    address: IpAddr,
+    interface: Interface,
+    socket: UdpSocket,
 }
 
 impl ProbeSockets {
@@ -107,7 +117,7 @@ impl ProbeSockets {
     /// # Errors
     /// When the port is taken, or the kernel tells no boot id.
     pub fn bind(address: IpAddr, port: u16, key: Key) -> anyhow::Result<Self> {
-        let sockets = vec![(address, bind(address, port)?)];
+        let sockets = vec![Own::bind(address, port)?];
         Ok(Self { port, key, boot_id: boot_id()?, sockets })
     }
 
@@ -119,16 +129,27 @@ impl ProbeSockets {
     pub fn towards(&mut self, peer: IpAddr) -> anyhow::Result<usize> {
         let address = source_towards(peer)
             .with_context(|| format!("there is no route to the peer's address {peer}"))?;
-        if let Some(known) = self.sockets.iter().position(|(own, _)| *own == address) {
+        if let Some(known) = self.sockets.iter().position(|own| own.address == address) {
             return Ok(known);
         }
-        self.sockets.push((address, bind(address, self.port)?));
+        self.sockets.push(Own::bind(address, self.port)?);
         Ok(self.sockets.len() - 1)
     }
 
     /// The addresses that they are bound to, the node's own first.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.sockets.iter().map(|(address, _)| *address)
+        self.sockets.iter().map(|own| own.address)
+    }
+
+    /// The interfaces that have these addresses.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> + '_ {
+        self.sockets.iter().map(|own| &own.interface)
+    }
+
+    /// Whether this end of a path can be used: the socket's interface is up and has a carrier.
+    #[must_use]
+    pub fn is_usable(&self, socket: usize) -> bool {
+        self.sockets.get(socket).is_some_and(|own| own.interface.is_running())
     }
 
     /// The UDP port, of this node and of its peers.
@@ -154,14 +175,15 @@ impl ProbeSockets {
     /// # Errors
     /// The socket's.
     pub fn send(&self, socket: usize, to: IpAddr, probe: &Probe) -> io::Result<()> {
-        let (_, socket) = self.sockets.get(socket).ok_or(io::ErrorKind::NotFound)?;
+        let Own { socket, .. } = self.sockets.get(socket).ok_or(io::ErrorKind::NotFound)?;
         let datagram = probe::encode(probe, |body| self.key.tag(body));
         socket.send_to(&datagram, SocketAddr::new(to, self.port)).map(drop)
     }
 }
 
-fn bind(address: IpAddr, port: u16) -> anyhow::Result<UdpSocket> {
-    UdpSocket::bind(SocketAddr::new(address, port))
+impl Own {
+    fn bind(address: IpAddr, port: u16) -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind(SocketAddr::new(address, port))
         .and_then(|socket| {
             socket.set_nonblocking(true)?;
             Ok(socket)
@@ -171,7 +193,9 @@ fn bind(address: IpAddr, port: u16) -> anyhow::Result<UdpSocket> {
                 "cannot use UDP port {port} on {address}; `ss -ulpn sport = {port}` tells who has \
                  it, `port` in [instance.liveness] chooses another"
             )
-        })
+        })?;
+        Ok(Self { address, interface: Interface::having(address)?, socket })
+    }
 }
 
 /// A connected socket of UDP sends nothing; the kernel only chooses its way (udp(7)).

@@ -77,6 +77,7 @@ impl Instance {
             Ok(counters) => self.health.look(&self.config.name, now, counters),
             Err(e) => error!(instance = self.config.name, "{e:#}"),
         }
+        self.peers.look_at_paths(now);
         if self.health.verdict().wants_check() {
             self.checks.now(None);
         }

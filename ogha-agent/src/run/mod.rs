@@ -113,7 +113,7 @@ impl Agent {
             instances.push(prepared);
         }
         let mut history = History::open(&config.node.state_dir);
-        let interfaces = with_paths(interfaces, &instances)?;
+        let interfaces = with_paths(interfaces, &instances);
         let places = interfaces.iter().map(|at| prepare::place(config, at));
         let places = futures_util::future::join_all(places).await;
         let mut kernel = Kernel::start_at(&config.node.bpf_dir, &places)?;
@@ -206,17 +206,13 @@ fn interfaces(config: &Config) -> anyhow::Result<Vec<Interface>> {
 }
 
 /// And those at which further paths to peers begin.
-fn with_paths(
-    mut interfaces: Vec<Interface>,
-    instances: &[Instance],
-) -> anyhow::Result<Vec<Interface>> {
-    for address in instances.iter().flat_map(|instance| instance.peers.addresses()) {
-        let interface = Interface::having(address)?;
-        if !interfaces.contains(&interface) {
-            interfaces.push(interface);
+fn with_paths(mut interfaces: Vec<Interface>, instances: &[Instance]) -> Vec<Interface> {
+    for interface in instances.iter().flat_map(|instance| instance.peers.interfaces()) {
+        if !interfaces.contains(interface) {
+            interfaces.push(interface.clone());
         }
     }
-    Ok(interfaces)
+    interfaces
 }
 
 /// tokio's timers count whole milliseconds and round up.

@@ -10,7 +10,7 @@ use ogha_common::{
 };
 use tracing::{debug, info, warn};
 
-use crate::clock;
+use crate::{clock, net::probe::ProbeSockets};
 
 /// One peer.
 #[derive(Debug)]
@@ -98,6 +98,14 @@ impl Peer {
     /// A probe was sent.
     pub fn sent(&mut self, at: Instant, path: u8) {
         self.judge(at, Input::Sent { path });
+    }
+
+    /// Which paths can be used at this end.
+    pub fn look_at_paths(&mut self, now: Instant, sockets: &ProbeSockets) {
+        for path in 0..self.sockets.len() {
+            let usable = sockets.is_usable(self.sockets[path]);
+            self.judge(now, Input::Usable { path: path as u8, usable });
+        }
     }
 
     /// Time has passed. What the kernel has heard must have been looked at.

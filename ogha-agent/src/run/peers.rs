@@ -14,7 +14,12 @@ use ogha_common::{
 use tracing::{debug, error};
 
 use super::peer::{News, Peer};
-use crate::{clock, config::Liveness, kernel::Kernel, net::probe::ProbeSockets};
+use crate::{
+    clock,
+    config::Liveness,
+    kernel::Kernel,
+    net::{interface::Interface, probe::ProbeSockets},
+};
 
 /// This node, as its peers know it.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +84,11 @@ impl Peers {
     pub fn listen(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
         let addresses: Vec<IpAddr> = self.addresses().collect();
         kernel.set_endpoints(self.own.instance, &addresses, self.sockets.port())
+    }
+
+    /// The interfaces at which paths to the peers begin.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> + '_ {
+        self.sockets.interfaces()
     }
 
     /// The addresses at which this node takes probes.
@@ -171,9 +181,21 @@ impl Peers {
         (news != News::default()).then_some((peer.node, news))
     }
 
-    /// The peers whose hosts are lost.
-    pub fn lost(&self) -> Vec<NodeId> {
+    /// The peers whose hosts are lost. Whether it is our own end of a path that is, is asked first:
+    /// a node whose cable was pulled must not take itself for the last one alive.
+    pub fn lost(&mut self) -> Vec<NodeId> {
+        let now = clock::now();
+        for peer in self.list.iter_mut().filter(|peer| peer.is_lost()) {
+            peer.look_at_paths(now, &self.sockets);
+        }
         self.list.iter().filter(|peer| peer.is_lost()).map(|peer| peer.node).collect()
+    }
+
+    /// Whether paths whose end here could not be used can be again.
+    pub fn look_at_paths(&mut self, now: Instant) {
+        for peer in self.list.iter_mut().filter(|peer| !peer.verdict().is_good()) {
+            peer.look_at_paths(now, &self.sockets);
+        }
     }
 
     fn send(&mut self, index: usize, path: usize, status: &Status) {

@@ -208,8 +208,8 @@ impl Core {
                 let renew = renewal.lease.renew_at;
                 Some(renewal.announce_at().map_or(renew, |announce| announce.min(renew)))
             }
-            Phase::Standby => self.agent_dead_at(),
-            Phase::Persisting { .. }
+            Phase::Standby
+            | Phase::Persisting { .. }
             | Phase::Claiming
             | Phase::Opening
             | Phase::Closing { .. }

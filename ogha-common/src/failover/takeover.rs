@@ -34,9 +34,8 @@ impl Core {
         if self.phase != Phase::Standby {
             return;
         }
-        let dead = self.agent_dead_at().is_some_and(|at| now >= at);
         let heard = match self.heard {
-            Some(heard) if heard.silent && (heard.lost || dead) => heard,
+            Some(heard) if heard.silent && (heard.lost || self.is_agent_dead(heard)) => heard,
             Some(_) => return,
             None => return self.cannot_take_over(now, Hindrance::NeverHeardPrimary, sink),
         };
@@ -62,10 +61,10 @@ impl Core {
         }
     }
 
-    /// When the gate of a silent active node whose host still answers has lapsed for certain.
-    pub(super) fn agent_dead_at(&self) -> Option<Instant> {
-        let heard = self.heard.filter(|heard| heard.silent && !heard.lost)?;
-        Some(heard.agent + self.config.agent_timeout + self.config.margin())
+    /// Whether the last answer of an active node's kernel shows that its gate has lapsed. Where no
+    /// answer comes that is not known: it may be this node that is cut off.
+    fn is_agent_dead(&self, heard: Heard) -> bool {
+        heard.at.since(heard.agent) >= self.config.agent_timeout + self.config.margin()
     }
 
     /// The primary says that its kernel has the closed gate: nothing to wait for (rule 6).
