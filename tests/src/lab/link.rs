@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec, LinkVeth,
-    packet_route::link::{InfoData, InfoVeth},
+    packet_route::{
+        address::{AddressAttribute, AddressFlags},
+        link::{InfoData, InfoVeth},
+    },
 };
 
 use super::{Namespace, Switch, netlink, switch::BRIDGE};
@@ -67,7 +70,10 @@ impl Link {
             let index = netlink::index_of(&handle, interface).await?;
             handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
             handle.address().add(index, address.into(), 24).execute().await?;
-            handle.address().add(index, ipv6_of(address).into(), 64).execute().await?;
+            let mut ipv6 = handle.address().add(index, ipv6_of(address).into(), 64);
+            // Else it cannot be used before the kernel has found that there is nothing to detect.
+            ipv6.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            ipv6.execute().await?;
             Ok(())
         })
         .with_context(|| format!("cannot give {port} the address {address}"))?;
