@@ -13,6 +13,7 @@ pub mod config;
 mod directory;
 pub mod floor;
 pub mod host;
+pub mod keepalived;
 mod link;
 pub mod namespace;
 mod netlink;
@@ -35,8 +36,8 @@ use std::{
 use anyhow::{Result, ensure};
 
 pub use self::{
-    agent::Agent, host::Host, link::Link, namespace::Namespace, pair::Pair, postgres::Postgres,
-    switch::Switch, template::Template, watcher::Watcher, writer::Writer,
+    agent::Agent, host::Host, keepalived::Keepalived, link::Link, namespace::Namespace, pair::Pair,
+    postgres::Postgres, switch::Switch, template::Template, watcher::Watcher, writer::Writer,
 };
 use self::{directory::LabDirectory, spawner::Spawner};
 
