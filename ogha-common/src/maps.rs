@@ -12,12 +12,14 @@ mod clock;
 mod lease;
 mod neighbour;
 mod probe;
+mod proof;
 
 pub use self::{
     clock::Reading,
     lease::{Granters, Heard, Lease, MAX_GRANTERS},
     neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
     probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
+    proof::{PROOF_REPLIES, Proof},
 };
 
 /// How many instances one agent may have: the size of the arrays below.
@@ -70,7 +72,9 @@ pub mod name {
     pub const PROBE_COUNTERS: &str = "PROBE_COUNTERS";
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
-    /// All maps, in the order of this list.
+    /// The one [`Proof`](super::Proof); not pinned.
+    pub const PROOF: &str = "PROOF";
+    /// All maps that are pinned, in the order of this list.
     pub const ALL: [&str; 15] = [
         VIPS,
         VIP_SLOTS,

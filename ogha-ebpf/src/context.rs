@@ -18,7 +18,8 @@ pub trait Context {
     fn frame(&self) -> Frame;
     /// For helpers that look up sockets.
     fn as_ptr(&self) -> *mut c_void;
-    /// Makes the packet so long. What is added at its end is zero. Returns whether it was done.
+    /// Makes the packet so long, or a little longer: what follows the end that its IP header tells is
+    /// padding. What is added at its end is zero. Returns whether it was done.
     fn resize(&self, length: usize) -> bool;
     /// Copies bytes of the packet. Returns whether it has them.
     ///
@@ -84,8 +85,13 @@ impl Context for TcContext {
 
     #[inline(always)]
     fn resize(&self, length: usize) -> bool {
+        /// Up to the checksum of TCP, behind an IP header with all options.
+        const KEPT: u32 = 14 + 60 + 18;
         // SAFETY: the context is the program's own.
-        unsafe { bpf_skb_change_tail(self.skb.skb, length as u32, 0) == 0 }
+        let cut = |length| unsafe { bpf_skb_change_tail(self.skb.skb, length, 0) == 0 };
+        // The kernel cuts no deeper than what it has taken for headers, which may be longer than
+        // those of a reply without options.
+        cut(length as u32) || (length as u32) < self.len() && (self.len() <= KEPT || cut(KEPT))
     }
 
     #[inline(always)]

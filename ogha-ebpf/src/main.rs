@@ -1,6 +1,9 @@
 //! The kernel side of ogha: entry points, and the only table from a reason to a verdict.
 //!
-//! * `ogha_xdp`, at each interface: ARP, neighbour discovery, probes, the gate and the counters for what comes in.
+//! * `ogha_xdp`, at each interface: ARP, neighbour discovery, probes, the gate and the counters
+//!   for what comes in.
+//! * `ogha_ingress`, at the TCX hook of an interface whose XDP another program holds: the same.
+//! * `ogha_prove`, the same as `ogha_xdp`, for the moment in which native XDP is tried.
 //! * `ogha_egress`, at the TCX hook of each interface: the same for what leaves.
 //! * `ogha_listener` and `ogha_exit`, for the host: the death watch.
 //!
@@ -23,16 +26,18 @@ mod ndp;
 mod neighbour;
 mod packet;
 mod probe;
+mod prove;
 mod reset;
 mod tcp;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::generated::bpf_redirect,
     macros::{btf_tracepoint, classifier, xdp},
     programs::{BtfTracePointContext, TcContext, XdpContext},
 };
 use context::Context;
-use packet::{Ethernet, Ipv4, KIND_ARP, KIND_IPV4, KIND_IPV6, Tcp};
+use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, KIND_IPV6, Tcp};
 
 /// What was found about a packet.
 #[derive(Clone, Copy)]
@@ -59,6 +64,8 @@ pub enum Reason {
     AddressDefended,
     /// The host claims a virtual address that it does not hold.
     ClaimSuppressed,
+    /// The neighbour's ARP reply has become the next question.
+    Proving,
     /// The packet has become the reply to a peer's probe.
     ProbeAnswered,
     /// A peer's reply, or a probe that could not be answered: all that it says is in the maps.
@@ -94,7 +101,8 @@ impl From<Reason> for Verdict {
             Reason::Rejected
             | Reason::AddressAnswered
             | Reason::AddressDefended
-            | Reason::ProbeAnswered => Self::Return,
+            | Reason::ProbeAnswered
+            | Reason::Proving => Self::Return,
         }
     }
 }
@@ -102,11 +110,43 @@ impl From<Reason> for Verdict {
 /// What comes in.
 #[xdp]
 fn ogha_xdp(ctx: XdpContext) -> u32 {
-    match Verdict::from(ingress(&ctx)) {
+    at_xdp(ingress(&ctx))
+}
+
+/// The same, while it is not known yet whether what XDP sends back arrives.
+#[xdp]
+fn ogha_prove(ctx: XdpContext) -> u32 {
+    at_xdp(match prove::ingress(ctx.frame()) {
+        Reason::NotOurs => ingress(&ctx),
+        reason => reason,
+    })
+}
+
+#[inline(always)]
+fn at_xdp(reason: Reason) -> u32 {
+    match Verdict::from(reason) {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
         Verdict::Return => xdp_action::XDP_TX,
     }
+}
+
+/// What comes in, where another program holds XDP. `TC_ACT_UNSPEC` lets the next program at the hook
+/// speak.
+#[classifier]
+fn ogha_ingress(ctx: TcContext) -> i32 {
+    match Verdict::from(pulled_ingress(&ctx)) {
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop => TC_ACT_SHOT,
+        Verdict::Return => back(&ctx),
+    }
+}
+
+/// Out of the interface by which it came, and so past [`ogha_egress`] too.
+#[inline(always)]
+fn back(ctx: &TcContext) -> i32 {
+    // SAFETY: the context is the program's own, and the helper takes two numbers.
+    unsafe { bpf_redirect((*ctx.skb.skb).ifindex, 0) as i32 }
 }
 
 /// What leaves. `TC_ACT_UNSPEC` lets the next program at the hook speak.
@@ -141,26 +181,50 @@ fn ingress(ctx: &impl Context) -> Reason {
     }
 }
 
+/// The same where the packet's headers may lie out of sight.
+#[inline(always)]
+fn pulled_ingress(ctx: &TcContext) -> Reason {
+    pulled(ctx);
+    ingress(ctx)
+}
+
 #[inline(always)]
 fn egress(ctx: &TcContext) -> Reason {
-    /// The longest headers that we look at, behind two VLAN tags. IPv6 has as much room for its
-    /// extensions as IPv4 has for its options, less one word.
-    const HEADERS: u32 = (Ethernet::LEN + 8 + 3 * Ipv4::LEN + Tcp::LEN) as u32;
-    let length = ctx.len();
-    let mut frame = ctx.frame();
-    if frame.len() < HEADERS as usize && (frame.len() as u32) < length {
-        // Headers may lie in pages that the program cannot see yet. Where there is no memory to
-        // pull them in, the packet is judged by what can be seen.
-        let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
-        frame = ctx.frame();
+    if returns(ctx) {
+        return Reason::NotOurs;
     }
-    match frame.open() {
+    let length = ctx.len();
+    match pulled(ctx).open() {
         Some((frame, KIND_ARP)) => arp::egress(frame),
         Some((frame, KIND_IPV4)) => ip::egress::<Ipv4>(frame, length as usize),
         Some((frame, KIND_IPV6)) => ipv6::egress(frame, length as usize),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
     }
+}
+
+/// Has it come in here, and turns back? Then it is our own answer, judged and counted already, or
+/// another host's packet that this one routes.
+#[inline(always)]
+fn returns(ctx: &TcContext) -> bool {
+    // SAFETY: the context is the program's own.
+    unsafe { (*ctx.skb.skb).ingress_ifindex == (*ctx.skb.skb).ifindex }
+}
+
+/// The frame with its headers within sight. Those of a packet in the kernel's buffers may lie in
+/// pages that a program cannot see. Where there is no memory to pull them in, the packet is judged
+/// by what can be seen.
+#[inline(always)]
+fn pulled(ctx: &TcContext) -> Frame {
+    /// The longest headers that we look at, behind two VLAN tags. IPv6 has as much room for its
+    /// extensions as IPv4 has for its options, less one word.
+    const HEADERS: u32 = (Ethernet::LEN + 8 + 3 * Ipv4::LEN + Tcp::LEN) as u32;
+    let (length, frame) = (ctx.len(), ctx.frame());
+    if frame.len() >= HEADERS as usize || frame.len() as u32 >= length {
+        return frame;
+    }
+    let _ = ctx.pull_data(if length < HEADERS { length } else { HEADERS });
+    ctx.frame()
 }
 
 /// The kernel lends some of its helpers to GPL-compatible programs only.

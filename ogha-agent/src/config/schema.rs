@@ -25,6 +25,8 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             "name",
             "interface",
+            "xdp",
+            "address",
             "virtual_router_id",
             "priority",
             "virtual_addresses",

@@ -24,6 +24,7 @@ impl fmt::Display for InstanceView {
             0 => writeln!(f, "  gate       {}", self.gate)?,
             lease => writeln!(f, "  gate       {}, lease {lease} ms", self.gate)?,
         }
+        writeln!(f, "  hook       {}", self.hook)?;
         writeln!(f, "  database   {}", database(self))?;
         let tcp = &self.counters;
         writeln!(
@@ -144,6 +145,7 @@ mod tests {
             phase: "serving".into(),
             gate: "open".into(),
             lease_ms: 84,
+            hook: "xdp-native".into(),
             vips: vec!["192.168.1.10/32".into(), "192.168.1.11/32".into()],
             database: DatabaseView {
                 kind: "opengauss".into(),
@@ -198,6 +200,7 @@ mod tests {
             vrrp: "backup".into(),
             phase: "standby".into(),
             gate: "closed".into(),
+            hook: "tcx".into(),
             vips: vec!["10.0.0.9/24".into()],
             database: DatabaseView {
                 kind: "none".into(),
@@ -215,6 +218,7 @@ node opengaussdb1
 instance VI_1 (virtual router 59): serving, active, term 7
   addresses  192.168.1.10/32, 192.168.1.11/32
   gate       open, lease 84 ms
+  hook       xdp-native
   database   opengauss, primary, normal, at 0/5000148, listening
   tcp        SYN in 4, SYN-ACK out 3, RST in 2, RST out 1
   arp        answered 5, dropped 6, conflicts 8, defended 7, suppressed 8
@@ -228,6 +232,7 @@ instance VI_1 (virtual router 59): serving, active, term 7
 instance WEB (virtual router 60): standby, backup, term 0
   addresses  10.0.0.9/24
   gate       closed
+  hook       tcx
   database   none, not listening
   tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0
   arp        answered 0, dropped 0, conflicts 0, defended 0, suppressed 0
@@ -249,7 +254,7 @@ instance WEB (virtual router 60): standby, backup, term 0
             concat!(
                 r#"{"node":"opengaussdb1","instances":[{"name":"VI_1","vrid":59,"#,
                 r#""vrrp":"active","term":7,"phase":"serving","gate":"open","lease_ms":84,"#,
-                r#""vips":["192.168.1.10/32"],"database":{"kind":"opengauss","#,
+                r#""hook":"xdp-native","vips":["192.168.1.10/32"],"database":{"kind":"opengauss","#,
                 r#""role":"primary","state":"normal","lsn":"0/5000148","listening":true,"#,
                 r#""verdict":"healthy","evidence":"healthy"},"#,
                 r#""peers":[{"name":"opengaussdb2","host":"alive","agent":"alive","#,

@@ -29,6 +29,8 @@ pub struct InstanceView {
     pub gate: String,
     /// What is left of the gate's lease, in milliseconds; 0 where there is none.
     pub lease_ms: u64,
+    /// Where what comes in is seen: `xdp-native`, `xdp-generic` or `tcx`.
+    pub hook: String,
     /// The virtual addresses, with their prefixes.
     pub vips: Vec<String>,
     /// The database on this node.

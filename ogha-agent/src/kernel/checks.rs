@@ -86,7 +86,9 @@ pub fn bpf_dir(bpf_dir: &Path) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// Names the interface that is gone, or says that there are too many.
-pub fn interfaces(interfaces: &[Interface]) -> anyhow::Result<()> {
+pub fn interfaces<'a>(
+    interfaces: impl ExactSizeIterator<Item = &'a Interface>,
+) -> anyhow::Result<()> {
     ensure!(
         interfaces.len() <= MAX_INTERFACES,
         "{} interfaces are configured, but ogha handles at most {MAX_INTERFACES}",
@@ -141,10 +143,10 @@ mod tests {
     #[test]
     fn an_interface_that_is_gone_is_named() {
         let gone = Interface { name: "ogha-none".to_owned(), index: 9999, mac: [0; 6] };
-        let error = interfaces(&[gone]).unwrap_err().to_string();
+        let error = interfaces([gone].iter()).unwrap_err().to_string();
         assert!(error.contains("ogha-none"), "{error}");
         let loopback = |index| Interface { name: "lo".to_owned(), index, mac: [0; 6] };
-        interfaces(&[loopback(1)]).unwrap();
-        assert!(interfaces(&[loopback(9999)]).is_err());
+        interfaces([loopback(1)].iter()).unwrap();
+        assert!(interfaces([loopback(9999)].iter()).is_err());
     }
 }

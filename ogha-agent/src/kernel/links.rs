@@ -23,6 +23,8 @@ pub const DIRECTORY: &str = "links";
 pub const TRACEPOINTS: [&str; 2] = ["listener", "exit"];
 
 const XDP: &str = "xdp_";
+const NATIVE: &str = "xdp_native_";
+const INGRESS: &str = "tcx_ingress_";
 const EGRESS: &str = "tcx_egress_";
 /// A pin that waits to take the place of another.
 const SUCCESSOR: &str = "_new";
@@ -33,43 +35,106 @@ fn pin_of(directory: &Path, prefix: &str, index: u32) -> PathBuf {
     directory.join(format!("{prefix}{index}"))
 }
 
-/// Puts the program at the interface; one that is there already is replaced without a gap.
-pub fn xdp(program: &mut Xdp, directory: &Path, interface: &Interface) -> anyhow::Result<()> {
-    let Interface { name, index, .. } = interface;
-    let pin = pin_of(directory, XDP, *index);
-    if let Some(link) = pinned(&pin)? {
-        let result = program.attach_to_link(link.try_into().context("no XDP link is pinned")?);
-        if replaced(result.map(drop), &pin)? {
-            return Ok(());
-        }
-    }
-    let link = program.attach_to_if_index(*index, XdpMode::Skb).with_context(|| {
-        format!(
-            "attaching XDP to {name}; `ip link show {name}` tells whether another program holds it"
-        )
-    })?;
-    pin_link(program.take_link(link)?.try_into()?, &pin)
+/// What came of attaching XDP.
+pub enum Attempt {
+    /// The link, which still has to be pinned.
+    Attached(FdLink),
+    /// Another program is there.
+    Taken,
+    /// The driver, or the kernel, takes no program there.
+    Refused(ProgramError),
 }
 
-/// The same at the TCX hook for what leaves; before other programs, which might end the chain.
+/// Replaces our program that is pinned for this mode, without a gap. False if there is none.
+pub fn replace_xdp(
+    program: &mut Xdp,
+    directory: &Path,
+    mode: XdpMode,
+    index: u32,
+) -> anyhow::Result<bool> {
+    let pin = pin_of(directory, xdp_prefix(mode), index);
+    let Some(link) = pinned(&pin)? else { return Ok(false) };
+    let result = program.attach_to_link(link.try_into().context("no XDP link is pinned")?);
+    let Some(link) = replaced(result, &pin)? else { return Ok(false) };
+    // The pin holds it; the program is to forget it, for it may get another.
+    program.take_link(link)?;
+    Ok(true)
+}
+
+/// Attaches the program where none of ours is.
+pub fn attach_xdp(
+    program: &mut Xdp,
+    mode: XdpMode,
+    interface: &Interface,
+) -> anyhow::Result<Attempt> {
+    match program.attach_to_if_index(interface.index, mode) {
+        Ok(link) => Ok(Attempt::Attached(program.take_link(link)?.try_into()?)),
+        Err(error) if is_taken(&error) => Ok(Attempt::Taken),
+        Err(error) => Ok(Attempt::Refused(error)),
+    }
+}
+
+/// Pins what [`attach_xdp`] has attached.
+pub fn pin_xdp(link: FdLink, directory: &Path, mode: XdpMode, index: u32) -> anyhow::Result<()> {
+    pin_link(link, &pin_of(directory, xdp_prefix(mode), index))
+}
+
+/// Detaches our program of this mode. Returns whether there was one.
+pub fn drop_xdp(directory: &Path, mode: XdpMode, index: u32) -> anyhow::Result<bool> {
+    remove(&pin_of(directory, xdp_prefix(mode), index))
+}
+
+const fn xdp_prefix(mode: XdpMode) -> &'static str {
+    if matches!(mode, XdpMode::Driver) { NATIVE } else { XDP }
+}
+
+/// Does another program hold the place, in this mode of XDP (EBUSY) or in another (EEXIST)?
+fn is_taken(error: &ProgramError) -> bool {
+    let ProgramError::SyscallError(SyscallError { io_error, .. }) = error else { return false };
+    matches!(io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
+}
+
+/// The same at the TCX hook for what comes in, behind XDP.
+pub fn ingress(
+    program: &mut SchedClassifier,
+    directory: &Path,
+    interface: &Interface,
+) -> anyhow::Result<()> {
+    tcx(program, TcAttachType::Ingress, &pin_of(directory, INGRESS, interface.index), interface)
+}
+
+/// Removes the program of [`ingress`]. Returns whether there was one.
+pub fn drop_ingress(directory: &Path, interface: &Interface) -> anyhow::Result<bool> {
+    remove(&pin_of(directory, INGRESS, interface.index))
+}
+
+/// The same at the TCX hook for what leaves.
 pub fn egress(
     program: &mut SchedClassifier,
     directory: &Path,
     interface: &Interface,
 ) -> anyhow::Result<()> {
-    let Interface { name, index, .. } = interface;
-    let pin = pin_of(directory, EGRESS, *index);
-    if let Some(link) = pinned(&pin)? {
+    tcx(program, TcAttachType::Egress, &pin_of(directory, EGRESS, interface.index), interface)
+}
+
+/// Before other programs, which might end the chain.
+fn tcx(
+    program: &mut SchedClassifier,
+    hook: TcAttachType,
+    pin: &Path,
+    Interface { name, .. }: &Interface,
+) -> anyhow::Result<()> {
+    if let Some(link) = pinned(pin)? {
         let result = program.attach_to_link(link.try_into().context("no TCX link is pinned")?);
-        if replaced(result.map(drop), &pin)? {
+        if replaced(result, pin)?.is_some() {
             return Ok(());
         }
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let link = program
-        .attach_with_options(name, TcAttachType::Egress, options)
+        .attach_with_options(name, hook, options)
         .with_context(|| format!("attaching TCX to {name}; it needs Linux 6.6 or later"))?;
-    pin_link(program.take_link(link)?.try_into()?, &pin)
+    pin_link(program.take_link(link)?.try_into()?, pin)
 }
 
 /// Attaches the program, and only then lets go of the one that was there: for a moment both see
@@ -86,7 +151,8 @@ pub fn tracepoint(program: &mut BtfTracePoint, directory: &Path, name: &str) -> 
 pub fn drop_stale(directory: &Path, interfaces: &[Interface]) -> anyhow::Result<()> {
     for path in entries(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let index = [EGRESS, XDP].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let index =
+            [EGRESS, INGRESS, NATIVE, XDP].iter().find_map(|prefix| name.strip_prefix(prefix));
         let Some(index) = index.and_then(|index| index.parse::<u32>().ok()) else { continue };
         if interfaces.iter().all(|interface| interface.index != index) {
             tracing::info!(link = %path.display(), "detaching from an interface no longer used");
@@ -138,14 +204,14 @@ fn pinned(pin: &Path) -> anyhow::Result<Option<FdLink>> {
 
 /// Did the pinned link take the new program? If its interface is gone, and this is another of the
 /// same index, the pin is removed instead.
-fn replaced(result: Result<(), ProgramError>, pin: &Path) -> anyhow::Result<bool> {
+fn replaced<T>(result: Result<T, ProgramError>, pin: &Path) -> anyhow::Result<Option<T>> {
     match result {
-        Ok(()) => Ok(true),
+        Ok(link) => Ok(Some(link)),
         Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
             if io_error.raw_os_error() == Some(libc::ENOLINK) =>
         {
             remove(pin)?;
-            Ok(false)
+            Ok(None)
         }
         Err(error) => Err(error).with_context(|| format!("replacing {}", pin.display())),
     }

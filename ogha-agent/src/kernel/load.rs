@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use aya::{
     Btf, Ebpf, EbpfLoader, include_bytes_aligned,
     maps::{MapError, MapInfo, MapType},
-    programs::{BtfTracePoint, SchedClassifier, Xdp},
+    programs::{BtfTracePoint, SchedClassifier},
     sys::SyscallError,
 };
 use ogha_common::maps::{
@@ -15,8 +15,11 @@ use ogha_common::maps::{
     ProbeCounters, VIP_SLOTS, Vip, VipKey, VipSlot, Watch, mac_number, name,
 };
 
-use super::{btf::Types, links};
-use crate::net::interface::Interface;
+use super::{
+    attach::{Hook, Ingress, Place},
+    btf::Types,
+    links,
+};
 
 /// The programs, built by `build.rs`.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ogha"));
@@ -118,12 +121,15 @@ fn fits(layout: &Layout, info: &MapInfo) -> bool {
         && info.max_entries() as usize == layout.entries
 }
 
+/// Where what comes in is seen, by the interface's name.
+pub type Hooks = Vec<(String, Hook)>;
+
 /// Loads the programs on the maps in `bpf_dir` (those that are missing are made) and attaches
 /// them, or replaces those that are attached.
-pub fn load(bpf_dir: &Path, interfaces: &[Interface], types: &Types) -> anyhow::Result<Ebpf> {
+pub fn load(bpf_dir: &Path, places: &[Place], types: &Types) -> anyhow::Result<(Ebpf, Hooks)> {
     let mut own_macs = [0; MAX_INTERFACES];
-    for (own, interface) in own_macs.iter_mut().zip(interfaces) {
-        *own = mac_number(interface.mac);
+    for (own, place) in own_macs.iter_mut().zip(places) {
+        *own = mac_number(place.interface.mac);
     }
     let offsets = OFFSETS
         .iter()
@@ -139,35 +145,38 @@ pub fn load(bpf_dir: &Path, interfaces: &[Interface], types: &Types) -> anyhow::
         loader.map_pin_path(map, bpf_dir.join(map));
     }
     let mut ebpf = loader.load(OBJECT).context("making the maps of the data plane")?;
-    attach(&mut ebpf, &bpf_dir.join(links::DIRECTORY), interfaces)?;
-    Ok(ebpf)
+    let hooks = attach(&mut ebpf, &bpf_dir.join(links::DIRECTORY), places)?;
+    Ok((ebpf, hooks))
 }
 
-fn attach(ebpf: &mut Ebpf, directory: &Path, interfaces: &[Interface]) -> anyhow::Result<()> {
+fn attach(ebpf: &mut Ebpf, directory: &Path, places: &[Place]) -> anyhow::Result<Hooks> {
     let btf = Btf::from_sys_fs().context("reading the kernel's type information")?;
-    for (program, tracepoint, pin) in [
+    for (name, tracepoint, pin) in [
         ("ogha_listener", "inet_sock_set_state", links::TRACEPOINTS[0]),
         ("ogha_exit", "sched_process_exit", links::TRACEPOINTS[1]),
     ] {
-        let program: &mut BtfTracePoint = get(ebpf, program)?;
+        let program: &mut BtfTracePoint = program(ebpf, name)?;
         program.load(tracepoint, &btf).with_context(|| format!("loading {tracepoint}"))?;
         links::tracepoint(program, directory, pin)?;
     }
     // What leaves first: a gate that is not open then stops the host before it hears anything.
-    let program: &mut SchedClassifier = get(ebpf, "ogha_egress")?;
+    let program: &mut SchedClassifier = program(ebpf, "ogha_egress")?;
     program.load().context("loading the TCX program")?;
-    for interface in interfaces {
-        links::egress(program, directory, interface)?;
+    for place in places {
+        links::egress(program, directory, &place.interface)?;
     }
-    let program: &mut Xdp = get(ebpf, "ogha_xdp")?;
-    program.load().context("loading the XDP program")?;
-    for interface in interfaces {
-        links::xdp(program, directory, interface)?;
+    let mut ingress = Ingress::new(ebpf, directory)?;
+    let mut hooks = Vec::new();
+    for place in places {
+        hooks.push((place.interface.name.clone(), ingress.attach(place)?));
     }
-    links::drop_stale(directory, interfaces)
+    let interfaces: Vec<_> = places.iter().map(|place| place.interface.clone()).collect();
+    links::drop_stale(directory, &interfaces)?;
+    Ok(hooks)
 }
 
-fn get<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
+/// The program of that name.
+pub fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
 {

@@ -4,6 +4,7 @@
 //! leaves them as they are, the next [`Kernel::start`] takes them over without a gap, and only
 //! [`unload`] removes them.
 
+mod attach;
 mod btf;
 mod checks;
 mod events;
@@ -11,6 +12,7 @@ mod lease;
 mod links;
 mod load;
 mod probe;
+mod prove;
 mod vips;
 
 use std::{fs, io, net::IpAddr, path::Path};
@@ -25,7 +27,11 @@ use ogha_common::maps::{
     PortCounters, ProbeCounters, Vip, Watch, name,
 };
 
-pub use self::{checks::privileges, events::Events};
+pub use self::{
+    attach::{Hook, Place},
+    checks::privileges,
+    events::Events,
+};
 use crate::net::interface::Interface;
 use load::Pinned;
 use vips::Vips;
@@ -45,6 +51,7 @@ pub struct Kernel {
     leases: Array<MapData, Plain<Lease>>,
     probe_counters: PerCpuArray<MapData, Plain<ProbeCounters>>,
     events: Option<RingBuf<MapData>>,
+    hooks: load::Hooks,
 }
 
 /// What a map holds, for aya.
@@ -56,7 +63,7 @@ struct Plain<T>(T);
 unsafe impl<T: bytemuck::Pod> aya::Pod for Plain<T> {}
 
 impl Kernel {
-    /// Attaches the data plane to the interfaces, in the current network namespace.
+    /// Attaches the data plane to the interfaces, by generic XDP, in the current network namespace.
     ///
     /// Where one is pinned in `bpf_dir` already, its maps are kept with what they hold, and its
     /// programs are replaced: no packet goes unseen. One of another version is removed first.
@@ -66,9 +73,20 @@ impl Kernel {
     /// If privileges, the kernel's type information or the BPF file system are missing, if an
     /// interface is gone, or if the kernel refuses. A first start that fails leaves nothing behind.
     pub fn start(bpf_dir: &Path, interfaces: &[Interface]) -> anyhow::Result<Self> {
+        let places: Vec<_> = interfaces.iter().map(Place::generic).collect();
+        Self::start_at(bpf_dir, &places)
+    }
+
+    /// The same, native where that is wanted and works. It may take some seconds then, if a driver
+    /// takes its link down for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), and if a driver that must take the program does not.
+    pub fn start_at(bpf_dir: &Path, places: &[Place]) -> anyhow::Result<Self> {
         checks::privileges()?;
         let types = btf::Types::of_the_kernel()?;
-        checks::interfaces(interfaces)?;
+        checks::interfaces(places.iter().map(|place| &place.interface))?;
         checks::bpf_dir(bpf_dir)?;
         let mut found = load::pinned(bpf_dir)?;
         if found == Pinned::Other {
@@ -77,7 +95,7 @@ impl Kernel {
             checks::bpf_dir(bpf_dir)?;
             found = Pinned::Nothing;
         }
-        let started = load::load(bpf_dir, interfaces, &types).and_then(Self::from_maps);
+        let started = load::load(bpf_dir, places, &types).and_then(Self::from_maps);
         if started.is_err() && found == Pinned::Nothing {
             // The first error is the one to tell.
             let _ = unload(bpf_dir);
@@ -85,8 +103,12 @@ impl Kernel {
         started.with_context(|| format!("starting the data plane in {}", bpf_dir.display()))
     }
 
-    fn from_maps(mut ebpf: Ebpf) -> anyhow::Result<Self> {
+    fn from_maps((mut ebpf, hooks): (Ebpf, load::Hooks)) -> anyhow::Result<Self> {
+        for (interface, hook) in &hooks {
+            tracing::info!(interface, %hook, "attached");
+        }
         Ok(Self {
+            hooks,
             vips: Vips::new(take(&mut ebpf, name::VIPS)?, take(&mut ebpf, name::VIP_SLOTS)?),
             gates: take(&mut ebpf, name::GATES)?,
             ports: take(&mut ebpf, name::PORTS)?,
@@ -101,6 +123,12 @@ impl Kernel {
             probe_counters: take(&mut ebpf, name::PROBE_COUNTERS)?,
             events: Some(take(&mut ebpf, name::EVENTS)?),
         })
+    }
+
+    /// Where what comes in at an interface is seen; `None` if nothing is attached there.
+    #[must_use]
+    pub fn hook(&self, interface: &str) -> Option<Hook> {
+        self.hooks.iter().find(|(name, _)| name == interface).map(|&(_, hook)| hook)
     }
 
     /// Sets the virtual addresses of an instance, and the MAC that answers for them.

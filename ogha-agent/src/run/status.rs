@@ -9,7 +9,7 @@ use crate::{
         protocol::{Request, Response},
         view,
     },
-    kernel::Kernel,
+    kernel::{Hook, Kernel},
 };
 
 /// Answers a request. Nothing is changed.
@@ -60,6 +60,7 @@ impl Instance {
             phase: phase(self.core.phase()),
             gate: gate_word(passage).to_owned(),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+            hook: kernel.hook(&self.interface.name).map_or("none", Hook::as_str).to_owned(),
             vips: self.vips.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect(),
             database: self.database_view(),
             peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),

@@ -17,8 +17,6 @@ use anyhow::{Context as _, Result};
 const TYPE_XDP: u32 = 6;
 /// `BPF_XDP`, as aya loads XDP programs: both ends of a tail call must have the same.
 const ATTACH_XDP: u32 = 37;
-/// `XDP_FLAGS_SKB_MODE`.
-const GENERIC: u32 = 2;
 /// `BPF_MAP_TYPE_PROG_ARRAY`.
 const MAP_PROGRAMS: u32 = 3;
 
@@ -33,6 +31,15 @@ enum Command {
     ProgById = 13,
     ObjInfo = 15,
     LinkCreate = 28,
+}
+
+/// How XDP is attached: `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// By the kernel's stack.
+    Generic = 2,
+    /// By the driver.
+    Native = 4,
 }
 
 /// An XDP program that the kernel has.
@@ -72,6 +79,16 @@ impl Program {
         // SAFETY: the layout is the kernel's; code and licence outlive the call.
         let program = unsafe { descriptor(Command::ProgLoad, &mut load) };
         program.map(Self).context("the kernel refuses a program of the benchmark")
+    }
+
+    /// Attaches the program to an interface of this namespace, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// If the kernel refuses, as it does where another program is attached.
+    pub fn attach(&self, interface: u32, mode: Mode) -> io::Result<OwnedFd> {
+        let mut link = [self.0.as_raw_fd() as u32, interface, ATTACH_XDP, mode as u32];
+        // SAFETY: the layout is the kernel's: program, target, kind, flags.
+        unsafe { descriptor(Command::LinkCreate, &mut link) }
     }
 
     /// The program that a pinned link attaches.
@@ -137,20 +154,6 @@ impl Program {
         // SAFETY: the layout is the kernel's, which copies the packet before it runs anything.
         unsafe { call(Command::ProgTestRun, &mut run) }?;
         Ok(run.returned)
-    }
-}
-
-impl Program {
-    /// Attaches it to an interface of this thread's network namespace, in generic mode, for as long as
-    /// what is returned is kept.
-    ///
-    /// # Errors
-    /// If another program is there.
-    pub fn attach(&self, interface: u32) -> Result<OwnedFd> {
-        let mut link = [self.0.as_raw_fd() as u32, interface, ATTACH_XDP, GENERIC];
-        // SAFETY: the layout is the kernel's: program, interface, kind, flags.
-        let link = unsafe { descriptor(Command::LinkCreate, &mut link) };
-        link.context("attaching a program of the benchmark")
     }
 }
 

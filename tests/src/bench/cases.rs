@@ -1,7 +1,7 @@
 //! The paths through the XDP program, each with a frame that takes it and the proof that it did.
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
 
@@ -179,9 +179,13 @@ fn advert() -> Vec<u8> {
         auth: Auth::None,
         checksum: Checksum::PseudoHeader,
     };
-    let ip = vrrp::Ip { source: *CLIENT.ip(), destination: vrrp::MULTICAST, ttl: vrrp::TTL };
+    let ip = vrrp::Ip {
+        source: IpAddr::V4(*CLIENT.ip()),
+        destination: vrrp::MULTICAST.into(),
+        ttl: vrrp::TTL,
+    };
     let mut packet = [0; vrrp::MAX_LEN];
-    let length = vrrp::encode(&advert, &[VIP], ip, &mut packet).expect("one address fits");
+    let length = vrrp::encode(&advert, &[VIP.into()], ip, &mut packet).expect("one address fits");
     ipv4(VRRP_MAC, vrrp::MULTICAST, vrrp::IP_PROTOCOL, vrrp::TTL, &packet[..length])
 }
 

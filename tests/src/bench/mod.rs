@@ -1,7 +1,7 @@
 //! Benchmarks: of the data plane, and of how the agents bear a machine that is in trouble.
 
-mod assembly;
-mod bpf;
+pub mod assembly;
+pub mod bpf;
 pub mod cases;
 pub mod load;
 mod peer;

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::{
     assembly,
-    bpf::Program,
+    bpf::{Mode, Program},
     cases::{self, INSTANCE, OWN_ADDRESS, PORT, VIP},
     report::{Results, median},
 };
@@ -116,7 +116,7 @@ impl Attached {
             Self::Pass => {
                 let index = found()?.index;
                 let program = Program::load(&assembly::pass())?;
-                Guard::Pass(node.namespace().enter(|| program.attach(index))?)
+                Guard::Pass(node.namespace().enter(|| program.attach(index, Mode::Generic))?)
             }
             Self::Ogha => {
                 let guard = Guard::Ogha(Arc::clone(node));

@@ -20,7 +20,7 @@ const BATCH: u32 = 500;
 #[test]
 fn a_lease_ends_in_a_flood_as_it_does_without() {
     let mut stage = Stage::set("clock");
-    let run = TestRun::open(&stage.node, "xdp_");
+    let run = TestRun::ingress(&stage.node);
     let data = Segment {
         source: 40_000,
         destination: PORT,

@@ -11,6 +11,7 @@ use ogha_common::maps::PortCounters;
 use ogha_tests::lab::clock;
 
 use crate::{
+    XDP_IS_TAKEN,
     frames::{self, ACK, End, FIN, PSH, RST, SYN, Segment},
     stage::{INSTANCE, PORT, Stage, VIP, claimed, closed, lapsed, open, run},
     wire::{GENEROUS, Wire},
@@ -136,7 +137,8 @@ fn the_reset_follows_the_rfc() {
         let (frame, reply) = stage.wire.expect("the RST", from_vip(&stage));
         assert_eq!(reply, *expected, "answer to {segment:?}");
         assert_eq!(frame[..12], [stage.client.mac(), stage.node.mac()].concat());
-        assert_eq!(frame.len(), 54);
+        // The kernel may keep the length of the segment's headers at TCX; the rest is padding.
+        assert!(frame.len() == 54 || XDP_IS_TAKEN && segment.ip_options > 0, "{frame:02x?}");
         let (right, by_hardware) = frames::tcp_checksums(&frame);
         assert_eq!(right, by_hardware, "the checksum would be broken by hardware");
         let seen = numbers(&stage);
@@ -151,7 +153,9 @@ fn the_reset_follows_the_rfc() {
 fn a_closed_gate_lets_nothing_else_in() {
     let stage = Stage::set("gate-else");
     let (client, vip) = (stage.client_end(), stage.vip_end());
-    let node = Wire::open(&stage.node);
+    run(&stage.node, &["ip", "address", "add", "10.59.0.100/32", "dev", "eth0"]);
+    let bind = |address| stage.node.namespace().enter(|| UdpSocket::bind((address, PORT)).unwrap());
+    let (at_vip, at_node) = (bind(VIP), bind(stage.node.address()));
     stage.wire.send(&frames::udp(client, vip, PORT));
     stage.wire.send(&frames::as_later_fragment(syn().packet(client, vip)));
     stage.wire.send(&Segment { destination: 22, ..syn() }.packet(client, vip));
@@ -162,10 +166,10 @@ fn a_closed_gate_lets_nothing_else_in() {
     // A later packet to the node's own address has come through, and none of these before it.
     let own = End { address: stage.node.address(), ..vip };
     stage.wire.send(&frames::udp(client, own, PORT));
-    let first = node.expect("the packet", |frame| {
-        (frame[6..12] == client.mac && frame[12..14] == [8, 0]).then(|| frame[30..34].to_vec())
-    });
-    assert_eq!(first, own.address.octets());
+    at_node.set_read_timeout(Some(GENEROUS)).unwrap();
+    assert_eq!(at_node.recv(&mut [0; 16]).unwrap(), 4);
+    at_vip.set_nonblocking(true).unwrap();
+    assert_eq!(at_vip.recv(&mut [0; 16]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 /// A switch floods a segment for another host that holds the VIP: a node whose gate is closed

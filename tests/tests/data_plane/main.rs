@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod arp;
+mod attach;
 mod clock;
 mod conflicts;
+mod foreign;
 mod frames;
 mod gate;
 mod lease;
@@ -17,3 +19,6 @@ mod vips;
 mod vlan;
 mod watch;
 mod wire;
+
+/// See `data_plane_tcx`.
+const XDP_IS_TAKEN: bool = false;

@@ -18,7 +18,7 @@ use ogha_tests::lab::clock;
 use crate::{
     peer::{KEY, NODE, PEER, PROBES, Play, datagram, offer, serving, standby},
     stage::{INSTANCE, PORT, open},
-    test_run::{TestRun, XDP_DROP, XDP_TX},
+    test_run::{DROP, RETURN, TestRun},
 };
 
 const FACTS: Facts = Facts {
@@ -284,7 +284,7 @@ fn random_datagrams_change_nothing() {
     play.ask();
     let known = play.known();
     let (before, count) = (play.counters(), count_of_random());
-    let run = TestRun::open(&play.stage.node, "xdp_");
+    let run = TestRun::ingress(&play.stage.node);
     let right = datagram(&play.probe());
     let frame = crate::frames::datagram(
         play.stage.client_end(),
@@ -310,7 +310,7 @@ fn random_datagrams_change_nothing() {
         if payload == right {
             continue;
         }
-        assert_eq!(run.once(&wrong), XDP_DROP, "{wrong:02x?}");
+        assert_eq!(run.once(&wrong), DROP, "{wrong:02x?}");
     }
     assert_eq!(play.known(), known);
     let after = play.counters();
@@ -318,7 +318,7 @@ fn random_datagrams_change_nothing() {
     assert!(after.refused() > count * 99 / 100, "{after:?}");
     assert_eq!(after.refused(), after.magic + after.version + after.tag);
     let mut ran = Vec::new();
-    assert_eq!(run.run(&frame, 1, &mut ran), (XDP_TX, ran.len()), "and the right one is answered");
+    assert_eq!(run.run(&frame, 1, &mut ran), (RETURN, ran.len()), "and the right one is answered");
 }
 
 fn count_of_random() -> u64 {

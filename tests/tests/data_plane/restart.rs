@@ -127,17 +127,23 @@ fn unload_leaves_nothing() {
     assert_eq!(kernel::unload(&bpf_dir).unwrap(), 0);
 }
 
-/// Another agent holds the interface: the start fails, says so, leaves nothing of its own, and
-/// does the other no harm.
+/// Something that is no link is pinned where the link of XDP should be: the start fails at its last
+/// step, says so, leaves nothing, and does another agent's data plane no harm.
 #[test]
 fn a_start_that_fails_leaves_nothing() {
     let mut stage = Stage::set("start-fails");
     stage.gate(open());
     let second = stage.node.bpf_dir().with_file_name("second");
     let interfaces = [interface(&stage.node)];
+    let links = second.join("links");
+    fs::create_dir_all(&links).unwrap();
+    let wrong = links.join(format!("xdp_{}", interfaces[0].index));
+    let create = ["bpftool", "map", "create", wrong.to_str().unwrap(), "type", "array"];
+    let rest = ["key", "4", "value", "8", "entries", "1", "name", "wrong"];
+    run(&stage.node, &[&create[..], &rest].concat());
     let error = stage.node.namespace().enter(|| Kernel::start(&second, &interfaces)).err();
-    let error = format!("{:#}", error.expect("XDP holds one program"));
-    assert!(error.contains("attaching XDP to eth0"), "{error}");
+    let error = format!("{:#}", error.expect("a map is no link"));
+    assert!(error.contains("no XDP link is pinned"), "{error}");
     assert!(!second.exists());
     assert!(stage.ask_for_vip().is_some());
 }

@@ -2,11 +2,16 @@
 
 use std::{net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
 
-use ogha_agent::{kernel::Kernel, net::interface::Interface};
+use ogha_agent::{
+    kernel::{Kernel, Place},
+    net::interface::Interface,
+};
 use ogha_common::maps::{GATE_CLOSED, GATE_OPEN, Gate};
 use ogha_tests::lab::{Host, Lab, Switch, clock, host::INTERFACE};
 
 use crate::{
+    XDP_IS_TAKEN,
+    foreign::{Foreign, Mode},
     frames::{self, End},
     wire::Wire,
 };
@@ -26,7 +31,9 @@ pub struct Stage {
     /// The client's interface.
     pub wire: Wire,
     pub kernel: Kernel,
-    switch: Arc<Switch>,
+    /// Another's XDP program on the node's interface.
+    pub foreign: Option<Foreign>,
+    pub switch: Arc<Switch>,
     // Last: it removes what the others are made of.
     lab: Lab,
 }
@@ -34,13 +41,19 @@ pub struct Stage {
 impl Stage {
     /// The node has the VIP and the port, and its gate is closed.
     pub fn set(name: &str) -> Self {
+        Self::set_behind(name, XDP_IS_TAKEN.then_some(Mode::Generic))
+    }
+
+    /// The same where another's XDP program came first, in this mode.
+    pub fn set_behind(name: &str, foreign: Option<Mode>) -> Self {
         let lab = Lab::new(name).unwrap();
         let switch = lab.switch("switch").unwrap();
         let client = lab.host("client", &switch, Ipv4Addr::new(10, 59, 0, 1)).unwrap();
         let node = lab.host("node", &switch, Ipv4Addr::new(10, 59, 0, 11)).unwrap();
+        let foreign = foreign.map(|mode| Foreign::attach(node.namespace(), INTERFACE, mode));
         let kernel = start(&node);
         let wire = Wire::open(&client);
-        Self { client, node, wire, kernel, switch, lab }
+        Self { client, node, wire, kernel, foreign, switch, lab }
     }
 
     /// Another host at the switch.
@@ -83,9 +96,14 @@ impl Stage {
 
 /// Starts the data plane on the node, or takes it over.
 pub fn start(node: &Host) -> Kernel {
-    let interface = interface(node);
-    let mut kernel =
-        node.namespace().enter(|| Kernel::start(&node.bpf_dir(), &[interface])).unwrap();
+    let place = Place::generic(&interface(node));
+    start_at(node, &place)
+}
+
+/// The same, native or not.
+pub fn start_at(node: &Host, place: &Place) -> Kernel {
+    let places = std::slice::from_ref(place);
+    let mut kernel = node.namespace().enter(|| Kernel::start_at(&node.bpf_dir(), places)).unwrap();
     kernel.set_vips(INSTANCE, &[VIP.into()], node.mac()).unwrap();
     kernel.set_port(PORT, INSTANCE).unwrap();
     kernel

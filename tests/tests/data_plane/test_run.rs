@@ -11,14 +11,19 @@ use std::{
 
 use ogha_tests::lab::Host;
 
+use crate::XDP_IS_TAKEN;
+
+/// Of the program for what comes in: nobody gets the packet (`XDP_DROP`, `TC_ACT_SHOT`).
+pub const DROP: u32 = if XDP_IS_TAKEN { 2 } else { 1 };
+/// The host gets it (`XDP_PASS`, `TC_ACT_UNSPEC`).
+pub const PASS: u32 = if XDP_IS_TAKEN { u32::MAX } else { 2 };
+/// It goes back (`XDP_TX`, `TC_ACT_REDIRECT`).
+pub const RETURN: u32 = if XDP_IS_TAKEN { 7 } else { 3 };
+
 const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_TEST_RUN: i32 = 10;
 const BPF_PROG_GET_FD_BY_ID: i32 = 13;
 const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
-
-pub const XDP_DROP: u32 = 1;
-pub const XDP_PASS: u32 = 2;
-pub const XDP_TX: u32 = 3;
 
 /// A program that is attached to a host.
 pub struct TestRun {
@@ -26,8 +31,13 @@ pub struct TestRun {
 }
 
 impl TestRun {
+    /// The program for what comes in.
+    pub fn ingress(host: &Host) -> Self {
+        Self::open(host, if XDP_IS_TAKEN { "tcx_ingress_" } else { "xdp_" })
+    }
+
     /// The program of the first pinned link whose name begins so.
-    pub fn open(host: &Host, prefix: &str) -> Self {
+    fn open(host: &Host, prefix: &str) -> Self {
         let links = fs::read_dir(host.bpf_dir().join("links")).unwrap();
         let path = links
             .map(|entry| entry.unwrap().path())

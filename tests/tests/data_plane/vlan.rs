@@ -9,7 +9,7 @@ use crate::{
     frames::{self, ACK, End, PSH, RST, SYN, Segment},
     peer::{self, PROBES, Play},
     stage::{INSTANCE, PORT, Stage, VIP, claimed, closed, lapsed, open},
-    test_run::{TestRun, XDP_DROP, XDP_PASS, XDP_TX},
+    test_run::{DROP, PASS, RETURN, TestRun},
     wire::Wire,
 };
 
@@ -54,24 +54,24 @@ fn arp_counters(stage: &Stage) -> ArpCounters {
 #[test]
 fn priority_tags_change_nothing() {
     let mut stage = Stage::set("vlan-priority");
-    let run = TestRun::open(&stage.node, "xdp_");
+    let run = TestRun::ingress(&stage.node);
     let (client, vip) = (stage.client_end(), stage.vip_end());
     let data = Segment { flags: ACK | PSH, payload: vec![1, 2, 3], ..syn() };
     for (count, tags) in (1..).zip(HERE) {
         let on = |frame: Vec<u8>| run.on(&tagged(&frame, tags));
         stage.gate(closed());
-        assert_eq!(on(frames::who_has(client, VIP)).0, XDP_DROP);
+        assert_eq!(on(frames::who_has(client, VIP)).0, DROP);
         let (verdict, reset) = on(syn().packet(client, vip));
-        assert_eq!(verdict, XDP_TX);
+        assert_eq!(verdict, RETURN);
         let (from, to, reset) = Segment::read(&untagged(&reset, tags)).unwrap();
         assert_eq!((from, to, reset.flags), (VIP, client.address, RST | ACK));
         stage.gate(lapsed());
-        assert_eq!(on(syn().packet(client, vip)).0, XDP_DROP);
+        assert_eq!(on(syn().packet(client, vip)).0, DROP);
         stage.gate(open());
         let (verdict, answer) = on(frames::who_has(client, VIP));
-        assert_eq!(verdict, XDP_TX);
+        assert_eq!(verdict, RETURN);
         assert_eq!(untagged(&answer, tags), frames::arp(frames::REPLY, vip, client));
-        assert_eq!(on(data.packet(client, vip)).0, XDP_PASS);
+        assert_eq!(on(data.packet(client, vip)).0, PASS);
         let seen = port_counters(&stage);
         assert_eq!((seen.syn_in, seen.rejected, seen.dropped), (2 * count, count, count));
         assert_eq!(seen.data_in, count);
@@ -84,13 +84,13 @@ fn priority_tags_change_nothing() {
 #[test]
 fn a_probe_is_answered_with_its_tags() {
     let mut play = Play::set("vlan-probe");
-    let run = TestRun::open(&play.stage.node, "xdp_");
+    let run = TestRun::ingress(&play.stage.node);
     let node = End { address: play.stage.node.address(), ..play.stage.vip_end() };
     for tags in HERE.iter().chain(&ELSEWHERE) {
         let probe = peer::datagram(&play.probe());
         let frame = frames::datagram(play.stage.client_end(), node, PROBES, &probe);
         let (verdict, reply) = run.on(&tagged(&frame, tags));
-        assert_eq!(verdict, XDP_TX);
+        assert_eq!(verdict, RETURN);
         let reply = untagged(&reply, tags);
         assert_eq!(reply[..12], [play.stage.client.mac(), node.mac].concat());
         assert_eq!(reply[26..30], node.address.octets());
@@ -103,7 +103,7 @@ fn a_probe_is_answered_with_its_tags() {
 #[test]
 fn arp_of_another_vlan_is_none_of_ours() {
     let mut stage = Stage::set("vlan-arp");
-    let run = TestRun::open(&stage.node, "xdp_");
+    let run = TestRun::ingress(&stage.node);
     let client = stage.client_end();
     let owner = End { mac: [0x02, 0, 0, 0, 0, 0x99], address: VIP };
     for gate in [closed(), claimed(), open(), lapsed()] {
@@ -115,7 +115,7 @@ fn arp_of_another_vlan_is_none_of_ours() {
                 frames::gratuitous(owner),
             ] {
                 let frame = tagged(&frame, tags);
-                assert_eq!(run.on(&frame), (XDP_PASS, frame), "{gate:?} {tags:04x?}");
+                assert_eq!(run.on(&frame), (PASS, frame), "{gate:?} {tags:04x?}");
             }
         }
     }
@@ -127,21 +127,21 @@ fn arp_of_another_vlan_is_none_of_ours() {
 #[test]
 fn the_gate_holds_in_every_vlan() {
     let mut stage = Stage::set("vlan-gate");
-    let run = TestRun::open(&stage.node, "xdp_");
+    let run = TestRun::ingress(&stage.node);
     let (client, vip) = (stage.client_end(), stage.vip_end());
     let other = End { mac: [0x02, 0, 0, 0, 0, 0x99], ..vip };
     for tags in ELSEWHERE {
         let on = |to: End| run.on(&tagged(&syn().packet(client, to), tags));
         stage.gate(open());
-        assert_eq!(on(vip).0, XDP_PASS);
+        assert_eq!(on(vip).0, PASS);
         stage.gate(lapsed());
-        assert_eq!(on(vip).0, XDP_DROP);
+        assert_eq!(on(vip).0, DROP);
         stage.gate(closed());
         let (verdict, reset) = on(vip);
-        assert_eq!(verdict, XDP_TX);
+        assert_eq!(verdict, RETURN);
         let (_, _, reset) = Segment::read(&untagged(&reset, tags)).unwrap();
         assert_eq!(reset.flags, RST | ACK);
-        assert_eq!(on(other), (XDP_PASS, tagged(&syn().packet(client, other), tags)));
+        assert_eq!(on(other), (PASS, tagged(&syn().packet(client, other), tags)));
     }
 }
 
@@ -150,7 +150,7 @@ fn the_gate_holds_in_every_vlan() {
 #[test]
 fn what_is_behind_the_tags_is_not_guessed() {
     let mut stage = Stage::set("vlan-deep");
-    let run = TestRun::open(&stage.node, "xdp_");
+    let run = TestRun::ingress(&stage.node);
     stage.gate(open());
     let question = frames::who_has(stage.client_end(), VIP);
     let mut cut = tagged(&question, &[PRIORITY]);
@@ -158,7 +158,7 @@ fn what_is_behind_the_tags_is_not_guessed() {
     let mut strange = tagged(&question, &[PRIORITY]);
     strange[16..18].copy_from_slice(&[0x88, 0xb5]);
     for frame in [tagged(&question, &[PRIORITY; 3]), cut, strange] {
-        assert_eq!(run.on(&frame), (XDP_PASS, frame));
+        assert_eq!(run.on(&frame), (PASS, frame));
     }
     assert_eq!(arp_counters(&stage), ArpCounters::default());
 }

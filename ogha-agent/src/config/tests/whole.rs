@@ -199,6 +199,28 @@ fn what_must_be_unique_is_unique() {
 }
 
 #[test]
+fn instances_of_an_interface_agree_on_its_xdp() {
+    let two = |first: &str, other: &str| {
+        let second = second("VI_2", 60, "192.168.1.20", 26001);
+        let text = format!("{GOOD}{second}");
+        let mut parts = text.split("interface = \"eth0\"");
+        let (head, middle, tail) =
+            (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+        format!("{head}interface = \"eth0\"{first}{middle}interface = \"{other}{tail}")
+    };
+    let generic = "\nxdp = \"generic\"";
+    parse(&two(generic, &format!("eth0\"{generic}"))).unwrap();
+    parse(&two(generic, "eth1\"")).unwrap();
+    let error = parse(&two(generic, "eth0\"")).unwrap_err().to_string();
+    assert!(
+        error.contains("instance.xdp: differs from that of another instance on eth0"),
+        "{error}"
+    );
+    let error = complaint("interface = \"eth0\"", "interface = \"eth0\"\nxdp = \"fast\"");
+    assert!(error.contains("instance.xdp"), "{error}");
+}
+
+#[test]
 fn the_maps_of_the_kernel_set_a_limit() {
     let instances: String = (0..16)
         .map(|i| second(&format!("V{i}"), i + 1, &format!("10.0.0.{}", i + 1), 80 + u16::from(i)))

@@ -1,0 +1,31 @@
+//! What `data_plane` shows of the programs at XDP, where another program holds XDP and ogha's run at
+//! TCX ingress. Needs root.
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+#![expect(dead_code, reason = "`data_plane` uses the rest")]
+
+#[path = "../data_plane/arp.rs"]
+mod arp;
+#[path = "../data_plane/conflicts.rs"]
+mod conflicts;
+#[path = "../data_plane/foreign.rs"]
+mod foreign;
+#[path = "../data_plane/frames.rs"]
+mod frames;
+#[path = "../data_plane/gate.rs"]
+mod gate;
+#[path = "../data_plane/lease.rs"]
+mod lease;
+#[path = "../data_plane/peer.rs"]
+mod peer;
+#[path = "../data_plane/probe.rs"]
+mod probe;
+#[path = "../data_plane/stage.rs"]
+mod stage;
+#[path = "../data_plane/test_run.rs"]
+mod test_run;
+#[path = "../data_plane/vips.rs"]
+mod vips;
+#[path = "../data_plane/wire.rs"]
+mod wire;
+
+const XDP_IS_TAKEN: bool = true;
