@@ -13,6 +13,7 @@ mod lease;
 mod neighbour;
 mod probe;
 mod proof;
+mod stamp;
 
 pub use self::{
     clock::Reading,
@@ -20,6 +21,7 @@ pub use self::{
     neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
     probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
     proof::{PROOF_REPLIES, Proof},
+    stamp::Stamp,
 };
 
 /// How many instances one agent may have: the size of the arrays below.
@@ -72,10 +74,12 @@ pub mod name {
     pub const PROBE_COUNTERS: &str = "PROBE_COUNTERS";
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
+    /// The one [`Stamp`](super::Stamp), written by the agent.
+    pub const STAMP: &str = "STAMP";
     /// The one [`Proof`](super::Proof); not pinned.
     pub const PROOF: &str = "PROOF";
     /// All maps that are pinned, in the order of this list.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         VIPS,
         VIP_SLOTS,
         GATES,
@@ -91,6 +95,7 @@ pub mod name {
         LEASES,
         PROBE_COUNTERS,
         EVENTS,
+        STAMP,
     ];
 }
 

@@ -85,13 +85,14 @@ impl Context for TcContext {
 
     #[inline(always)]
     fn resize(&self, length: usize) -> bool {
-        /// Up to the checksum of TCP, behind an IP header with all options.
-        const KEPT: u32 = 14 + 60 + 18;
+        /// Up to the checksum of TCP, behind a VLAN tag and an IP header with all options.
+        const KEPT: u32 = 14 + 4 + 60 + 18;
+        let old = self.len();
         // SAFETY: the context is the program's own.
-        let cut = |length| unsafe { bpf_skb_change_tail(self.skb.skb, length, 0) == 0 };
+        let set = |length| unsafe { bpf_skb_change_tail(self.skb.skb, length, 0) == 0 };
         // The kernel cuts no deeper than what it has taken for headers, which may be longer than
         // those of a reply without options.
-        cut(length as u32) || (length as u32) < self.len() && (self.len() <= KEPT || cut(KEPT))
+        set(length as u32) || (length as u32) < old && (old <= KEPT || set(KEPT))
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use ogha_common::maps::{
     ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event, Gate, Granters, Lease, MAX_ENDPOINTS,
     MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters,
-    ProbeCounters, Proof, Reading, VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
+    ProbeCounters, Proof, Reading, Stamp, VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
 };
 
 /// The virtual addresses.
@@ -70,6 +70,10 @@ pub static LEASES: Array<Lease, MAX_INSTANCES> = Array::new();
 /// Probes at each instance's endpoint.
 #[btf_map]
 pub static PROBE_COUNTERS: PerCpuArray<ProbeCounters, MAX_INSTANCES> = PerCpuArray::new();
+
+/// Which build this is. For the agent only.
+#[btf_map]
+pub static STAMP: Array<Stamp, 1> = Array::new();
 
 /// The proof of native XDP. Not pinned.
 #[btf_map]

@@ -7,7 +7,7 @@ use ogha_common::maps::PROOF_REPLIES;
 use crate::{
     Reason,
     ip::Address as _,
-    maps::{PROOF, is_own_mac},
+    maps::{PROOF, STAMP, is_own_mac},
     packet::{Arp, Ethernet, Frame, KIND_ARP, Mac},
 };
 
@@ -41,6 +41,8 @@ pub fn ingress(frame: Frame) -> Reason {
 /// Is it the neighbour's, and is another wanted?
 #[inline(always)]
 fn counts(arp: &Arp) -> bool {
+    // A map that no program uses is not in the object.
+    let _ = STAMP.get_ptr(0);
     let Some(proof) = PROOF.get_ptr_mut(0) else { return false };
     // SAFETY: the element stays while the program runs. Replies come one after the other, for each
     // answers the last, and one that is not counted makes the agent try again.

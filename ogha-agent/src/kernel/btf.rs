@@ -115,6 +115,50 @@ impl Types {
         Ok(bits / 8)
     }
 
+    /// A type as text, field by field: two that have the same text are the same.
+    ///
+    /// # Errors
+    ///
+    /// If it is damaged, or nested too deep.
+    pub fn text(&self, id: u32) -> anyhow::Result<String> {
+        let mut text = String::new();
+        self.write(id, 0, &mut text)?;
+        Ok(text)
+    }
+
+    fn write(&self, id: u32, depth: usize, text: &mut String) -> anyhow::Result<()> {
+        ensure!(depth < 32, "a type is nested too deep");
+        if id == 0 {
+            text.push_str("void");
+            return Ok(());
+        }
+        let id = self.resolve(id)?;
+        let at = self.at(id)?;
+        let (kind, vlen) = self.kind(at)?;
+        let name = String::from_utf8_lossy(self.name(u32_at(&self.data, at)?)?);
+        let size = u32_at(&self.data, at + 8)?;
+        match kind {
+            kind::ARRAY => {
+                text.push('[');
+                self.write(u32_at(&self.data, at + TYPE)?, depth + 1, text)?;
+                text.push_str(&format!("; {}]", u32_at(&self.data, at + TYPE + 8)?));
+            }
+            kind::STRUCT | kind::UNION => {
+                text.push_str(&format!("{name} {size} {{ "));
+                for index in 0..vlen {
+                    let member = at + TYPE + index * MEMBER;
+                    let field = String::from_utf8_lossy(self.name(u32_at(&self.data, member)?)?);
+                    text.push_str(&format!("{field} @{} ", u32_at(&self.data, member + 8)?));
+                    self.write(u32_at(&self.data, member + 4)?, depth + 1, text)?;
+                    text.push_str(", ");
+                }
+                text.push('}');
+            }
+            _ => text.push_str(&format!("{name}:{kind}:{size}")),
+        }
+        Ok(())
+    }
+
     /// A member's offset in bits and its type.
     fn member(&self, id: u32, name: &[u8]) -> anyhow::Result<Option<(u32, u32)>> {
         let at = self.at(id)?;

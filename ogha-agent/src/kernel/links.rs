@@ -1,6 +1,7 @@
 //! Links: what ties a program to its place, pinned so that it outlives the agent.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -10,7 +11,7 @@ use aya::{
     programs::{
         BtfTracePoint, LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode,
         links::{FdLink, LinkError, PinnedLink},
-        tc::TcAttachOptions,
+        tc::{TcAttachOptions, qdisc_detach_program},
     },
     sys::SyscallError,
 };
@@ -147,19 +148,49 @@ pub fn tracepoint(program: &mut BtfTracePoint, directory: &Path, name: &str) -> 
     fs::rename(&successor, directory.join(name)).with_context(|| format!("pinning {name}"))
 }
 
-/// Detaches what is pinned for interfaces that are gone or no longer used.
+/// Detaches all but what belongs to these interfaces and to the host: what was for interfaces that
+/// are gone or no longer used, and what an older version or a start that was cut short has left.
 pub fn drop_stale(directory: &Path, interfaces: &[Interface]) -> anyhow::Result<()> {
+    let used = |name: &str| {
+        TRACEPOINTS.contains(&name)
+            || interfaces.iter().any(|interface| {
+                [EGRESS, INGRESS, NATIVE, XDP].iter().any(|prefix| {
+                    name.strip_prefix(prefix) == Some(interface.index.to_string().as_str())
+                })
+            })
+    };
     for path in entries(directory)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let index =
-            [EGRESS, INGRESS, NATIVE, XDP].iter().find_map(|prefix| name.strip_prefix(prefix));
-        let Some(index) = index.and_then(|index| index.parse::<u32>().ok()) else { continue };
-        if interfaces.iter().all(|interface| interface.index != index) {
-            tracing::info!(link = %path.display(), "detaching from an interface no longer used");
+        if !used(&path.file_name().unwrap_or_default().to_string_lossy()) {
+            tracing::info!(link = %path.display(), "detaching what is no longer used");
             remove(&path)?;
         }
     }
     Ok(())
+}
+
+/// Detaches the programs that an older version has attached without a link, which outlive it
+/// unseen and pile up. Where there are none, the kernel says so, and that is all.
+pub fn drop_clsact(interface: &Interface) {
+    for (hook, program) in
+        [(TcAttachType::Ingress, "ogha_ingress"), (TcAttachType::Egress, "ogha_egress")]
+    {
+        if qdisc_detach_program(&interface.name, hook, program).is_ok() {
+            tracing::info!(interface = interface.name, program, "detached from clsact");
+        }
+    }
+}
+
+/// The ids of the programs that the pinned links attach.
+pub fn programs(directory: &Path) -> anyhow::Result<HashSet<u32>> {
+    let mut programs = HashSet::new();
+    for path in entries(directory)? {
+        if let Ok(Some(link)) = pinned(&path)
+            && let Ok(info) = link.info()
+        {
+            programs.insert(info.program_id());
+        }
+    }
+    Ok(programs)
 }
 
 /// Detaches everything. Returns how many pins there were.
@@ -180,7 +211,8 @@ pub fn remove(pin: &Path) -> anyhow::Result<bool> {
     }
 }
 
-fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// What is in a directory; nothing if there is none.
+pub fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let listing = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listing => listing,

@@ -8,6 +8,7 @@ mod attach;
 mod btf;
 mod checks;
 mod events;
+mod layout;
 mod lease;
 mod links;
 mod load;
@@ -24,7 +25,7 @@ use aya::{
 };
 use ogha_common::maps::{
     ArpCounters, Endpoint, Gate, Granters, Lease, MAX_INSTANCES, Offer, Peer, PeerKey,
-    PortCounters, ProbeCounters, Vip, Watch, name,
+    PortCounters, ProbeCounters, Stamp, Vip, Watch, name,
 };
 
 pub use self::{
@@ -33,7 +34,7 @@ pub use self::{
     events::Events,
 };
 use crate::net::interface::Interface;
-use load::Pinned;
+use layout::{Next, Pinned};
 use vips::Vips;
 
 /// The maps of a data plane that is attached.
@@ -66,7 +67,8 @@ impl Kernel {
     /// Attaches the data plane to the interfaces, by generic XDP, in the current network namespace.
     ///
     /// Where one is pinned in `bpf_dir` already, its maps are kept with what they hold, and its
-    /// programs are replaced: no packet goes unseen. One of another version is removed first.
+    /// programs are replaced: no packet goes unseen. Of one that another version has made, the maps are
+    /// kept whose types are the same.
     ///
     /// # Errors
     ///
@@ -88,14 +90,8 @@ impl Kernel {
         let types = btf::Types::of_the_kernel()?;
         checks::interfaces(places.iter().map(|place| &place.interface))?;
         checks::bpf_dir(bpf_dir)?;
-        let mut found = load::pinned(bpf_dir)?;
-        if found == Pinned::Other {
-            tracing::warn!(bpf_dir = %bpf_dir.display(), "replacing the data plane of another version");
-            unload(bpf_dir)?;
-            checks::bpf_dir(bpf_dir)?;
-            found = Pinned::Nothing;
-        }
-        let started = load::load(bpf_dir, places, &types).and_then(Self::from_maps);
+        let found = layout::pinned(bpf_dir, load::build())?;
+        let started = Self::begin(bpf_dir, places, &types, found);
         if started.is_err() && found == Pinned::Nothing {
             // The first error is the one to tell.
             let _ = unload(bpf_dir);
@@ -103,25 +99,55 @@ impl Kernel {
         started.with_context(|| format!("starting the data plane in {}", bpf_dir.display()))
     }
 
-    fn from_maps((mut ebpf, hooks): (Ebpf, load::Hooks)) -> anyhow::Result<Self> {
-        for (interface, hook) in &hooks {
+    fn begin(
+        bpf_dir: &Path,
+        places: &[Place],
+        types: &btf::Types,
+        found: Pinned,
+    ) -> anyhow::Result<Self> {
+        let next = if found == Pinned::Other {
+            tracing::warn!(bpf_dir = %bpf_dir.display(), "replacing the data plane of another version");
+            let mut next = Next::aside(bpf_dir)?;
+            load::maps(&next)?;
+            next.keep()?;
+            next
+        } else {
+            Next::in_place(bpf_dir)
+        };
+        let mut ebpf = load::load(&next, places, types)?;
+        let mut stamp: Array<MapData, Plain<Stamp>> = take(&mut ebpf, name::STAMP)?;
+        // Until all is in place, a start that is cut short shall be known as such.
+        stamp.set(0, Plain(Stamp::default()), 0).context("taking the stamp off")?;
+        let mut kernel = Self::from_maps(&mut ebpf)?;
+        kernel.vips.fill_slots()?;
+        kernel.hooks = load::attach(&mut ebpf, &bpf_dir.join(links::DIRECTORY), places)?;
+        for (interface, hook) in &kernel.hooks {
             tracing::info!(interface, %hook, "attached");
         }
+        if found == Pinned::Other {
+            places.iter().for_each(|place| links::drop_clsact(&place.interface));
+        }
+        next.settle()?;
+        stamp.set(0, Plain(Stamp { build: load::build() }), 0).context("setting the stamp")?;
+        Ok(kernel)
+    }
+
+    fn from_maps(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
         Ok(Self {
-            hooks,
-            vips: Vips::new(take(&mut ebpf, name::VIPS)?, take(&mut ebpf, name::VIP_SLOTS)?),
-            gates: take(&mut ebpf, name::GATES)?,
-            ports: take(&mut ebpf, name::PORTS)?,
-            port_counters: take(&mut ebpf, name::PORT_COUNTERS)?,
-            arp_counters: take(&mut ebpf, name::ARP_COUNTERS)?,
-            watches: take(&mut ebpf, name::WATCHES)?,
-            endpoints: take(&mut ebpf, name::ENDPOINTS)?,
-            offers: take(&mut ebpf, name::SELF)?,
-            peers: take(&mut ebpf, name::PEERS)?,
-            granters: take(&mut ebpf, name::GRANTERS)?,
-            leases: take(&mut ebpf, name::LEASES)?,
-            probe_counters: take(&mut ebpf, name::PROBE_COUNTERS)?,
-            events: Some(take(&mut ebpf, name::EVENTS)?),
+            hooks: Vec::new(),
+            vips: Vips::new(take(ebpf, name::VIPS)?, take(ebpf, name::VIP_SLOTS)?),
+            gates: take(ebpf, name::GATES)?,
+            ports: take(ebpf, name::PORTS)?,
+            port_counters: take(ebpf, name::PORT_COUNTERS)?,
+            arp_counters: take(ebpf, name::ARP_COUNTERS)?,
+            watches: take(ebpf, name::WATCHES)?,
+            endpoints: take(ebpf, name::ENDPOINTS)?,
+            offers: take(ebpf, name::SELF)?,
+            peers: take(ebpf, name::PEERS)?,
+            granters: take(ebpf, name::GRANTERS)?,
+            leases: take(ebpf, name::LEASES)?,
+            probe_counters: take(ebpf, name::PROBE_COUNTERS)?,
+            events: Some(take(ebpf, name::EVENTS)?),
         })
     }
 
@@ -282,6 +308,7 @@ impl Kernel {
 pub fn unload(bpf_dir: &Path) -> anyhow::Result<usize> {
     let directory = bpf_dir.join(links::DIRECTORY);
     let mut removed = links::drop_all(&directory)?;
+    layout::clear(bpf_dir)?;
     for map in name::ALL {
         removed += usize::from(links::remove(&bpf_dir.join(map))?);
     }

@@ -73,7 +73,7 @@ impl Vips {
     }
 
     /// Makes the slots say what the map of the addresses does.
-    fn fill_slots(&mut self) -> anyhow::Result<()> {
+    pub fn fill_slots(&mut self) -> anyhow::Result<()> {
         let all = self.all()?;
         for octet in 0..VIP_SLOTS as u32 {
             let own: Vec<_> =

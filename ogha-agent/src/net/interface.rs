@@ -2,8 +2,10 @@
 
 mod own;
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, bail};
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 
 /// An interface of the current network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,5 +40,23 @@ impl Interface {
             return Ok(Self { name: name.to_owned(), index, mac });
         }
         bail!("there is no network interface {name}; this host has {}", seen.join(", "))
+    }
+
+    /// Looks up the interface that has an address.
+    ///
+    /// # Errors
+    /// When none has it, or the one that has it has no Ethernet address.
+    pub fn having(address: IpAddr) -> anyhow::Result<Self> {
+        let has = |entry: &InterfaceAddress| {
+            let storage = entry.address.as_ref();
+            storage.is_some_and(|own| match address {
+                IpAddr::V4(v4) => own.as_sockaddr_in().is_some_and(|own| own.ip() == v4),
+                IpAddr::V6(v6) => own.as_sockaddr_in6().is_some_and(|own| own.ip() == v6),
+            })
+        };
+        let mut all = getifaddrs().context("cannot list the network interfaces")?;
+        let entry =
+            all.find(has).with_context(|| format!("no interface has the address {address}"))?;
+        Self::find(&entry.interface_name)
     }
 }

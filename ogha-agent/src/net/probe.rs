@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, Read as _},
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
@@ -90,33 +90,51 @@ fn hexadecimal(text: &[u8]) -> Option<[u8; 16]> {
     Some(octets)
 }
 
-/// The UDP socket of one instance. It reserves the port that the kernel answers on, and so that
-/// the peers' kernels know the way back, probes come from there.
+/// The UDP sockets of one instance, one for each of this node's addresses that a path to a peer
+/// begins at. They reserve the port that the kernel answers on, and so that the peers' kernels know
+/// the way back, probes come from there.
 #[derive(Debug)]
-pub struct ProbeSocket {
-    socket: UdpSocket,
+pub struct ProbeSockets {
+    port: u16,
     key: Key,
     boot_id: [u8; 16],
+    sockets: Vec<(IpAddr, UdpSocket)>,
 }
 
-impl ProbeSocket {
-    /// Binds the port on this node's own address.
+impl ProbeSockets {
+    /// Binds the port on this node's own address: socket 0.
     ///
     /// # Errors
     /// When the port is taken, or the kernel tells no boot id.
     pub fn bind(address: IpAddr, port: u16, key: Key) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind(SocketAddr::new(address, port))
-            .and_then(|socket| {
-                socket.set_nonblocking(true)?;
-                Ok(socket)
-            })
-            .with_context(|| {
-                format!(
-                    "cannot use UDP port {port} on {address}; `ss -ulpn sport = {port}` tells who \
-                     has it, `port` in [instance.liveness] chooses another"
-                )
-            })?;
-        Ok(Self { socket, key, boot_id: boot_id()? })
+        let sockets = vec![(address, bind(address, port)?)];
+        Ok(Self { port, key, boot_id: boot_id()?, sockets })
+    }
+
+    /// The number of the socket on the address from which the kernel's routes reach a peer. It is
+    /// bound, if none is there yet.
+    ///
+    /// # Errors
+    /// When there is no route, or the port is taken.
+    pub fn towards(&mut self, peer: IpAddr) -> anyhow::Result<usize> {
+        let address = source_towards(peer)
+            .with_context(|| format!("there is no route to the peer's address {peer}"))?;
+        if let Some(known) = self.sockets.iter().position(|(own, _)| *own == address) {
+            return Ok(known);
+        }
+        self.sockets.push((address, bind(address, self.port)?));
+        Ok(self.sockets.len() - 1)
+    }
+
+    /// The addresses that they are bound to, the node's own first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.sockets.iter().map(|(address, _)| *address)
+    }
+
+    /// The UDP port, of this node and of its peers.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The kernel's boot id.
@@ -131,14 +149,41 @@ impl ProbeSocket {
         self.key
     }
 
-    /// Sends a probe, at once.
+    /// Sends a probe by a socket, at once.
     ///
     /// # Errors
     /// The socket's.
-    pub fn send(&self, to: SocketAddr, probe: &Probe) -> io::Result<()> {
+    pub fn send(&self, socket: usize, to: IpAddr, probe: &Probe) -> io::Result<()> {
+        let (_, socket) = self.sockets.get(socket).ok_or(io::ErrorKind::NotFound)?;
         let datagram = probe::encode(probe, |body| self.key.tag(body));
-        self.socket.send_to(&datagram, to).map(drop)
+        socket.send_to(&datagram, SocketAddr::new(to, self.port)).map(drop)
     }
+}
+
+fn bind(address: IpAddr, port: u16) -> anyhow::Result<UdpSocket> {
+    UdpSocket::bind(SocketAddr::new(address, port))
+        .and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
+        .with_context(|| {
+            format!(
+                "cannot use UDP port {port} on {address}; `ss -ulpn sport = {port}` tells who has \
+                 it, `port` in [instance.liveness] chooses another"
+            )
+        })
+}
+
+/// A connected socket of UDP sends nothing; the kernel only chooses its way (udp(7)).
+fn source_towards(peer: IpAddr) -> io::Result<IpAddr> {
+    const ANY_PORT: u16 = 9;
+    let unspecified: IpAddr = match peer {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((unspecified, 0))?;
+    socket.connect((peer, ANY_PORT))?;
+    Ok(socket.local_addr()?.ip())
 }
 
 fn boot_id() -> anyhow::Result<[u8; 16]> {

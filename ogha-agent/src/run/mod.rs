@@ -113,6 +113,7 @@ impl Agent {
             instances.push(prepared);
         }
         let mut history = History::open(&config.node.state_dir);
+        let interfaces = with_paths(interfaces, &instances)?;
         let places = interfaces.iter().map(|at| prepare::place(config, at));
         let places = futures_util::future::join_all(places).await;
         let mut kernel = Kernel::start_at(&config.node.bpf_dir, &places)?;
@@ -202,6 +203,20 @@ fn interfaces(config: &Config) -> anyhow::Result<Vec<Interface>> {
     names.sort_unstable();
     names.dedup();
     names.into_iter().map(Interface::find).collect()
+}
+
+/// And those at which further paths to peers begin.
+fn with_paths(
+    mut interfaces: Vec<Interface>,
+    instances: &[Instance],
+) -> anyhow::Result<Vec<Interface>> {
+    for address in instances.iter().flat_map(|instance| instance.peers.addresses()) {
+        let interface = Interface::having(address)?;
+        if !interfaces.contains(&interface) {
+            interfaces.push(interface);
+        }
+    }
+    Ok(interfaces)
 }
 
 /// tokio's timers count whole milliseconds and round up.

@@ -21,6 +21,8 @@ pub struct Peer {
     pub node: NodeId,
     /// Where it is: one address a path, the first for adverts too.
     pub addresses: Vec<IpAddr>,
+    /// The socket by which each path begins.
+    pub sockets: Vec<usize>,
     /// The kernel's word about it, when it was last looked at.
     seen: maps::Peer,
     detector: Detector,
@@ -37,9 +39,10 @@ pub struct News {
 
 impl Peer {
     /// A peer of which nothing was heard.
-    pub fn new(name: String, addresses: Vec<IpAddr>, detector: Detector) -> Self {
+    pub fn new(name: String, paths: Vec<(IpAddr, usize)>, detector: Detector) -> Self {
         let node = NodeId::of(&name);
-        Self { name, node, addresses, seen: maps::Peer::default(), detector }
+        let (addresses, sockets) = paths.into_iter().unzip();
+        Self { name, node, addresses, sockets, seen: maps::Peer::default(), detector }
     }
 
     /// What the last agent has heard is no news to this one.

@@ -3,10 +3,7 @@
 //! The kernel answers the peers' probes and takes their replies, by what this module tells it of the
 //! node; this module reads what came of it, and leaves to the core what it means.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use ogha_common::{
     detector::Outcome,
@@ -17,7 +14,7 @@ use ogha_common::{
 use tracing::{debug, error};
 
 use super::peer::{News, Peer};
-use crate::{clock, config::Liveness, kernel::Kernel, net::probe::ProbeSocket};
+use crate::{clock, config::Liveness, kernel::Kernel, net::probe::ProbeSockets};
 
 /// This node, as its peers know it.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +23,6 @@ pub struct Own {
     pub instance: u32,
     /// Its identity.
     pub node: NodeId,
-    /// Where it takes probes.
-    pub address: IpAddr,
     /// The virtual router.
     pub vrid: Vrid,
     /// The database's TCP port; 0: none.
@@ -39,9 +34,8 @@ pub struct Own {
 pub struct Peers {
     /// The peers, as configured.
     pub list: Vec<Peer>,
-    socket: ProbeSocket,
+    sockets: ProbeSockets,
     own: Own,
-    port: u16,
     interval: Duration,
     lease: Duration,
     next_probe: Instant,
@@ -50,13 +44,12 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Peers that are probed over this socket from now on.
-    pub fn new(list: Vec<Peer>, socket: ProbeSocket, own: Own, liveness: &Liveness) -> Self {
+    /// Peers that are probed over these sockets from now on.
+    pub fn new(list: Vec<Peer>, sockets: ProbeSockets, own: Own, liveness: &Liveness) -> Self {
         Self {
             list,
-            socket,
+            sockets,
             own,
-            port: liveness.port,
             interval: liveness.probe_interval,
             lease: liveness.lease,
             next_probe: clock::now(),
@@ -84,7 +77,13 @@ impl Peers {
     /// # Errors
     /// When the kernel refuses.
     pub fn listen(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        kernel.set_endpoints(self.own.instance, &[self.own.address], self.port)
+        let addresses: Vec<IpAddr> = self.addresses().collect();
+        kernel.set_endpoints(self.own.instance, &addresses, self.sockets.port())
+    }
+
+    /// The addresses at which this node takes probes.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.sockets.addresses()
     }
 
     /// When [`Peers::probe`] or [`Peers::tick`] is due.
@@ -131,7 +130,7 @@ impl Peers {
     }
 
     fn offer_of(&self, status: &Status) -> Offer {
-        let (key, boot_id) = (self.socket.key().words(), self.socket.boot_id());
+        let (key, boot_id) = (self.sockets.key().words(), self.sockets.boot_id());
         let (first, last) = boot_id.split_at(8);
         let word = |octets: &[u8]| u64::from_ne_bytes(std::array::from_fn(|i| octets[i]));
         Offer {
@@ -187,7 +186,7 @@ impl Peers {
             vrid: self.own.vrid,
             kind: Kind::Probe,
             sequence: self.sequence,
-            boot_id: self.socket.boot_id(),
+            boot_id: self.sockets.boot_id(),
             time_ns: now.ns(),
             echo_ns: peer.their_time_ns(),
             node: self.own.node,
@@ -197,7 +196,7 @@ impl Peers {
             status: *status,
             facts: None,
         };
-        match self.socket.send(SocketAddr::new(peer.addresses[path], self.port), &probe) {
+        match self.sockets.send(peer.sockets[path], peer.addresses[path], &probe) {
             Ok(()) => peer.sent(now, path_number),
             // Our own link, then; that says nothing of the peer.
             Err(e) => debug!(peer = peer.name, path, "a probe could not be sent: {e:#}"),

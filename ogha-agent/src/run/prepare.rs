@@ -38,7 +38,7 @@ use crate::{
         addresses::Addresses,
         announce::Announcer,
         interface::Interface,
-        probe::{Key, ProbeSocket},
+        probe::{Key, ProbeSockets},
         vrrp::{self, VrrpSocket},
     },
     store::Store,
@@ -64,10 +64,10 @@ impl Instance {
         let vips: Vec<_> = config.virtual_addresses.iter().map(|v| (v.address, v.prefix)).collect();
         let addresses: Vec<IpAddr> = vips.iter().map(|&(address, _)| address).collect();
         let own = interface.own_address(config.family(), config.address, &addresses).await?;
-        let peers = peers(config, me)?;
         let liveness = &config.liveness;
         let key = Key::load(&liveness.key_file)?;
-        let socket = ProbeSocket::bind(own, liveness.port, key)?;
+        let mut sockets = ProbeSockets::bind(own, liveness.port, key)?;
+        let peers = peers(config, me, &mut sockets)?;
         let speaker = speaker(config, interface, own, &addresses)?;
         let vrrp = Arc::new(open_vrrp(config, interface, speaker, &peers, &addresses)?);
         let store = Store::open(&node.state_dir, &config.name)?;
@@ -84,11 +84,10 @@ impl Instance {
         let checks = Checks::start(index, servers(config, own, &peers), inbox, background.handle());
         let peers = Peers::new(
             peers,
-            socket,
+            sockets,
             peers::Own {
                 instance: u32::try_from(index)?,
                 node: me,
-                address: own,
                 vrid: config.vrid,
                 database_port: config.database.port().unwrap_or(0),
             },
@@ -169,10 +168,18 @@ fn speaker(
     }
 }
 
-fn peers(config: &config::Instance, me: NodeId) -> anyhow::Result<Vec<Peer>> {
+/// The first path to each peer begins at the node's own address, the others where the routes say.
+fn peers(
+    config: &config::Instance,
+    me: NodeId,
+    sockets: &mut ProbeSockets,
+) -> anyhow::Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let paths = peer.addresses.clone();
+        let mut paths = vec![(peer.address(), 0)];
+        for &address in &peer.addresses[1..] {
+            paths.push((address, sockets.towards(address)?));
+        }
         let detector = detector(&config.liveness, paths.len());
         let peer = Peer::new(peer.name.clone(), paths, detector);
         if peer.node == me || peers.iter().any(|other: &Peer| other.node == peer.node) {

@@ -40,13 +40,14 @@ fn knock(stage: &Stage) -> Option<Segment> {
     let syn =
         Segment { source: 4000, destination: PORT, sequence: 7, flags: SYN, ..Segment::default() };
     stage.wire.send(&syn.packet(stage.client_end(), stage.vip_end()));
-    stage.wire.send(&frames::who_has(stage.client_end(), stage.node.address()));
+    stage.wire.send(&frames::who_has(stage.client_end(), stage.node_address()));
     let mut answer = None;
     stage.wire.expect("the answer for the node's own address", |frame| {
         if let Some((_, _, segment)) = Segment::read(frame) {
             answer = Some(segment);
         }
-        frames::read_arp(frame).filter(|(_, sender, _)| sender.address == stage.node.address())
+        frames::read_neighbour(frame)
+            .filter(|(_, sender, _)| sender.address == stage.node_address())
     });
     answer
 }

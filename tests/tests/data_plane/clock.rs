@@ -7,11 +7,9 @@ use ogha_tests::lab::clock;
 use crate::{
     frames::{ACK, PSH, Segment},
     stage::{INSTANCE, PORT, Stage, open_for},
-    test_run::TestRun,
+    test_run::{DROP, PASS, TestRun},
 };
 
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
 /// Packets at a time: enough to share readings, and done long before the kernel's next tick.
 const BATCH: u32 = 500;
 
@@ -42,11 +40,11 @@ fn a_lease_ends_in_a_flood_as_it_does_without() {
             let new = dropped(&stage) - known;
             known += new;
             if ended < gate.lease_until_ns {
-                assert_eq!((verdict, new), (XDP_PASS, 0));
+                assert_eq!((verdict, new), (PASS, 0));
                 before += 1;
             }
             if begun >= gate.lease_until_ns {
-                assert_eq!((verdict, new), (XDP_DROP, u64::from(BATCH)));
+                assert_eq!((verdict, new), (DROP, u64::from(BATCH)));
                 after += 1;
                 break;
             }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    net::{IpAddr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
@@ -13,9 +13,21 @@ use ogha_tests::lab::clock;
 use crate::{
     XDP_IS_TAKEN,
     frames::{self, ACK, End, FIN, PSH, RST, SYN, Segment},
-    stage::{INSTANCE, PORT, Stage, VIP, claimed, closed, lapsed, open, run},
+    stage::{INSTANCE, PORT, Stage, Version, claimed, closed, lapsed, open, run},
     wire::{GENEROUS, Wire},
 };
+
+on_both_versions!(
+    a_closed_gate_refuses_connections_at_once,
+    the_reset_follows_the_rfc,
+    a_closed_gate_lets_nothing_else_in,
+    a_flooded_segment_of_another_host_is_not_answered,
+    a_lapsed_gate_is_silent,
+    counters_are_what_was_sent,
+    an_established_connection_ends_with_the_gate,
+    a_bulk_load_ends_with_the_gate,
+    a_closed_gate_lets_the_host_end_its_connections,
+);
 
 /// How long a connection may take to be refused: far less than the second after which a client
 /// repeats a SYN that nobody answered.
@@ -42,19 +54,19 @@ fn numbers(stage: &Stage) -> PortCounters {
 /// The VIP on the node's interface, and a listener there; the client knows the node's MAC, as if
 /// it had asked before.
 fn with_listener(stage: &Stage) -> TcpListener {
-    run(&stage.node, &["ip", "address", "add", "10.59.0.100/32", "dev", "eth0"]);
-    know(stage, VIP);
-    stage.node.namespace().enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap())
+    stage.add_vip();
+    know(stage, stage.vip);
+    stage.node.namespace().enter(|| TcpListener::bind((stage.unspecified(), PORT)).unwrap())
 }
 
 /// The client's neighbour table says that `address` is at the node.
-fn know(stage: &Stage, address: Ipv4Addr) {
+fn know(stage: &Stage, address: IpAddr) {
     let mac = stage.node.mac().map(|octet| format!("{octet:02x}")).join(":");
     let address = address.to_string();
     run(&stage.client, &["ip", "neigh", "replace", &address, "lladdr", &mac, "dev", "eth0"]);
 }
 
-fn connect(stage: &Stage, address: Ipv4Addr) -> std::io::Result<TcpStream> {
+fn connect(stage: &Stage, address: IpAddr) -> std::io::Result<TcpStream> {
     let address = (address, PORT).into();
     stage.client.namespace().enter(|| TcpStream::connect_timeout(&address, GENEROUS))
 }
@@ -71,24 +83,23 @@ fn syn() -> Segment {
 
 /// What the VIP says to the client's port.
 fn from_vip(stage: &Stage) -> impl Fn(&[u8]) -> Option<(Vec<u8>, Segment)> {
-    let client = stage.client.address();
+    let (client, vip) = (stage.client_address(), stage.vip);
     move |frame| {
         let (from, to, segment) = Segment::read(frame)?;
-        (from == VIP && to == client).then(|| (frame.to_vec(), segment))
+        (from == vip && to == client).then(|| (frame.to_vec(), segment))
     }
 }
 
 /// A client connects to the VIP where the database listens, through a gate that is closed, and
 /// through one whose takeover is under way: it is refused at once, and the database sees nothing.
 /// Once the gate is open, the same connection succeeds.
-#[test]
-fn a_closed_gate_refuses_connections_at_once() {
-    let mut stage = Stage::set("gate-refuse");
+fn a_closed_gate_refuses_connections_at_once(version: Version) {
+    let mut stage = Stage::on(version, "gate-refuse");
     let listener = with_listener(&stage);
     for (times, gate) in [(1, closed()), (2, claimed())] {
         stage.gate(gate);
         let before = Instant::now();
-        let error = connect(&stage, VIP).unwrap_err();
+        let error = connect(&stage, stage.vip).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{gate:?}");
         assert!(before.elapsed() < AT_ONCE, "{:?}", before.elapsed());
         let expected = PortCounters {
@@ -102,14 +113,13 @@ fn a_closed_gate_refuses_connections_at_once() {
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
     stage.gate(open());
-    connect(&stage, VIP).unwrap();
+    connect(&stage, stage.vip).unwrap();
 }
 
 /// Segments of every kind meet a closed gate: each gets the RST of RFC 9293 section 3.5.2, with
 /// right checksums, whatever its options; an RST gets nothing.
-#[test]
-fn the_reset_follows_the_rfc() {
-    let stage = Stage::set("gate-reset");
+fn the_reset_follows_the_rfc(version: Version) {
+    let stage = Stage::on(version, "gate-reset");
     let data =
         Segment { flags: ACK | PSH, acknowledgement: 0xffff_fff0, payload: vec![7; 1000], ..syn() };
     let reset = |sequence, acknowledgement, flags| Segment {
@@ -137,8 +147,9 @@ fn the_reset_follows_the_rfc() {
         let (frame, reply) = stage.wire.expect("the RST", from_vip(&stage));
         assert_eq!(reply, *expected, "answer to {segment:?}");
         assert_eq!(frame[..12], [stage.client.mac(), stage.node.mac()].concat());
+        let length = if version == Version::V4 { 54 } else { 74 };
         // The kernel may keep the length of the segment's headers at TCX; the rest is padding.
-        assert!(frame.len() == 54 || XDP_IS_TAKEN && segment.ip_options > 0, "{frame:02x?}");
+        assert!(frame.len() == length || XDP_IS_TAKEN && segment.ip_options > 0, "{frame:02x?}");
         let (right, by_hardware) = frames::tcp_checksums(&frame);
         assert_eq!(right, by_hardware, "the checksum would be broken by hardware");
         let seen = numbers(&stage);
@@ -149,22 +160,21 @@ fn the_reset_follows_the_rfc() {
 
 /// Packets for the VIP that are no segment of the instance's port: another port is rejected too
 /// but not counted as the port's RST; UDP and later fragments are dropped.
-#[test]
-fn a_closed_gate_lets_nothing_else_in() {
-    let stage = Stage::set("gate-else");
+fn a_closed_gate_lets_nothing_else_in(version: Version) {
+    let stage = Stage::on(version, "gate-else");
     let (client, vip) = (stage.client_end(), stage.vip_end());
-    run(&stage.node, &["ip", "address", "add", "10.59.0.100/32", "dev", "eth0"]);
+    stage.add_vip();
     let bind = |address| stage.node.namespace().enter(|| UdpSocket::bind((address, PORT)).unwrap());
-    let (at_vip, at_node) = (bind(VIP), bind(stage.node.address()));
+    let (at_vip, at_node) = (bind(stage.vip), bind(stage.node_address()));
     stage.wire.send(&frames::udp(client, vip, PORT));
-    stage.wire.send(&frames::as_later_fragment(syn().packet(client, vip)));
+    stage.wire.send(&frames::as_later_fragment(&syn().packet(client, vip)));
     stage.wire.send(&Segment { destination: 22, ..syn() }.packet(client, vip));
     let (_, reply) = stage.wire.expect("the RST", from_vip(&stage));
     assert_eq!((reply.source, reply.flags), (22, RST | ACK));
     let expected = PortCounters { rejected: 1, dropped: 2, ..PortCounters::default() };
     assert_eq!(numbers(&stage), expected);
     // A later packet to the node's own address has come through, and none of these before it.
-    let own = End { address: stage.node.address(), ..vip };
+    let own = stage.node_end();
     stage.wire.send(&frames::udp(client, own, PORT));
     at_node.set_read_timeout(Some(GENEROUS)).unwrap();
     assert_eq!(at_node.recv(&mut [0; 16]).unwrap(), 4);
@@ -174,10 +184,9 @@ fn a_closed_gate_lets_nothing_else_in() {
 
 /// A switch floods a segment for another host that holds the VIP: a node whose gate is closed
 /// must not break that connection, and counts nothing.
-#[test]
-fn a_flooded_segment_of_another_host_is_not_answered() {
-    let stage = Stage::set("gate-flooded");
-    let elsewhere = End { mac: [0x02, 0, 0, 0, 0, 0x42], address: VIP };
+fn a_flooded_segment_of_another_host_is_not_answered(version: Version) {
+    let stage = Stage::on(version, "gate-flooded");
+    let elsewhere = End { mac: [0x02, 0, 0, 0, 0, 0x42], address: stage.vip };
     stage.wire.send(&syn().packet(stage.client_end(), elsewhere));
     let own = Segment { source: CLIENT_PORT + 1, ..syn() };
     stage.wire.send(&own.packet(stage.client_end(), stage.vip_end()));
@@ -186,7 +195,7 @@ fn a_flooded_segment_of_another_host_is_not_answered() {
     assert_eq!(numbers(&stage).syn_in, 1);
     assert_eq!(numbers(&stage).rejected, 1);
     // Nor are those for a node's own address.
-    let elsewhere = End { address: stage.node.address(), ..elsewhere };
+    let elsewhere = End { address: stage.node_address(), ..elsewhere };
     stage.wire.send(&syn().packet(stage.client_end(), elsewhere));
     stage.ask_for_vip();
     assert_eq!(numbers(&stage).syn_in, 1);
@@ -194,21 +203,20 @@ fn a_flooded_segment_of_another_host_is_not_answered() {
 
 /// The lease has run out with nobody deciding: the VIP is a black hole, for SYN and for data, and
 /// the node's own address is not touched.
-#[test]
-fn a_lapsed_gate_is_silent() {
-    let mut stage = Stage::set("gate-lapsed");
+fn a_lapsed_gate_is_silent(version: Version) {
+    let mut stage = Stage::on(version, "gate-lapsed");
     let _listener = with_listener(&stage);
-    know(&stage, stage.node.address());
+    know(&stage, stage.node_address());
     stage.gate(lapsed());
     let (client, vip) = (stage.client_end(), stage.vip_end());
     stage.wire.send(&syn().packet(client, vip));
     stage.wire.send(&Segment { flags: ACK | PSH, payload: vec![1], ..syn() }.packet(client, vip));
     stage.wire.send(&frames::udp(client, vip, PORT));
-    connect(&stage, stage.node.address()).unwrap();
+    connect(&stage, stage.node_address()).unwrap();
     let heard = stage.wire.expect("the handshake with the node's own address", |frame| {
         Segment::read(frame).map(|(from, _, _)| from)
     });
-    assert_eq!(heard, stage.node.address());
+    assert_eq!(heard, stage.node_address());
     let seen = numbers(&stage);
     assert_eq!((seen.dropped, seen.rejected, seen.rst_out), (3, 0, 0));
     assert_eq!((seen.syn_in, seen.data_in, seen.synack_out), (2, 1, 1));
@@ -216,20 +224,19 @@ fn a_lapsed_gate_is_silent() {
 
 /// Clients come and go at the node's own address, with a listener and without one: the counters
 /// are what was sent, and the times are those of the last.
-#[test]
-fn counters_are_what_was_sent() {
+fn counters_are_what_was_sent(version: Version) {
     const TIMES: u64 = 20;
-    let stage = Stage::set("gate-counters");
+    let stage = Stage::on(version, "gate-counters");
     let before = clock::now().ns();
     for _ in 0..TIMES {
-        let error = connect(&stage, stage.node.address()).unwrap_err();
+        let error = connect(&stage, stage.node_address()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }
     let refused = PortCounters { syn_in: TIMES, rst_out: TIMES, ..PortCounters::default() };
     assert_eq!(numbers(&stage), refused);
     let listener = with_listener(&stage);
     for _ in 0..TIMES {
-        let mut client = connect(&stage, stage.node.address()).unwrap();
+        let mut client = connect(&stage, stage.node_address()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         client.write_all(b"question").unwrap();
         let mut buffer = [0; 8];
@@ -270,12 +277,11 @@ fn counters_are_what_was_sent() {
 
 /// A connection through the VIP is open when the lease ends: the node may write what it likes,
 /// nothing of it leaves. When the gate is closed instead, the client's next word gets an RST.
-#[test]
-fn an_established_connection_ends_with_the_gate() {
-    let mut stage = Stage::set("gate-egress");
+fn an_established_connection_ends_with_the_gate(version: Version) {
+    let mut stage = Stage::on(version, "gate-egress");
     stage.gate(open());
     let listener = with_listener(&stage);
-    let mut client = connect(&stage, VIP).unwrap();
+    let mut client = connect(&stage, stage.vip).unwrap();
     let (mut server, _) = listener.accept().unwrap();
     client.write_all(b"question").unwrap();
     let mut buffer = [0; 8];
@@ -287,12 +293,12 @@ fn an_established_connection_ends_with_the_gate() {
     let silence = Wire::open(&stage.client);
     server.write_all(b"secret").unwrap();
     let marker = stage.node.namespace().enter(|| {
-        let socket = UdpSocket::bind((stage.node.address(), 0)).unwrap();
-        socket.send_to(b"marker", (stage.client.address(), 9)).unwrap();
-        stage.node.address()
+        let socket = UdpSocket::bind((stage.node_address(), 0)).unwrap();
+        socket.send_to(b"marker", (stage.client_address(), 9)).unwrap();
+        stage.node_address()
     });
     let first = silence.expect("the marker", |frame| {
-        (frame[12..14] == [8, 0]).then(|| Ipv4Addr::new(frame[26], frame[27], frame[28], frame[29]))
+        frames::read_ip(frame, 17).or_else(|| frames::read_ip(frame, 6)).map(|(from, _, _)| from)
     });
     assert_eq!(first, marker);
     assert!(numbers(&stage).dropped >= 1);
@@ -307,12 +313,11 @@ fn an_established_connection_ends_with_the_gate() {
 
 /// The gate closes on a client in the middle of a large load, whose segments come in bundles of
 /// many: it learns of it at once too.
-#[test]
-fn a_bulk_load_ends_with_the_gate() {
-    let mut stage = Stage::set("gate-bulk");
+fn a_bulk_load_ends_with_the_gate(version: Version) {
+    let mut stage = Stage::on(version, "gate-bulk");
     stage.gate(open());
     let listener = with_listener(&stage);
-    let mut client = connect(&stage, VIP).unwrap();
+    let mut client = connect(&stage, stage.vip).unwrap();
     let (mut server, _) = listener.accept().unwrap();
     let end = server.try_clone().unwrap();
     let sink = thread::spawn(move || std::io::copy(&mut server, &mut std::io::sink()));
@@ -332,13 +337,12 @@ fn a_bulk_load_ends_with_the_gate() {
 
 /// The gate has closed on open connections, and the database is stopped: what its host's stack
 /// says to end them may leave. That is a FIN, and an RST where data is left unread.
-#[test]
-fn a_closed_gate_lets_the_host_end_its_connections() {
-    let mut stage = Stage::set("gate-end");
+fn a_closed_gate_lets_the_host_end_its_connections(version: Version) {
+    let mut stage = Stage::on(version, "gate-end");
     let listener = with_listener(&stage);
     for unread in [false, true] {
         stage.gate(open());
-        let mut client = connect(&stage, VIP).unwrap();
+        let mut client = connect(&stage, stage.vip).unwrap();
         let (server, _) = listener.accept().unwrap();
         if unread {
             client.write_all(b"question").unwrap();

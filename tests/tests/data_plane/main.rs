@@ -2,18 +2,23 @@
 //! they outlive who loaded them. Needs root.
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
-mod arp;
 mod attach;
+#[macro_use]
+mod both;
 mod clock;
 mod conflicts;
 mod foreign;
 mod frames;
 mod gate;
 mod lease;
+mod ndp;
+mod neighbour;
+mod options;
 mod peer;
 mod probe;
 mod restart;
 mod stage;
+mod stamp;
 mod test_run;
 mod vips;
 mod vlan;

@@ -1,9 +1,6 @@
 //! A peer of the node, played by the client: what it sends is made here, octet by octet if need be.
 
-use std::{
-    net::{SocketAddrV4, UdpSocket},
-    time::Duration,
-};
+use std::{net::UdpSocket, time::Duration};
 
 use ogha_common::{
     maps::{self, Offer, ProbeCounters},
@@ -16,7 +13,7 @@ use ogha_common::{
 use ogha_tests::lab::clock;
 
 use crate::{
-    stage::{INSTANCE, PORT, Stage, TERM},
+    stage::{INSTANCE, PORT, Stage, TERM, Version},
     wire::GENEROUS,
 };
 
@@ -35,14 +32,19 @@ pub struct Play {
 }
 
 impl Play {
+    /// [`Self::on`] IPv4.
     pub fn set(name: &str) -> Self {
-        let mut stage = Stage::set(name);
+        Self::on(Version::V4, name)
+    }
+
+    pub fn on(version: Version, name: &str) -> Self {
+        let mut stage = Stage::on(version, name);
         stage.kernel.set_peers(INSTANCE, &[PEER]).unwrap();
         stage.kernel.set_self(INSTANCE, offer(&serving())).unwrap();
-        stage.kernel.set_endpoints(INSTANCE, &[stage.node.address().into()], PROBES).unwrap();
-        let own = SocketAddrV4::new(stage.client.address(), PROBES);
+        stage.kernel.set_endpoints(INSTANCE, &[stage.node_address()], PROBES).unwrap();
+        let own = (stage.client_address(), PROBES);
         let socket = stage.client.namespace().enter(|| UdpSocket::bind(own).unwrap());
-        socket.connect((stage.node.address(), PROBES)).unwrap();
+        socket.connect((stage.node_address(), PROBES)).unwrap();
         socket.set_read_timeout(Some(GENEROUS)).unwrap();
         Self { stage, socket, sequence: clock::now().ns() }
     }

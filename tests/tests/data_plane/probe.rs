@@ -1,7 +1,7 @@
 //! Probes: what the kernel answers, believes and refuses, with no agent there.
 
 use std::{
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -17,9 +17,22 @@ use ogha_tests::lab::clock;
 
 use crate::{
     peer::{KEY, NODE, PEER, PROBES, Play, datagram, offer, serving, standby},
-    stage::{INSTANCE, PORT, open},
+    stage::{INSTANCE, PORT, Version, open},
     test_run::{DROP, RETURN, TestRun},
 };
+
+on_both_versions!(
+    a_host_answers_for_its_dead_agent,
+    the_heartbeat_has_an_age,
+    a_listener_that_goes_is_missing_in_the_next_reply,
+    a_reply_is_written_down_and_absorbed,
+    news_wake_the_agent,
+    what_is_refused_moves_only_its_counter,
+    a_flipped_bit_and_a_replay_are_refused,
+    a_recording_takes_nobodys_place,
+    other_datagrams_pass,
+    random_datagrams_change_nothing,
+);
 
 const FACTS: Facts = Facts {
     listening: true,
@@ -32,9 +45,8 @@ const FACTS: Facts = Facts {
 
 /// The node's agent has been dead for five seconds, and no socket is bound to the port: the probe
 /// is answered all the same, with what the agent said last, and with how long ago that was.
-#[test]
-fn a_host_answers_for_its_dead_agent() {
-    let mut play = Play::set("probe-dead");
+fn a_host_answers_for_its_dead_agent(version: Version) {
+    let mut play = Play::on(version, "probe-dead");
     let five_seconds_ago = clock::now() - Duration::from_secs(5);
     let last = Offer { heartbeat_ns: five_seconds_ago.ns(), ..offer(&serving()) };
     play.stage.kernel.set_self(INSTANCE, last).unwrap();
@@ -58,9 +70,8 @@ fn a_host_answers_for_its_dead_agent() {
 }
 
 /// An agent that never ran has no heartbeat, and one that runs has a young one.
-#[test]
-fn the_heartbeat_has_an_age() {
-    let mut play = Play::set("probe-heart");
+fn the_heartbeat_has_an_age(version: Version) {
+    let mut play = Play::on(version, "probe-heart");
     let never = Offer { heartbeat_ns: 0, ..offer(&serving()) };
     play.stage.kernel.set_self(INSTANCE, never).unwrap();
     assert_eq!(play.ask().facts.unwrap().heartbeat_ms, u32::MAX);
@@ -71,15 +82,14 @@ fn the_heartbeat_has_an_age() {
 
 /// The database listens, and clients wait that it does not accept; then it is killed. Each reply
 /// tells what is so at that instant.
-#[test]
-fn a_listener_that_goes_is_missing_in_the_next_reply() {
-    let mut play = Play::set("probe-listener");
+fn a_listener_that_goes_is_missing_in_the_next_reply(version: Version) {
+    let mut play = Play::on(version, "probe-listener");
     assert!(!play.ask().facts.unwrap().listening);
     let node = play.stage.node.namespace();
-    let listener = node.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).unwrap());
+    let listener = node.enter(|| TcpListener::bind((play.stage.unspecified(), PORT)).unwrap());
     let idle = play.ask().facts.unwrap();
     assert!(idle.listening && idle.queue == 0 && idle.queue_limit > 0, "{idle:?}");
-    let to = (play.stage.node.address(), PORT).into();
+    let to = (play.stage.node_address(), PORT).into();
     let client = || TcpStream::connect_timeout(&to, Duration::from_secs(10)).unwrap();
     let waiting: Vec<_> = (0..3).map(|_| play.stage.client.namespace().enter(client)).collect();
     assert_eq!(play.ask().facts.unwrap().queue, 3);
@@ -90,10 +100,9 @@ fn a_listener_that_goes_is_missing_in_the_next_reply() {
 }
 
 /// The peer's kernel answers: the node's kernel writes it down, and no socket sees it.
-#[test]
-fn a_reply_is_written_down_and_absorbed() {
-    let mut play = Play::set("probe-reply");
-    let bound = (play.stage.node.address(), PROBES);
+fn a_reply_is_written_down_and_absorbed(version: Version) {
+    let mut play = Play::on(version, "probe-reply");
+    let bound = (play.stage.node_address(), PROBES);
     let own = play.stage.node.namespace().enter(|| std::net::UdpSocket::bind(bound).unwrap());
     own.set_nonblocking(true).unwrap();
     let reply = play.reply(FACTS);
@@ -112,9 +121,8 @@ fn a_reply_is_written_down_and_absorbed() {
 
 /// The agent is woken by the first word of a peer and by each word that is new, and not by one
 /// that says the same again.
-#[test]
-fn news_wake_the_agent() {
-    let mut play = Play::set("probe-news");
+fn news_wake_the_agent(version: Version) {
+    let mut play = Play::on(version, "probe-news");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut events = runtime.block_on(async { play.stage.kernel.take_events() }).unwrap();
     let said = |f: fn(&mut Status)| {
@@ -143,9 +151,8 @@ fn news_wake_the_agent() {
 
 /// Everything that may be wrong with a datagram, each by itself: it is not answered, nothing is
 /// believed, and the counter of its reason moves.
-#[test]
-fn what_is_refused_moves_only_its_counter() {
-    let mut play = Play::set("probe-refused");
+fn what_is_refused_moves_only_its_counter(version: Version) {
+    let mut play = Play::on(version, "probe-refused");
     play.ask();
     let known = play.known();
     let probe = play.probe();
@@ -204,9 +211,8 @@ fn changed(probe: &Probe, at: usize, octet: u8) -> Vec<u8> {
 
 /// A datagram goes its way with one bit wrong, any one: it is refused, and so is the right one
 /// when it comes a second time.
-#[test]
-fn a_flipped_bit_and_a_replay_are_refused() {
-    let mut play = Play::set("probe-bits");
+fn a_flipped_bit_and_a_replay_are_refused(version: Version) {
+    let mut play = Play::on(version, "probe-bits");
     let probe = play.probe();
     play.send(&probe);
     play.heard();
@@ -236,9 +242,8 @@ fn a_flipped_bit_and_a_replay_are_refused() {
 
 /// The peer has rebooted, or somebody plays what was recorded in another of its lives: until it
 /// echoes a recent time of the node's it is answered, so that it can, but not believed.
-#[test]
-fn a_recording_takes_nobodys_place() {
-    let mut play = Play::set("probe-boot");
+fn a_recording_takes_nobodys_place(version: Version) {
+    let mut play = Play::on(version, "probe-boot");
     play.ask();
     let known = play.known();
     let recorded = Probe { boot_id: [3; 16], echo_ns: 0, status: serving(), ..play.probe() };
@@ -264,10 +269,9 @@ fn a_recording_takes_nobodys_place() {
 }
 
 /// Traffic at another port, and that to another address, is none of the probes' business.
-#[test]
-fn other_datagrams_pass() {
-    let play = Play::set("probe-others");
-    let elsewhere = (play.stage.node.address(), PROBES + 1);
+fn other_datagrams_pass(version: Version) {
+    let play = Play::on(version, "probe-others");
+    let elsewhere = (play.stage.node_address(), PROBES + 1);
     let other = play.stage.node.namespace().enter(|| std::net::UdpSocket::bind(elsewhere).unwrap());
     other.set_read_timeout(Some(crate::wire::GENEROUS)).unwrap();
     play.socket.send_to(b"hello", elsewhere).unwrap();
@@ -278,25 +282,21 @@ fn other_datagrams_pass() {
 
 /// Random datagrams, most of them close to a right one: none is believed or answered. 100,000 of
 /// them, or as many as `OGHA_RANDOM_PROBES` says.
-#[test]
-fn random_datagrams_change_nothing() {
-    let mut play = Play::set("probe-random");
+fn random_datagrams_change_nothing(version: Version) {
+    let mut play = Play::on(version, "probe-random");
     play.ask();
     let known = play.known();
     let (before, count) = (play.counters(), count_of_random());
     let run = TestRun::ingress(&play.stage.node);
     let right = datagram(&play.probe());
-    let frame = crate::frames::datagram(
-        play.stage.client_end(),
-        crate::frames::End { mac: play.stage.node.mac(), address: play.stage.node.address() },
-        PROBES,
-        &right,
-    );
+    let frame =
+        crate::frames::datagram(play.stage.client_end(), play.stage.node_end(), PROBES, &right);
+    let headers = frame.len() - probe::LEN;
     let mut random = Random(clock::now().ns() | 1);
     println!("seed {}", random.0);
     for _ in 0..count {
         let mut wrong = frame.clone();
-        let payload = &mut wrong[42..];
+        let payload = &mut wrong[headers..];
         match random.next() % 4 {
             0 => payload.iter_mut().for_each(|octet| *octet = random.next() as u8),
             1 => payload[5..].iter_mut().for_each(|octet| *octet = random.next() as u8),

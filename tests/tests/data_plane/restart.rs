@@ -61,7 +61,7 @@ fn a_restart_drops_nothing_and_keeps_everything() {
                 asked += 1;
                 wire.send(&frames::who_has(client, vip.address));
                 wire.expect("the answer", |frame| {
-                    frames::read_arp(frame).filter(|(_, sender, _)| *sender == vip)
+                    frames::read_neighbour(frame).filter(|(_, sender, _)| *sender == vip)
                 });
                 let sequence = asked as u32;
                 let syn = Segment {
@@ -148,14 +148,15 @@ fn a_start_that_fails_leaves_nothing() {
     assert!(stage.ask_for_vip().is_some());
 }
 
-/// The pins are those of another version, whose map is of another size: they are replaced by a
-/// data plane that works.
+/// The pins are those of another version, which knew no stamp, and whose map is of another size: they
+/// are replaced by a data plane that works.
 #[test]
 fn another_versions_maps_are_replaced() {
     let mut stage = Stage::set("restart-version");
     stage.gate(open());
     let gates = stage.node.bpf_dir().join(name::GATES);
     fs::remove_file(&gates).unwrap();
+    fs::remove_file(stage.node.bpf_dir().join(name::STAMP)).unwrap();
     let path = gates.to_str().unwrap();
     let create = ["bpftool", "map", "create", path, "type", "array", "key", "4", "value", "8"];
     run(&stage.node, &[&create[..], &["entries", "16", "name", "GATES"]].concat());

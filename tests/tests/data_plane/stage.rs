@@ -1,6 +1,11 @@
 //! What every scenario plays on: a client and a node at one switch, and the node's data plane.
 
-use std::{net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use ogha_agent::{
     kernel::{Kernel, Place},
@@ -16,7 +21,8 @@ use crate::{
     wire::Wire,
 };
 
-pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 59, 0, 100);
+pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 59, 0, 100));
+pub const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x59, 0, 0, 0, 0, 0x0a3b, 0x0064));
 pub const PORT: u16 = 26000;
 pub const INSTANCE: u32 = 0;
 /// The term of every gate, and of what the peer says.
@@ -25,7 +31,16 @@ pub const TERM: u64 = 7;
 /// Longer than any test.
 pub const LONG: Duration = Duration::from_secs(3600);
 
+/// What a scenario is played on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    V4,
+    V6,
+}
+
 pub struct Stage {
+    /// The virtual address.
+    pub vip: IpAddr,
     pub client: Arc<Host>,
     pub node: Arc<Host>,
     /// The client's interface.
@@ -39,21 +54,37 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The node has the VIP and the port, and its gate is closed.
+    /// [`Self::on`] IPv4.
     pub fn set(name: &str) -> Self {
-        Self::set_behind(name, XDP_IS_TAKEN.then_some(Mode::Generic))
+        Self::on(Version::V4, name)
     }
 
-    /// The same where another's XDP program came first, in this mode.
+    /// The node has a VIP of that version and the port, and its gate is closed.
+    pub fn on(version: Version, name: &str) -> Self {
+        Self::behind(version, name, XDP_IS_TAKEN.then_some(Mode::Generic))
+    }
+
+    /// [`Self::on`] IPv4, where another's XDP program came first, in this mode.
     pub fn set_behind(name: &str, foreign: Option<Mode>) -> Self {
-        let lab = Lab::new(name).unwrap();
+        Self::behind(Version::V4, name, foreign)
+    }
+
+    fn behind(version: Version, name: &str, foreign: Option<Mode>) -> Self {
+        let (vip, name) = match version {
+            Version::V4 => (VIP, name.to_owned()),
+            Version::V6 => (VIP6, format!("{name}-6")),
+        };
+        let lab = Lab::new(&name).unwrap();
         let switch = lab.switch("switch").unwrap();
         let client = lab.host("client", &switch, Ipv4Addr::new(10, 59, 0, 1)).unwrap();
         let node = lab.host("node", &switch, Ipv4Addr::new(10, 59, 0, 11)).unwrap();
         let foreign = foreign.map(|mode| Foreign::attach(node.namespace(), INTERFACE, mode));
-        let kernel = start(&node);
+        let mut kernel = start(&node);
+        if vip != VIP {
+            kernel.set_vips(INSTANCE, &[vip], node.mac()).unwrap();
+        }
         let wire = Wire::open(&client);
-        Self { client, node, wire, kernel, foreign, switch, lab }
+        Self { vip, client, node, wire, kernel, foreign, switch, lab }
     }
 
     /// Another host at the switch.
@@ -66,31 +97,69 @@ impl Stage {
         assert_eq!(self.kernel.gate(INSTANCE).unwrap(), gate);
     }
 
+    /// The node's own address.
+    pub fn node_address(&self) -> IpAddr {
+        self.node.address_like(self.vip)
+    }
+
+    /// The client's address.
+    pub fn client_address(&self) -> IpAddr {
+        self.client.address_like(self.vip)
+    }
+
+    /// The address that says that there is none.
+    pub fn unspecified(&self) -> IpAddr {
+        match self.vip {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
     pub fn client_end(&self) -> End {
-        End { mac: self.client.mac(), address: self.client.address() }
+        End { mac: self.client.mac(), address: self.client_address() }
     }
 
     /// The VIP where the node is.
     pub fn vip_end(&self) -> End {
-        End { mac: self.node.mac(), address: VIP }
+        End { mac: self.node.mac(), address: self.vip }
     }
 
-    /// Asks for the VIP, and then for the node's own address, which its stack always answers: what
-    /// was said to the first question comes before that.
-    pub fn ask_for_vip(&self) -> Option<(u16, End, End)> {
-        self.wire.send(&frames::who_has(self.client_end(), VIP));
-        self.wire.send(&frames::who_has(self.client_end(), self.node.address()));
-        let mut answer = None;
+    /// The node at its own address.
+    pub fn node_end(&self) -> End {
+        End { mac: self.node.mac(), address: self.node_address() }
+    }
+
+    /// Puts the VIP on the node's interface.
+    pub fn add_vip(&self) {
+        let (vip, length) = (self.vip, if self.vip.is_ipv4() { 32 } else { 128 });
+        let mut command = vec!["ip", "address", "add"];
+        let address = format!("{vip}/{length}");
+        command.extend([&address, "dev", INTERFACE]);
+        if self.vip.is_ipv6() {
+            command.push("nodad");
+        }
+        run(&self.node, &command);
+    }
+
+    /// What is said about the VIP before the node answers for its own address, as its stack always
+    /// does.
+    pub fn heard(&self) -> Vec<(u16, End, End)> {
+        self.wire.send(&frames::who_has(self.client_end(), self.node_address()));
+        let mut heard = Vec::new();
         self.wire.expect("the answer for the node's own address", |frame| {
-            let arp = frames::read_arp(frame)?;
-            match arp.1.address {
-                VIP => answer = Some(arp),
-                address if address == self.node.address() => return Some(()),
-                _ => {}
+            let message = frames::read_neighbour(frame)?;
+            if message.1.address == self.vip {
+                heard.push(message);
             }
-            None
+            (message.0 == frames::REPLY && message.1.address == self.node_address()).then_some(())
         });
-        answer
+        heard
+    }
+
+    /// Asks for the VIP: the answer, if there is one.
+    pub fn ask_for_vip(&self) -> Option<(u16, End, End)> {
+        self.wire.send(&frames::who_has(self.client_end(), self.vip));
+        self.heard().pop()
     }
 }
 
@@ -104,7 +173,7 @@ pub fn start(node: &Host) -> Kernel {
 pub fn start_at(node: &Host, place: &Place) -> Kernel {
     let places = std::slice::from_ref(place);
     let mut kernel = node.namespace().enter(|| Kernel::start_at(&node.bpf_dir(), places)).unwrap();
-    kernel.set_vips(INSTANCE, &[VIP.into()], node.mac()).unwrap();
+    kernel.set_vips(INSTANCE, &[VIP], node.mac()).unwrap();
     kernel.set_port(PORT, INSTANCE).unwrap();
     kernel
 }

@@ -1,6 +1,6 @@
 //! Which addresses and ports are ours.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
     frames::{self, End, RST, SYN, Segment},
@@ -8,18 +8,18 @@ use crate::{
 };
 
 /// Ends as [`VIP`] does.
-const ALIKE: Ipv4Addr = Ipv4Addr::new(10, 59, 1, 100);
+const ALIKE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 59, 1, 100));
 
 /// Is the address answered for? The node's stack has none of them, and always answers the second
 /// question.
-fn is_answered(stage: &Stage, address: Ipv4Addr) -> bool {
+fn is_answered(stage: &Stage, address: IpAddr) -> bool {
     stage.wire.send(&frames::who_has(stage.client_end(), address));
-    stage.wire.send(&frames::who_has(stage.client_end(), stage.node.address()));
+    stage.wire.send(&frames::who_has(stage.client_end(), stage.node_address()));
     let mut answered = false;
     stage.wire.expect("the answer for the node's own address", |frame| {
-        let sender = frames::read_arp(frame)?.1.address;
+        let sender = frames::read_neighbour(frame)?.1.address;
         answered |= sender == address;
-        (sender == stage.node.address()).then_some(())
+        (sender == stage.node_address()).then_some(())
     });
     answered
 }
@@ -31,13 +31,12 @@ fn addresses_that_end_alike_are_told_apart() {
     let mut stage = Stage::set("vips-alike");
     let both = [VIP, ALIKE];
     for wanted in [&both[..], &both[1..], &both[..1], &both[..], &[]] {
-        let addresses: Vec<_> = wanted.iter().map(|address| (*address).into()).collect();
-        stage.kernel.set_vips(INSTANCE, &addresses, stage.node.mac()).unwrap();
+        stage.kernel.set_vips(INSTANCE, wanted, stage.node.mac()).unwrap();
         stage.gate(claimed());
         for address in both {
             assert_eq!(is_answered(&stage, address), wanted.contains(&address), "{wanted:?}");
         }
-        assert!(!is_answered(&stage, Ipv4Addr::new(10, 59, 2, 100)));
+        assert!(!is_answered(&stage, Ipv4Addr::new(10, 59, 2, 100).into()));
     }
 }
 
@@ -63,7 +62,7 @@ fn the_counters_follow_the_port() {
     stage.kernel.set_port(PORT + 1, INSTANCE).unwrap();
     assert_eq!(syn(&stage, VIP, PORT), 1);
     assert_eq!(syn(&stage, VIP, PORT + 1), 2);
-    let both = [VIP.into(), ALIKE.into()];
+    let both = [VIP, ALIKE];
     stage.kernel.set_vips(INSTANCE, &both, stage.node.mac()).unwrap();
     assert_eq!(syn(&stage, ALIKE, PORT + 1), 3);
     assert_eq!(syn(&stage, VIP, PORT + 1), 4);

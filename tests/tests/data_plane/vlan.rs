@@ -85,7 +85,7 @@ fn priority_tags_change_nothing() {
 fn a_probe_is_answered_with_its_tags() {
     let mut play = Play::set("vlan-probe");
     let run = TestRun::ingress(&play.stage.node);
-    let node = End { address: play.stage.node.address(), ..play.stage.vip_end() };
+    let node = play.stage.node_end();
     for tags in HERE.iter().chain(&ELSEWHERE) {
         let probe = peer::datagram(&play.probe());
         let frame = frames::datagram(play.stage.client_end(), node, PROBES, &probe);
@@ -93,7 +93,7 @@ fn a_probe_is_answered_with_its_tags() {
         assert_eq!(verdict, RETURN);
         let reply = untagged(&reply, tags);
         assert_eq!(reply[..12], [play.stage.client.mac(), node.mac].concat());
-        assert_eq!(reply[26..30], node.address.octets());
+        assert_eq!(frames::read_ip(&reply, 17).unwrap().0, node.address);
     }
     assert_eq!(play.counters().answered, 6);
 }
@@ -197,6 +197,6 @@ fn a_tag_that_the_driver_took_out_is_not_missed() {
     let mut stage = Stage::set("vlan-wire");
     stage.gate(open());
     stage.wire.send(&tagged(&frames::who_has(stage.client_end(), VIP), &[PRIORITY]));
-    let answer = stage.wire.expect("the answer", frames::read_arp);
+    let answer = stage.wire.expect("the answer", frames::read_neighbour);
     assert_eq!(answer, (frames::REPLY, stage.vip_end(), stage.client_end()));
 }

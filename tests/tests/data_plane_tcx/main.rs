@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 #![expect(dead_code, reason = "`data_plane` uses the rest")]
 
-#[path = "../data_plane/arp.rs"]
-mod arp;
+#[macro_use]
+#[path = "../data_plane/both.rs"]
+mod both;
 #[path = "../data_plane/conflicts.rs"]
 mod conflicts;
 #[path = "../data_plane/foreign.rs"]
@@ -15,6 +16,12 @@ mod frames;
 mod gate;
 #[path = "../data_plane/lease.rs"]
 mod lease;
+#[path = "../data_plane/ndp.rs"]
+mod ndp;
+#[path = "../data_plane/neighbour.rs"]
+mod neighbour;
+#[path = "../data_plane/options.rs"]
+mod options;
 #[path = "../data_plane/peer.rs"]
 mod peer;
 #[path = "../data_plane/probe.rs"]
@@ -25,6 +32,8 @@ mod stage;
 mod test_run;
 #[path = "../data_plane/vips.rs"]
 mod vips;
+#[path = "../data_plane/vlan.rs"]
+mod vlan;
 #[path = "../data_plane/wire.rs"]
 mod wire;
 

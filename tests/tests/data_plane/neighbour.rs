@@ -1,18 +1,32 @@
-//! ARP for the virtual address.
+//! ARP and neighbour discovery for the virtual address.
 
-use std::{io, net::Ipv4Addr, thread, time::Duration};
+use std::{io, thread, time::Duration};
 
-use ogha_common::maps::{ArpCounters, DEFENCE_INTERVAL_NS, Heard, Passage, mac_number};
+use ogha_common::{
+    maps::{ArpCounters, DEFENCE_INTERVAL_NS, Heard, Passage, mac_number},
+    wire::ndp,
+};
 use ogha_tests::lab::clock;
 
 use crate::{
     conflicts::Conflicts,
     frames::{self, End, REPLY},
-    stage::{INSTANCE, Stage, VIP, claimed, closed, interface, lapsed, open, open_for, run},
+    stage::{INSTANCE, Stage, Version, claimed, closed, lapsed, open, open_for},
     wire::Wire,
 };
 
-const STRANGER: End = End { mac: [0x02, 0, 0, 0, 0, 0x99], address: Ipv4Addr::new(10, 59, 0, 99) };
+on_both_versions!(
+    an_open_gate_and_a_claim_answer_for_the_vip,
+    a_closed_and_a_lapsed_gate_are_silent_about_the_vip,
+    answers_end_with_the_lease,
+    a_foreign_claim_is_a_conflict_for_the_holder_only,
+    an_open_gate_is_defended,
+    a_defence_is_rate_limited,
+    a_probe_is_answered_by_the_holder_only,
+    an_announcement_leaves_only_while_the_vip_is_held,
+);
+
+const STRANGER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x99];
 
 fn arp_counters(stage: &Stage) -> ArpCounters {
     stage.kernel.arp_counters(INSTANCE).unwrap()
@@ -20,9 +34,8 @@ fn arp_counters(stage: &Stage) -> ArpCounters {
 
 /// A client asks for a VIP that is on no interface: a gate that is open or claims it answers with
 /// the node's MAC.
-#[test]
-fn an_open_gate_and_a_claim_answer_for_the_vip() {
-    let mut stage = Stage::set("arp-open");
+fn an_open_gate_and_a_claim_answer_for_the_vip(version: Version) {
+    let mut stage = Stage::on(version, "arp-open");
     for (answered, gate) in [(1, open()), (2, claimed())] {
         stage.gate(gate);
         let expected = (REPLY, stage.vip_end(), stage.client_end());
@@ -33,10 +46,9 @@ fn an_open_gate_and_a_claim_answer_for_the_vip() {
 
 /// The VIP is still on the node's interface, so that its stack would answer for it; but the gate
 /// is closed, or its lease has run out: nobody answers.
-#[test]
-fn a_closed_and_a_lapsed_gate_are_silent_about_the_vip() {
-    let mut stage = Stage::set("arp-closed");
-    run(&stage.node, &["ip", "address", "add", "10.59.0.100/32", "dev", "eth0"]);
+fn a_closed_and_a_lapsed_gate_are_silent_about_the_vip(version: Version) {
+    let mut stage = Stage::on(version, "arp-closed");
+    stage.add_vip();
     for (dropped, gate) in [(1, closed()), (2, lapsed())] {
         stage.gate(gate);
         assert_eq!(stage.ask_for_vip(), None, "{gate:?}");
@@ -45,9 +57,8 @@ fn a_closed_and_a_lapsed_gate_are_silent_about_the_vip() {
 }
 
 /// Nobody renews the lease of an open gate: it answers until the lease ends, and not once after.
-#[test]
-fn answers_end_with_the_lease() {
-    let mut stage = Stage::set("arp-lease");
+fn answers_end_with_the_lease(version: Version) {
+    let mut stage = Stage::on(version, "arp-lease");
     let gate = open_for(Duration::from_millis(500));
     stage.gate(gate);
     assert!(stage.ask_for_vip().is_some());
@@ -64,17 +75,16 @@ fn answers_end_with_the_lease() {
 /// Another host says that it has the VIP. To a node that holds it this is a conflict: counted,
 /// and told to the agent. To a node that does not, it is news. Where only a takeover is under way,
 /// the old holder may still speak, and is not answered.
-#[test]
-fn a_foreign_claim_is_a_conflict_for_the_holder_only() {
-    let mut stage = Stage::set("arp-conflict");
+fn a_foreign_claim_is_a_conflict_for_the_holder_only(version: Version) {
+    let mut stage = Stage::on(version, "arp-conflict");
     let mut events = Conflicts::of(&mut stage);
-    let foreign = End { address: VIP, ..STRANGER };
+    let foreign = End { mac: STRANGER, address: stage.vip };
     for gate in [closed(), lapsed()] {
         stage.gate(gate);
         stage.wire.send(&frames::gratuitous(foreign));
-        assert_eq!(heard(&stage), [], "{gate:?}");
+        assert_eq!(stage.heard(), [], "{gate:?}");
     }
-    let own = End { address: VIP, mac: stage.node.mac() };
+    let own = stage.vip_end();
     for gate in [open(), claimed()] {
         stage.gate(gate);
         // The node's own announcement comes back; the frame's header is the client's, lest the
@@ -82,12 +92,12 @@ fn a_foreign_claim_is_a_conflict_for_the_holder_only() {
         let mut reflected = frames::gratuitous(own);
         reflected[6..12].copy_from_slice(&stage.client.mac());
         stage.wire.send(&reflected);
-        assert_eq!(heard(&stage), [], "{gate:?}");
+        assert_eq!(stage.heard(), [], "{gate:?}");
     }
     assert_eq!(arp_counters(&stage), ArpCounters::default());
-    for kind in [frames::gratuitous(foreign), frames::arp(REPLY, foreign, own)] {
+    for kind in [frames::gratuitous(foreign), frames::answer(foreign, own)] {
         stage.wire.send(&kind);
-        assert_eq!(heard(&stage), []);
+        assert_eq!(stage.heard(), []);
         assert_eq!(events.next(), (INSTANCE, mac_number(foreign.mac)));
         pause();
     }
@@ -97,25 +107,23 @@ fn a_foreign_claim_is_a_conflict_for_the_holder_only() {
 
 /// Another host says that it has the VIP, in each way that ARP knows: as an announcement, by a
 /// reply, and as somebody who asks for another address. The node, whose gate is open, tells everybody
-/// at once that it is not so (RFC 5227 section 2.4).
-#[test]
-fn an_open_gate_is_defended() {
-    let mut stage = Stage::set("arp-defence");
+/// at once that it is not so (RFC 5227 section 2.4, RFC 4861 section 7.2.6).
+fn an_open_gate_is_defended(version: Version) {
+    let mut stage = Stage::on(version, "arp-defence");
     let mut events = Conflicts::of(&mut stage);
     stage.gate(open());
-    let (foreign, vip) = (End { address: VIP, ..STRANGER }, stage.vip_end());
-    let mut reply = frames::gratuitous(foreign);
-    reply[21] = REPLY as u8;
+    let (foreign, vip) = (End { mac: STRANGER, address: stage.vip }, stage.vip_end());
+    let everybody = End { mac: frames::BROADCAST, ..foreign };
     let claims = [
         frames::gratuitous(foreign),
-        reply,
-        frames::arp(REPLY, foreign, End { address: stage.node.address(), ..vip }),
-        frames::who_has(foreign, stage.node.address()),
+        frames::answer(foreign, everybody),
+        frames::answer(foreign, stage.node_end()),
+        frames::who_has(foreign, stage.node_address()),
     ];
     for (defended, claim) in (1..).zip(claims) {
         stage.wire.send(&claim);
         let frame = stage.wire.expect("the defence", |frame| {
-            (frames::read_arp(frame)?.1.address == VIP).then(|| frame.to_vec())
+            (frames::read_neighbour(frame)?.1.address == stage.vip).then(|| frame.to_vec())
         });
         assert_eq!(frame, frames::gratuitous(vip));
         assert_eq!(
@@ -129,18 +137,17 @@ fn an_open_gate_is_defended() {
 
 /// A host insists, frame after frame: each is counted, but answered and told at most once in a
 /// tenth of a second, lest two that both insist flood their LAN.
-#[test]
-fn a_defence_is_rate_limited() {
+fn a_defence_is_rate_limited(version: Version) {
     const CLAIMS: u64 = 200;
-    let mut stage = Stage::set("arp-rate");
+    let mut stage = Stage::on(version, "arp-rate");
     let mut events = Conflicts::of(&mut stage);
     stage.gate(open());
-    let claim = frames::gratuitous(End { address: VIP, ..STRANGER });
+    let claim = frames::gratuitous(End { mac: STRANGER, address: stage.vip });
     let before = clock::now().ns();
     for _ in 0..CLAIMS {
         stage.wire.send(&claim);
     }
-    let heard = heard(&stage).len() as u64;
+    let heard = stage.heard().len() as u64;
     let took = clock::now().ns() - before;
     let allowed = took / DEFENCE_INTERVAL_NS + 1;
     assert!((1..=allowed).contains(&heard), "{heard} defences in {took} ns");
@@ -153,23 +160,9 @@ fn a_defence_is_rate_limited() {
     // Silence was kept, not lost: the next claim after it is answered again.
     pause();
     stage.wire.send(&claim);
-    stage
-        .wire
-        .expect("the defence", |frame| (frames::read_arp(frame)?.1.address == VIP).then_some(()));
-}
-
-/// What is said about the VIP before the node answers for its own address.
-fn heard(stage: &Stage) -> Vec<(u16, End, End)> {
-    stage.wire.send(&frames::who_has(stage.client_end(), stage.node.address()));
-    let mut heard = Vec::new();
-    stage.wire.expect("the answer for the node's own address", |frame| {
-        let arp = frames::read_arp(frame)?;
-        if arp.1.address == VIP {
-            heard.push(arp);
-        }
-        (arp.1.address == stage.node.address()).then_some(())
+    stage.wire.expect("the defence", |frame| {
+        (frames::read_neighbour(frame)?.1.address == stage.vip).then_some(())
     });
-    heard
 }
 
 /// Until the next claim is acted upon.
@@ -177,28 +170,31 @@ fn pause() {
     thread::sleep(Duration::from_nanos(DEFENCE_INTERVAL_NS));
 }
 
-/// A host probes for the VIP before it takes it (RFC 5227): who holds it defends it; who does not
+/// A host probes for the VIP before it takes it (RFC 5227, RFC 4862 section 5.4): who holds it defends it; who does not
 /// keeps silent, and counts nothing.
-#[test]
-fn a_probe_is_answered_by_the_holder_only() {
-    let mut stage = Stage::set("arp-probe");
-    let probe = End { address: Ipv4Addr::UNSPECIFIED, ..stage.client_end() };
+fn a_probe_is_answered_by_the_holder_only(version: Version) {
+    let mut stage = Stage::on(version, "arp-probe");
+    let probe = End { address: stage.unspecified(), ..stage.client_end() };
     stage.gate(closed());
-    stage.wire.send(&frames::who_has(probe, VIP));
+    stage.wire.send(&frames::who_has(probe, stage.vip));
     assert_eq!(stage.ask_for_vip(), None);
     assert_eq!(arp_counters(&stage).dropped, 1, "the question that followed, but not the probe");
     stage.gate(open());
-    stage.wire.send(&frames::who_has(probe, VIP));
-    let reply = stage.wire.expect("the defence", frames::read_arp);
-    assert_eq!(reply, (REPLY, stage.vip_end(), probe));
+    stage.wire.send(&frames::who_has(probe, stage.vip));
+    let reply = stage.wire.expect("the defence", frames::read_neighbour);
+    // With IPv6 everybody is told (RFC 4861 section 7.2.4), for who asks has no address yet.
+    let told = match version {
+        Version::V4 => probe,
+        Version::V6 => End { mac: ndp::group_mac(ndp::ALL_NODES), address: ndp::ALL_NODES.into() },
+    };
+    assert_eq!(reply, (REPLY, stage.vip_end(), told));
 }
 
-/// The node announces the VIP by gratuitous ARP: it leaves only while the gate is open or claims it.
-#[test]
-fn an_announcement_leaves_only_while_the_vip_is_held() {
-    let mut stage = Stage::set("arp-announce");
+/// The node announces the VIP, and answers for it: it leaves only while the gate is open or claims it.
+fn an_announcement_leaves_only_while_the_vip_is_held(version: Version) {
+    let mut stage = Stage::on(version, "arp-announce");
     let node = Wire::open(&stage.node);
-    let own = End { address: stage.node.address(), mac: stage.node.mac() };
+    let own = stage.node_end();
     let announce = |stage: &mut Stage, gate| {
         stage.gate(gate);
         let passage = gate.passage(&Heard::default(), clock::now().ns());
@@ -211,12 +207,12 @@ fn an_announcement_leaves_only_while_the_vip_is_held() {
             );
         };
         told(node.try_send(&frames::gratuitous(stage.vip_end())));
-        told(node.try_send(&frames::arp(REPLY, stage.vip_end(), stage.client_end())));
+        told(node.try_send(&frames::answer(stage.vip_end(), stage.client_end())));
         node.send(&frames::gratuitous(own));
         let mut heard = 0;
         stage.wire.expect("the announcement of the node's own address", |frame| {
-            let (_, sender, _) = frames::read_arp(frame)?;
-            heard += usize::from(sender.address == VIP);
+            let (_, sender, _) = frames::read_neighbour(frame)?;
+            heard += usize::from(sender.address == stage.vip);
             (sender.address == own.address).then_some(())
         });
         heard
@@ -229,5 +225,4 @@ fn an_announcement_leaves_only_while_the_vip_is_held() {
         assert_eq!(announce(&mut stage, gate), 2, "{gate:?}");
     }
     assert_eq!(arp_counters(&stage), ArpCounters { suppressed: 4, ..ArpCounters::default() });
-    assert_eq!(interface(&stage.node).mac, own.mac);
 }
