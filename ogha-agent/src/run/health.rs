@@ -25,7 +25,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 const CHECK_GAP: Duration = Duration::from_millis(200);
 
 /// The health of this node's own database, as far as others can see it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
     watcher: Option<Watcher>,
     own: Own,
@@ -33,6 +33,12 @@ pub struct Health {
 }
 
 impl Health {
+    /// Of a database of which nothing is known; the first look is due now. (Not at the epoch: the
+    /// loop would take all the time since for a stall of its own.)
+    pub fn new() -> Self {
+        Self { watcher: None, own: Own::default(), next_look: clock::now() }
+    }
+
     /// When the counters are to be looked at.
     pub fn next_look(&self) -> Instant {
         self.next_look

@@ -108,7 +108,7 @@ impl Instance {
             announcer,
             story: None,
             watch: Watch::default(),
-            health: Health::default(),
+            health: Health::new(),
             checks,
         })
     }
