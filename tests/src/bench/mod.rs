@@ -1,4 +1,4 @@
-//! Benchmarks of the data plane.
+//! Benchmarks: of the data plane, and of how the agents bear a machine that is in trouble.
 
 pub mod assembly;
 pub mod bpf;
@@ -8,6 +8,7 @@ mod peer;
 pub mod pgbench;
 pub mod probes;
 pub mod report;
+pub mod starvation;
 pub mod throughput;
 pub mod xdp;
 

@@ -1,12 +1,12 @@
-//! Measures what the data plane costs.
+//! Measures what the data plane costs, and how the agents bear trouble.
 
 use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, value_parser};
-use ogha_tests::bench::{Results, pgbench, probes, throughput, xdp};
+use ogha_tests::bench::{Results, pgbench, probes, starvation, throughput, xdp};
 
-/// Benchmarks of the data plane. They run in network namespaces and on BPF maps of their own, and
+/// Benchmarks. They run in network namespaces and on BPF maps of their own, and
 /// leave those of a running agent alone. Need root.
 #[derive(Parser)]
 #[command(name = "ogha-bench")]
@@ -59,6 +59,18 @@ enum What {
         #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
         seconds: u16,
     },
+    /// Failovers without a fault on a machine that is busy with other things, beside keepalived's
+    Starvation {
+        /// How long
+        #[arg(long, value_name = "N", default_value_t = 5.0)]
+        minutes: f32,
+        /// Busy loops meanwhile
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        loops: usize,
+        /// How often each agent is stopped after that
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        stops: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -93,6 +105,10 @@ fn measure(what: &What) -> Result<Box<dyn Results>> {
         })?),
         What::Pgbench { rounds, seconds } => {
             Box::new(pgbench::run(pgbench::Plan { rounds: rounds.into(), seconds })?)
+        }
+        What::Starvation { minutes, loops, stops } => {
+            let time = Duration::from_secs_f32(60.0 * minutes.max(0.0));
+            Box::new(starvation::run(starvation::Plan { time, loops, stops })?)
         }
     })
 }

@@ -13,6 +13,7 @@ pub mod config;
 mod directory;
 pub mod floor;
 pub mod host;
+pub mod keepalived;
 mod link;
 pub mod namespace;
 mod netlink;
@@ -35,9 +36,9 @@ use std::{
 use anyhow::{Result, ensure};
 
 pub use self::{
-    agent::Agent, config::Families, host::Host, link::Link, link::ipv6_of, namespace::Namespace,
-    pair::Pair, postgres::Postgres, switch::Switch, template::Template, watcher::Watcher,
-    writer::Writer,
+    agent::Agent, config::Families, host::Host, keepalived::Keepalived, link::Link, link::ipv6_of,
+    namespace::Namespace, pair::Pair, postgres::Postgres, switch::Switch, template::Template,
+    watcher::Watcher, writer::Writer,
 };
 use self::{directory::LabDirectory, spawner::Spawner};
 

@@ -35,6 +35,10 @@ pub struct Machine {
     pub bpftool: bool,
     /// Is the server of PostgreSQL 15 there?
     pub postgresql: bool,
+    /// Is keepalived there?
+    pub keepalived: bool,
+    /// Is scapy there, for the system's Python?
+    pub scapy: bool,
     /// Is the BPF file system mounted?
     pub bpffs: bool,
     /// Major and minor version of the kernel.
@@ -58,6 +62,8 @@ impl Machine {
             linker,
             bpftool: find("bpftool").is_some(),
             postgresql: postgresql(),
+            keepalived: find("keepalived").is_some(),
+            scapy: scapy(),
             bpffs: bpffs(),
             kernel: kernel(),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -133,6 +139,12 @@ fn output(program: &str, arguments: &[&str]) -> Option<String> {
 /// The lab takes this very version, from where Debian puts it.
 fn postgresql() -> bool {
     ["initdb", "postgres"].iter().all(|program| Path::new(POSTGRESQL).join(program).exists())
+}
+
+/// Looked for, not loaded: that takes a second.
+fn scapy() -> bool {
+    let find = "import importlib.util as u, sys; sys.exit(u.find_spec('scapy') is None)";
+    output("/usr/bin/python3", &["-c", find]).is_some()
 }
 
 fn bpffs() -> bool {

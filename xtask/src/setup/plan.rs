@@ -163,6 +163,8 @@ fn packages(machine: &Machine, scope: Scope, linker_fits: bool, plan: &mut Plan)
         ),
         (all && !machine.bpftool, "bpftool", "the tests look at the maps with it", "bpftool"),
         (all && !machine.postgresql, "postgresql-15", "the lab's databases", POSTGRESQL),
+        (all && !machine.keepalived, "keepalived", "a bench compares with it", "keepalived"),
+        (all && !machine.scapy, "python3-scapy", "a test forges probes with it", "scapy"),
     ] {
         if wanted {
             missing.push((package, why));
@@ -223,6 +225,8 @@ mod tests {
             llvm: Some("/usr/lib/llvm-22".into()),
             bpftool: true,
             postgresql: true,
+            keepalived: true,
+            scapy: true,
             bpffs: true,
             kernel: (6, 18),
             btf: true,
@@ -238,6 +242,8 @@ mod tests {
             llvm: None,
             bpftool: false,
             postgresql: false,
+            keepalived: false,
+            scapy: false,
             bpffs: false,
             ..complete()
         }
@@ -267,7 +273,10 @@ mod tests {
         assert_eq!(*components, Step::Components(vec!["rustfmt", "clippy"]));
         let Step::Packages(packages) = packages else { panic!("{packages:?}") };
         let names: Vec<_> = packages.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["llvm-22-dev", "bpftool", "postgresql-15"]);
+        assert_eq!(
+            names,
+            ["llvm-22-dev", "bpftool", "postgresql-15", "keepalived", "python3-scapy"]
+        );
         assert_eq!(*linker, Step::Linker { llvm: None, found: None });
         assert_eq!(*bpffs, Step::Bpffs);
         assert!(plan.by_hand.is_empty());
@@ -333,7 +342,15 @@ mod tests {
         let plan = plan(&Machine { apt: false, rustup: false, ..fresh() }, Scope::All);
         assert_eq!(plan.steps, [Step::Bpffs]);
         let told = plan.by_hand.join("\n");
-        for what in ["rustup", "rustfmt and clippy", "LLVM 22", "bpftool", "PostgreSQL"] {
+        for what in [
+            "rustup",
+            "rustfmt and clippy",
+            "LLVM 22",
+            "bpftool",
+            "PostgreSQL",
+            "keepalived",
+            "scapy",
+        ] {
             assert!(told.contains(what), "{what} is not in {told}");
         }
     }
