@@ -8,6 +8,7 @@ use core::mem::size_of;
 
 use crate::wire::probe::MAX_PATHS;
 
+mod clock;
 mod lease;
 mod neighbour;
 mod probe;
@@ -15,6 +16,7 @@ mod proof;
 mod stamp;
 
 pub use self::{
+    clock::Reading,
     lease::{Granters, Heard, Lease, MAX_GRANTERS},
     neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
     probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
@@ -263,7 +265,8 @@ impl Passage {
 }
 
 /// TCP on the instance's port and addresses of this host, counted where the packet passes the
-/// interface. Times are `CLOCK_BOOTTIME` nanoseconds of the last such packet, 0 for never.
+/// interface. Times are `CLOCK_BOOTTIME` nanoseconds of the last such packet, 0 for never; where packets
+/// share a [`Reading`] of the clock, that of the reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]

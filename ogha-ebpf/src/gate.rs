@@ -1,11 +1,11 @@
 //! The gate: may traffic for an instance's addresses pass here?
 
-use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
-use ogha_common::maps::{Gate, Passage, SlotAnswer, Vip, VipKey, VipSlot};
+use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_jiffies64};
+use ogha_common::maps::{Gate, Heard, Passage, SlotAnswer, Vip, VipKey, VipSlot};
 
 use crate::{
     ip::Address,
-    maps::{GATES, LEASES, VIP_SLOTS, VIPS},
+    maps::{GATES, LEASES, READINGS, VIP_SLOTS, VIPS},
 };
 
 /// `CLOCK_BOOTTIME`, nanoseconds: the clock of the lease, which goes on while the host sleeps.
@@ -13,6 +13,20 @@ use crate::{
 pub fn now() -> u64 {
     // SAFETY: the helper reads a clock.
     unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The time, for a packet that a lease until then lets pass: read anew, or as one of the packets just
+/// before has read it, where [`Reading`](ogha_common::maps::Reading) says that this makes no difference.
+#[inline(always)]
+fn now_for(lease_until_ns: u64) -> u64 {
+    let Some(reading) = READINGS.get_ptr_mut(0) else { return now() };
+    // SAFETY: the element belongs to this CPU, and no other program of ours interrupts us.
+    let reading = unsafe { &mut *reading };
+    // SAFETY: the helper reads a counter.
+    if !reading.serves(unsafe { bpf_jiffies64() }, lease_until_ns) {
+        reading.boot_ns = now();
+    }
+    reading.boot_ns
 }
 
 /// The virtual address that this is, if it is one.
@@ -39,21 +53,39 @@ pub fn vip(address: impl Address) -> Option<&'static Vip> {
 /// What the instance's gate says at `now`. An instance that has no gate has lapsed.
 #[inline(always)]
 pub fn passage(instance: u32, now: u64) -> Passage {
-    match (GATES.get_ptr(instance), LEASES.get_ptr(instance)) {
-        // SAFETY: the elements are there while the program runs; volatile, for the agent writes
-        // the one, and other CPUs the other, at any time. A mixture of an old and a new gate may be
-        // seen until the agent's write returns.
-        (Some(gate), Some(lease)) => unsafe {
-            let heard = (&raw const (*lease).heard).read_volatile();
-            gate.cast::<Gate>().read_volatile().passage(&heard, now)
-        },
-        _ => Passage::Lapsed,
+    match state(instance) {
+        Some((gate, heard)) => gate.passage(&heard, now),
+        None => Passage::Lapsed,
     }
+}
+
+/// What the instance's gate says to a packet of its addresses now, and what time that is.
+#[inline(always)]
+pub fn passage_now(instance: u32) -> (Passage, u64) {
+    match state(instance) {
+        Some((gate, heard)) => {
+            let now = now_for(gate.lease_end_ns(&heard));
+            (gate.passage(&heard, now), now)
+        }
+        None => (Passage::Lapsed, now()),
+    }
+}
+
+/// The gate, and what the peers have said that concerns it.
+#[inline(always)]
+fn state(instance: u32) -> Option<(Gate, Heard)> {
+    let (gate, lease) = (GATES.get_ptr(instance)?, LEASES.get_ptr(instance)?);
+    // SAFETY: the elements are there while the program runs; volatile, for the agent writes
+    // the one, and other CPUs the other, at any time. A mixture of an old and a new gate may be
+    // seen until the agent's write returns.
+    Some(unsafe {
+        (gate.cast::<Gate>().read_volatile(), (&raw const (*lease).heard).read_volatile())
+    })
 }
 
 /// The term in which the instance's gate was set.
 #[inline(always)]
 pub fn term(instance: u32) -> u64 {
-    // SAFETY: as in `passage`.
+    // SAFETY: as in `state`.
     GATES.get_ptr(instance).map_or(0, |gate| unsafe { (&raw const (*gate).term).read_volatile() })
 }

@@ -97,9 +97,9 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame) -> Reason {
 /// It is for a virtual address.
 #[inline(always)]
 fn to_vip<I: Ip>(ctx: &impl Context, frame: Frame, ip: &I, vip: &Vip) -> Reason {
-    // First: the processor takes long over it, and does in the meantime what needs no clock.
-    let now = gate::now();
+    // First: the processor may take long over the clock, and does in the meantime what needs none.
     let instance = vip.instance;
+    let (passage, now) = gate::passage_now(instance);
     let payload = ip.payload(frame, frame.len());
     let segment = segment(frame, payload);
     let port_of = instance_of(&segment, segment.destination, Some(vip));
@@ -107,7 +107,7 @@ fn to_vip<I: Ip>(ctx: &impl Context, frame: Frame, ip: &I, vip: &Vip) -> Reason 
     if addressed && port_of != NOBODY {
         count(port_of, |counters| tcp::count_in(counters, &segment, now));
     }
-    match gate::passage(instance, now) {
+    match passage {
         Passage::Open => Reason::GateOpen,
         // In another LAN the same address may rightly be another host's.
         _ if !addressed && frame.is_elsewhere() => Reason::NotOurs,
@@ -155,9 +155,9 @@ pub fn egress<I: Ip>(frame: Frame, length: usize) -> Reason {
 #[inline(always)]
 fn from_vip(frame: Frame, ip: &impl Ip, vip: &Vip, length: usize) -> Reason {
     // First, as in `to_vip`.
-    let now = gate::now();
+    let (passage, now) = gate::passage_now(vip.instance);
     let segment = segment(frame, ip.payload(frame, length));
-    match gate::passage(vip.instance, now) {
+    match passage {
         Passage::Open => {}
         Passage::Closed | Passage::Claimed if segment.only_ends() => {}
         Passage::Closed | Passage::Claimed | Passage::Lapsed => return dropped(vip.instance),

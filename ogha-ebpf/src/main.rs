@@ -1,7 +1,7 @@
 //! The kernel side of ogha: entry points, and the only table from a reason to a verdict.
 //!
-//! * `ogha_xdp`, at each interface: ARP, neighbour discovery, probes, the gate and the counters for
-//!   what comes in.
+//! * `ogha_xdp`, at each interface: ARP, neighbour discovery, probes, the gate and the counters
+//!   for what comes in.
 //! * `ogha_ingress`, at the TCX hook of an interface whose XDP another program holds: the same.
 //! * `ogha_prove`, the same as `ogha_xdp`, for the moment in which native XDP is tried.
 //! * `ogha_egress`, at the TCX hook of each interface: the same for what leaves.
@@ -101,8 +101,8 @@ impl From<Reason> for Verdict {
             Reason::Rejected
             | Reason::AddressAnswered
             | Reason::AddressDefended
-            | Reason::Proving
-            | Reason::ProbeAnswered => Self::Return,
+            | Reason::ProbeAnswered
+            | Reason::Proving => Self::Return,
         }
     }
 }

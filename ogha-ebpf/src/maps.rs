@@ -8,7 +8,8 @@ use aya_ebpf::{
 use ogha_common::maps::{
     ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event, Gate, Granters, Lease, MAX_ENDPOINTS,
     MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters,
-    ProbeCounters, Proof, Stamp, VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
+    ProbeCounters, Proof, Reading, Stamp, VIP_SLOTS as SLOTS, Vip, VipKey,
+    VipSlot, Watch,
 };
 
 /// The virtual addresses.
@@ -22,6 +23,10 @@ pub static VIP_SLOTS: Array<VipSlot, SLOTS> = Array::new();
 /// The gate of each instance.
 #[btf_map]
 pub static GATES: Array<Gate, MAX_INSTANCES> = Array::new();
+
+/// Each CPU's last reading of the lease's clock. Not pinned: it is worth nothing to a successor.
+#[btf_map]
+pub static READINGS: PerCpuArray<Reading, 1> = PerCpuArray::new();
 
 /// TCP port in host order -> instance.
 #[btf_map]

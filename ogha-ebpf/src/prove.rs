@@ -6,7 +6,7 @@ use ogha_common::maps::PROOF_REPLIES;
 
 use crate::{
     Reason,
-    ip::Address,
+    ip::Address as _,
     maps::{PROOF, STAMP, is_own_mac},
     packet::{Arp, Ethernet, Frame, KIND_ARP, Mac},
 };

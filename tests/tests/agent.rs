@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
@@ -11,18 +11,25 @@ use std::{
 use nix::sys::signal::Signal;
 use ogha_common::maps::Passage;
 use ogha_tests::lab::{
-    Pair, Watcher,
+    Families, Pair, Watcher,
     agent::{Kind, Settings},
     client::{self, Answer},
     clock,
-    pair::{GENEROUS, Node, VIP},
+    pair::{GENEROUS, Node},
     postgres::PORT,
     watcher,
 };
 
 const OFTEN: Duration = Duration::from_millis(10);
 const A_WHILE: Duration = Duration::from_millis(500);
-const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(VIP), PORT);
+
+fn service(pair: &Pair) -> SocketAddr {
+    SocketAddr::new(pair.vip(), PORT)
+}
+
+fn with(families: Families) -> Settings {
+    Settings { families, ..Settings::patient(Kind::Postgresql) }
+}
 
 /// Waits until the gate of a node has lapsed, as its own lease says.
 fn wait_until_lapsed(node: &Node) {
@@ -33,14 +40,14 @@ fn wait_until_lapsed(node: &Node) {
 }
 
 fn assert_silent(pair: &Pair) {
-    let answers = client::who_has(&pair.client, VIP, A_WHILE).unwrap();
+    let answers = client::who_has(&pair.client, pair.vip(), A_WHILE).unwrap();
     assert!(answers.is_empty(), "{answers:x?} answer for the address");
-    assert_eq!(client::connect(&pair.client, SERVICE, A_WHILE), Answer::Silence);
+    assert_eq!(client::connect(&pair.client, service(pair), A_WHILE), Answer::Silence);
 }
 
 /// A pair whose second agent has stopped: the first is alone.
-fn alone(name: &str, lease: Duration) -> Pair {
-    let settings = Settings { lease, agent_timeout: lease, ..Settings::patient(Kind::Postgresql) };
+fn alone(name: &str, lease: Duration, families: Families) -> Pair {
+    let settings = Settings { lease, agent_timeout: lease, ..with(families) };
     let pair = Pair::start(name, &settings).unwrap();
     pair.nodes[1].agent.stop().unwrap();
     pair
@@ -50,10 +57,20 @@ fn alone(name: &str, lease: Duration) -> Pair {
 /// or TCP for it, though the database still runs. A new agent serves again.
 #[test]
 fn a_killed_agent_leaves_silence() {
-    let pair = alone("killed", Duration::from_secs(5));
+    dies_alone("killed", Families::V4);
+}
+
+/// The same over IPv6: nobody answers neighbour solicitations either.
+#[test]
+fn a_killed_agent_leaves_silence_ipv6() {
+    dies_alone("killed6", Families::V6);
+}
+
+fn dies_alone(name: &str, families: Families) {
+    let pair = alone(name, Duration::from_secs(5), families);
     let node = &pair.nodes[0];
     node.agent.kill().unwrap();
-    assert_eq!(client::connect(&pair.client, SERVICE, GENEROUS), Answer::Accepted);
+    assert_eq!(client::connect(&pair.client, service(&pair), GENEROUS), Answer::Accepted);
     wait_until_lapsed(node);
     assert_silent(&pair);
     assert!(!node.database.is_in_recovery().unwrap());
@@ -66,7 +83,17 @@ fn a_killed_agent_leaves_silence() {
 /// open the gate as if nothing had been, but listens and then serves.
 #[test]
 fn a_hung_agent_leaves_silence() {
-    let pair = alone("hung", Duration::from_secs(3));
+    hangs_alone("hung", Families::V4);
+}
+
+/// The same over IPv6.
+#[test]
+fn a_hung_agent_leaves_silence_ipv6() {
+    hangs_alone("hung6", Families::V6);
+}
+
+fn hangs_alone(name: &str, families: Families) {
+    let pair = alone(name, Duration::from_secs(3), families);
     let node = &pair.nodes[0];
     node.agent.signal(Signal::SIGSTOP).unwrap();
     wait_until_lapsed(node);
@@ -80,17 +107,25 @@ fn a_hung_agent_leaves_silence() {
 /// an open gate, and no acknowledged write is lost, whoever serves in the end.
 #[test]
 fn a_killed_agent_beside_a_peer_makes_no_second_holder() {
-    fails_beside_a_peer("beside", |node| node.agent.kill().unwrap());
+    fails_beside_a_peer("beside", Families::V4, |node| node.agent.kill().unwrap());
+}
+
+/// The same over IPv6.
+#[test]
+fn a_killed_agent_beside_a_peer_makes_no_second_holder_ipv6() {
+    fails_beside_a_peer("beside6", Families::V6, |node| node.agent.kill().unwrap());
 }
 
 /// The same with an agent that hangs, and wakes when all is over.
 #[test]
 fn a_hung_agent_beside_a_peer_makes_no_second_holder() {
-    fails_beside_a_peer("hung-beside", |node| node.agent.signal(Signal::SIGSTOP).unwrap());
+    fails_beside_a_peer("hung-beside", Families::V4, |node| {
+        node.agent.signal(Signal::SIGSTOP).unwrap()
+    });
 }
 
-fn fails_beside_a_peer(name: &str, fail: impl FnOnce(&Node)) {
-    let pair = Pair::start(name, &Settings::patient(Kind::Postgresql)).unwrap();
+fn fails_beside_a_peer(name: &str, families: Families, fail: impl FnOnce(&Node)) {
+    let pair = Pair::start(name, &with(families)).unwrap();
     let watcher = Watcher::start(&pair.hosts());
     let writer = pair.writer();
     writer.wait_for(10, GENEROUS).unwrap();
@@ -108,8 +143,8 @@ fn fails_beside_a_peer(name: &str, fail: impl FnOnce(&Node)) {
 }
 
 /// Answers datagrams to the virtual address on the node, until it has been quiet for long.
-fn echo(node: &Node) -> SocketAddr {
-    let socket = node.host.namespace().enter(|| UdpSocket::bind((VIP, 0)).unwrap());
+fn echo(node: &Node, vip: IpAddr) -> SocketAddr {
+    let socket = node.host.namespace().enter(|| UdpSocket::bind((vip, 0)).unwrap());
     let address = socket.local_addr().unwrap();
     socket.set_read_timeout(Some(GENEROUS)).unwrap();
     thread::spawn(move || {
@@ -124,8 +159,8 @@ fn echo(node: &Node) -> SocketAddr {
 /// Sends numbered datagrams every millisecond while `work` is done; returns how many were sent
 /// and how many came back.
 fn stream(pair: &Pair, to: SocketAddr, work: impl FnOnce() + Send) -> (u64, usize) {
-    let socket =
-        pair.client.namespace().enter(|| UdpSocket::bind((pair.client.address(), 0)).unwrap());
+    let own = pair.client.address_like(to.ip());
+    let socket = pair.client.namespace().enter(|| UdpSocket::bind((own, 0)).unwrap());
     socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     let mut returned = std::collections::BTreeSet::new();
     let mut sent = 0_u64;
@@ -155,14 +190,24 @@ fn stream(pair: &Pair, to: SocketAddr, work: impl FnOnce() + Send) -> (u64, usiz
 /// the address meanwhile, and not one packet is lost.
 #[test]
 fn a_restart_loses_no_packet() {
+    restarts("restart", Families::V4);
+}
+
+/// The same over IPv6.
+#[test]
+fn a_restart_loses_no_packet_ipv6() {
+    restarts("restart6", Families::V6);
+}
+
+fn restarts(name: &str, families: Families) {
     let settings = Settings {
         lease: Duration::from_secs(20),
         agent_timeout: Duration::from_secs(20),
-        ..Settings::patient(Kind::Postgresql)
+        ..with(families)
     };
-    let pair = Pair::start("restart", &settings).unwrap();
+    let pair = Pair::start(name, &settings).unwrap();
     let node = &pair.nodes[0];
-    let echo = echo(node);
+    let echo = echo(node, pair.vip());
     for end in [|node: &Node| node.agent.stop(), |node: &Node| node.agent.kill()] {
         let (sent, returned) = stream(&pair, echo, || {
             thread::sleep(A_WHILE);

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     os::unix::{fs::chown, process::CommandExt as _},
     path::Path,
     process::Command,
@@ -18,6 +18,7 @@ use nix::{
 use ogha_tests::lab::{
     Agent, Lab, Postgres, Template,
     agent::{Peer, Settings},
+    ipv6_of,
     pair::{FIRST, SECOND, VIP},
     process::Process,
 };
@@ -63,7 +64,7 @@ impl Stage {
     fn assert_nothing_left(&self) {
         let host = self.agent.host();
         assert_eq!(pinned(&host.bpf_dir()), Vec::<String>::new());
-        assert_eq!(host.addresses().unwrap(), [FIRST]);
+        assert_eq!(host.addresses().unwrap(), [IpAddr::V4(FIRST), ipv6_of(FIRST).into()]);
         assert!(!self.agent.socket_path().exists());
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use std::{
+    net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -9,16 +10,21 @@ use std::{
 use ogha_tests::{
     demo::{Fault, Outcome, fail_over, steps},
     lab::{
-        Pair,
+        Families, Pair,
         agent::{Kind, Settings},
         clock,
-        pair::{GENEROUS, VIP},
+        pair::GENEROUS,
     },
 };
 use serde_json::Value;
 
-fn failed_over(fault: Fault, kind: Kind) -> Outcome {
-    let run = fail_over(fault, &Settings::patient(kind)).unwrap();
+/// The same pair with addresses of these families.
+fn with(families: Families) -> Settings {
+    Settings { families, ..Settings::patient(Kind::Postgresql) }
+}
+
+fn failed_over(fault: Fault, settings: &Settings) -> Outcome {
+    let run = fail_over(fault, settings).unwrap();
     assert!(run.problems.is_empty(), "{}", run.problems.join("\n"));
     run.outcome.unwrap()
 }
@@ -40,8 +46,8 @@ fn assert_in_order(history: &Value, names: &[&str]) {
 const TAKEOVER: [&str; 5] =
     ["record written", "addresses claimed", "promotion ordered", "database writable", "gate open"];
 
-fn the_database_is_killed(kind: Kind) {
-    let outcome = failed_over(Fault::DatabaseKilled, kind);
+fn the_database_is_killed(settings: &Settings) {
+    let outcome = failed_over(Fault::DatabaseKilled, settings);
     assert_in_order(&outcome.history, &TAKEOVER[2..]);
     assert_in_order(&outcome.history, &[TAKEOVER[0], TAKEOVER[2]]);
     let old = outcome.old_history.expect("its agent lives");
@@ -52,20 +58,42 @@ fn the_database_is_killed(kind: Kind) {
 /// promoted and serves, the client's writes go on there, and none that was acknowledged is lost.
 #[test]
 fn a_killed_database_is_replaced() {
-    the_database_is_killed(Kind::Postgresql);
+    the_database_is_killed(&with(Families::V4));
 }
 
 /// The same where openGauss's tools stand in front of the databases.
 #[test]
 fn a_killed_database_is_replaced_opengauss() {
-    the_database_is_killed(Kind::Opengauss);
+    the_database_is_killed(&Settings::patient(Kind::Opengauss));
+}
+
+/// The same over IPv6.
+#[test]
+fn a_killed_database_is_replaced_ipv6() {
+    the_database_is_killed(&with(Families::V6));
+}
+
+/// An instance with an address of each family: both move, though its adverts tell of the one only.
+#[test]
+fn a_killed_database_is_replaced_mixed() {
+    the_database_is_killed(&with(Families::Both));
 }
 
 /// The primary's host loses its power: nobody says goodbye. The standby waits until the old
 /// primary can hold no open gate, is promoted and serves.
 #[test]
 fn a_dark_host_is_replaced() {
-    let outcome = failed_over(Fault::HostPowerOff, Kind::Postgresql);
+    the_host_goes_dark(&with(Families::V4));
+}
+
+/// The same over IPv6.
+#[test]
+fn a_dark_host_is_replaced_ipv6() {
+    the_host_goes_dark(&with(Families::V6));
+}
+
+fn the_host_goes_dark(settings: &Settings) {
+    let outcome = failed_over(Fault::HostPowerOff, settings);
     assert_in_order(&outcome.history, &TAKEOVER);
     assert_eq!(outcome.old_history, None);
 }
@@ -73,15 +101,29 @@ fn a_dark_host_is_replaced() {
 /// The same where openGauss's tools stand in front of the databases.
 #[test]
 fn a_dark_host_is_replaced_opengauss() {
-    let outcome = failed_over(Fault::HostPowerOff, Kind::Opengauss);
-    assert_in_order(&outcome.history, &TAKEOVER);
+    the_host_goes_dark(&Settings::patient(Kind::Opengauss));
+}
+
+/// An address as the file would have it, with its longest prefix.
+fn prefixed(address: &IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv6() { 128 } else { 32 })
 }
 
 /// A pair at work and nothing wrong with it: both agents tell who serves, in which term, with
 /// which database, and that the other is alive. Told to stop, an agent is not there to be asked.
 #[test]
 fn status_tells_who_serves() {
-    let pair = Pair::start("status", &Settings::patient(Kind::Postgresql)).unwrap();
+    tells_who_serves("status", Families::V4);
+}
+
+/// The same where the virtual addresses are of both families, and the peers' of IPv6.
+#[test]
+fn status_tells_who_serves_mixed() {
+    tells_who_serves("status6", Families::Both);
+}
+
+fn tells_who_serves(name: &str, families: Families) {
+    let pair = Pair::start(name, &with(families)).unwrap();
     let [first, second] = &pair.nodes;
     let active = first.agent.instance().unwrap();
     let backup = second.agent.instance().unwrap();
@@ -92,7 +134,8 @@ fn status_tells_who_serves() {
         assert_eq!(instance["gate"], gate, "{instance}");
         assert_eq!(instance["name"], "VI_1");
         assert_eq!(instance["vrid"], 59);
-        assert_eq!(instance["vips"][0], format!("{VIP}/32"));
+        let vips: Vec<_> = pair.vips.iter().map(prefixed).collect();
+        assert_eq!(instance["vips"], Value::from(vips));
         assert_eq!(instance["database"]["kind"], "postgresql");
         assert_eq!(instance["database"]["role"], role, "{instance}");
         assert_eq!(instance["database"]["listening"], true, "{instance}");
@@ -106,7 +149,10 @@ fn status_tells_who_serves() {
 
     let people = first.agent.command(&["status"]).unwrap();
     let text = String::from_utf8(people.stdout).unwrap();
-    assert!(text.contains("VI_1") && text.contains(&VIP.to_string()), "{text}");
+    assert!(
+        text.contains("VI_1") && pair.vips.iter().all(|vip| text.contains(&vip.to_string())),
+        "{text}"
+    );
 
     second.agent.stop().unwrap();
     let nobody = second.agent.command(&["status"]).unwrap();
@@ -120,7 +166,17 @@ fn status_tells_who_serves() {
 /// one from the other, for the standby's kernel still answers, and nothing moves.
 #[test]
 fn a_dead_agent_is_no_dead_host() {
-    let pair = Pair::start("dead-agent", &Settings::patient(Kind::Postgresql)).unwrap();
+    is_no_dead_host("dead-agent", Families::V4);
+}
+
+/// The same over IPv6.
+#[test]
+fn a_dead_agent_is_no_dead_host_ipv6() {
+    is_no_dead_host("dead-agent6", Families::V6);
+}
+
+fn is_no_dead_host(name: &str, families: Families) {
+    let pair = Pair::start(name, &with(families)).unwrap();
     let before = pair.nodes[0].agent.instance().unwrap();
     assert_eq!(before["peers"][0]["agent"], "alive", "{before}");
     assert!(before["probes"]["replies"].as_u64().unwrap() > 0, "{before}");

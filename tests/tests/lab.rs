@@ -2,13 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use ogha_tests::lab::{Host, Lab, clock};
+use ogha_tests::lab::{Host, Lab, client, clock};
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 59, 0, 11);
 const B: Ipv4Addr = Ipv4Addr::new(10, 59, 0, 12);
@@ -22,7 +22,11 @@ fn two_hosts(lab: &Lab) -> (std::sync::Arc<Host>, std::sync::Arc<Host>) {
 
 /// A thread that answers datagrams on the host until the socket has been quiet for long.
 fn echo(host: &Host) -> SocketAddr {
-    let socket = host.namespace().enter(|| UdpSocket::bind((host.address(), 0)).unwrap());
+    echo_at(host, host.address().into())
+}
+
+fn echo_at(host: &Host, address: IpAddr) -> SocketAddr {
+    let socket = host.namespace().enter(|| UdpSocket::bind((address, 0)).unwrap());
     let address = socket.local_addr().unwrap();
     socket.set_read_timeout(Some(GENEROUS)).unwrap();
     thread::spawn(move || {
@@ -35,23 +39,33 @@ fn echo(host: &Host) -> SocketAddr {
 }
 
 fn answers(from: &Host, to: SocketAddr, within: Duration) -> bool {
-    let socket = from.namespace().enter(|| UdpSocket::bind((from.address(), 0)).unwrap());
+    let own = from.address_like(to.ip());
+    let socket = from.namespace().enter(|| UdpSocket::bind((own, 0)).unwrap());
     socket.set_read_timeout(Some(within)).unwrap();
     let mut buffer = [0; 16];
     socket.send_to(b"ping", to).is_ok() && socket.recv(&mut buffer).is_ok()
 }
 
 /// Two hosts reach each other through the switch; not when one's cable is cut, and again when it
-/// is plugged in.
+/// is plugged in. Over both families, without a wait for duplicate addresses.
 #[test]
 fn a_cable_carries_until_it_is_cut() {
     let lab = Lab::new("cable").unwrap();
     let (a, b) = two_hosts(&lab);
-    let echo = echo(&b);
-    let reachable = || Ok(answers(&a, echo, Duration::from_millis(100)).then_some(()));
+    for address in [b.address().into(), b.ipv6().into()] {
+        carries_until_cut(&a, &b, address);
+    }
+}
+
+fn carries_until_cut(a: &Host, b: &Host, address: IpAddr) {
+    assert_eq!(client::who_has(a, address, Duration::from_millis(300)).unwrap(), [b.mac()]);
+    let echo = echo_at(b, address);
+    assert_eq!(client::neighbour(a, address).unwrap(), None);
+    let reachable = || Ok(answers(a, echo, Duration::from_millis(100)).then_some(()));
     clock::wait_until("an answer", GENEROUS, OFTEN, reachable).unwrap();
+    assert_eq!(client::neighbour(a, address).unwrap(), Some(b.mac()));
     b.link().cut().unwrap();
-    assert!(!answers(&a, echo, Duration::from_millis(300)));
+    assert!(!answers(a, echo, Duration::from_millis(300)));
     b.link().restore().unwrap();
     clock::wait_until("an answer again", GENEROUS, OFTEN, reachable).unwrap();
 }

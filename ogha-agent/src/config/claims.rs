@@ -1,6 +1,6 @@
 //! What must be unique across the instances of a file.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::HashMap, net::IpAddr};
 
 use super::reader::Reader;
 
@@ -8,9 +8,9 @@ use super::reader::Reader;
 #[derive(Default)]
 pub(super) struct Claims {
     taken: HashMap<String, usize>,
-    virtual_addresses: HashMap<Ipv4Addr, usize>,
+    virtual_addresses: HashMap<IpAddr, usize>,
     /// Addresses, and where they stand.
-    peers: Vec<(Ipv4Addr, usize)>,
+    peers: Vec<(IpAddr, usize)>,
 }
 
 impl Claims {
@@ -30,14 +30,14 @@ impl Claims {
         reader: &Reader<'_>,
         key: &str,
         at: usize,
-        address: Ipv4Addr,
+        address: IpAddr,
     ) {
         self.take(reader, key, at, format!("virtual address {address}"));
         self.virtual_addresses.entry(address).or_insert(at);
     }
 
     /// Notes a peer's own address. Several instances may have the same peer.
-    pub(super) fn peer(&mut self, at: usize, address: Ipv4Addr) {
+    pub(super) fn peer(&mut self, at: usize, address: IpAddr) {
         self.peers.push((address, at));
     }
 

@@ -1,7 +1,5 @@
 //! `[[instance]]` and `[[instance.peer]]`
 
-use std::net::Ipv4Addr;
-
 use ogha_common::{
     maps::{MAX_INSTANCES, MAX_VIPS},
     units::{Priority, Vrid},
@@ -9,10 +7,11 @@ use ogha_common::{
 use toml::de::DeValue;
 
 use super::{
+    addresses,
     claims::Claims,
     database, liveness, policy,
     reader::{Read, Reader},
-    types::{Database, Instance, Node, Peer, Transport, VirtualAddress, Xdp},
+    types::{Database, Instance, Node, Transport, Xdp},
     value, vrrp,
 };
 
@@ -51,9 +50,10 @@ fn read(table: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<In
     let xdp = table.or("xdp", Xdp::Auto, |value| value::word(value, &words));
     let vrid = table.required("virtual_router_id", "59", vrid);
     let priority = table.or("priority", Priority::DEFAULT, priority);
-    let addresses = addresses(table, claims);
+    let address = table.maybe("address", value::own_address);
+    let virtual_addresses = addresses::virtual_addresses(table, claims);
     let vrrp = table.table("vrrp").and_then(|table| vrrp::read(&table));
-    let peers = peers(table, node, claims);
+    let peers = addresses::peers(table, node, claims);
     let liveness = table.table("liveness").and_then(|table| liveness::read(&table));
     let database = database::read(table);
     let failover = table.table("failover").and_then(|table| policy::failover(&table));
@@ -78,20 +78,23 @@ fn read(table: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<In
                     [[instance.peer]], or set transport = \"multicast\"";
         table.problem("peer", what);
     }
-    Some(Instance {
+    let instance = Instance {
         name: name?,
         interface: interface?,
         xdp: xdp?,
+        address: address?,
         vrid: vrid?,
         priority: priority?,
-        virtual_addresses: addresses?,
+        virtual_addresses: virtual_addresses?,
         vrrp: vrrp?,
         peers: peers?,
         liveness: liveness?,
         database: database?,
         failover: failover?,
         arbiter: arbiter?,
-    })
+    };
+    addresses::one_family(table, &instance);
+    Some(instance)
 }
 
 fn vrid(value: &DeValue<'_>) -> Result<Vrid, String> {
@@ -102,67 +105,6 @@ fn vrid(value: &DeValue<'_>) -> Result<Vrid, String> {
 /// 0 releases the role and 255 owns the address (RFC 9568 section 5.2.4): neither is a choice.
 fn priority(value: &DeValue<'_>) -> Result<Priority, String> {
     value::integer(value, 1..=Priority::HIGHEST.get(), "100").map(Priority::new)
-}
-
-fn addresses(table: &Reader<'_>, claims: &mut Claims) -> Read<Vec<VirtualAddress>> {
-    let key = "virtual_addresses";
-    let read = table.list(key, "[\"192.168.1.10/32\"]", virtual_address)?;
-    for (at, (address, _)) in &read {
-        claims.virtual_address(table, key, *at, *address);
-    }
-    let virtual_address =
-        |(address, prefix): (Ipv4Addr, u8)| VirtualAddress { address: address.into(), prefix };
-    Some(read.into_iter().map(|(_, read)| virtual_address(read)).collect())
-}
-
-fn virtual_address(value: &DeValue<'_>) -> Result<(Ipv4Addr, u8), String> {
-    let text = value::text(value, "\"192.168.1.10/32\"")?;
-    let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
-    let address = value::address(address)?;
-    let prefix = match prefix {
-        None => 32,
-        Some(digits) => digits
-            .parse()
-            .ok()
-            .filter(|prefix| (1..=32).contains(prefix) && !digits.starts_with('+'))
-            .ok_or_else(|| format!("prefix {digits:?} is out of range; choose 1 to 32"))?,
-    };
-    // In a /31 and a /32 each address is a host's (RFC 3021).
-    let mask = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-    let host = address.to_bits() & mask;
-    if prefix < 31 && (host == 0 || host == mask) {
-        return Err(format!("{text} names a network, not a host; choose an address within it"));
-    }
-    Ok((address, prefix))
-}
-
-fn peers(instance: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<Vec<Peer>> {
-    let mut here = Claims::default();
-    let tables = instance.tables("peer")?;
-    let read: Vec<_> = tables.iter().map(|table| peer(table, node, &mut here, claims)).collect();
-    read.into_iter().collect()
-}
-
-fn peer(
-    table: &Reader<'_>,
-    node: Option<&Node>,
-    here: &mut Claims,
-    claims: &mut Claims,
-) -> Read<Peer> {
-    let name = table.required("name", "\"node2\"", value::name);
-    let address = table.required("address", "\"192.168.1.12\"", |value| {
-        value::address(value::text(value, "\"192.168.1.12\"")?)
-    });
-    table.finish();
-    let (name, address) = (name?, address?);
-    if node.is_some_and(|node| node.name == name) {
-        let what = format!("{name:?} is this node (node.name); list only the other nodes");
-        table.problem("name", what);
-    }
-    here.take(table, "name", table.at("name"), format!("the name {name:?}"));
-    here.take(table, "address", table.at("address"), format!("address {address}"));
-    claims.peer(table.at("address"), address);
-    Some(Peer { name, address: address.into() })
 }
 
 fn too_many_addresses(root: &Reader<'_>, instances: &[Instance]) {

@@ -5,6 +5,7 @@
 //! is asked separately ([`Config::check_host`]). Nothing is ignored silently: an unknown key is
 //! an error, and so is a feature that is not supported yet.
 
+mod addresses;
 mod claims;
 mod database;
 mod error;

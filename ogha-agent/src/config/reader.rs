@@ -184,6 +184,19 @@ impl<'d> Reader<'d> {
         read.into_iter().collect()
     }
 
+    /// One value, or a list of them, each with its own place.
+    pub(super) fn one_or_more<T>(
+        &self,
+        key: &str,
+        example: &str,
+        parse: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    ) -> Read<Vec<(usize, T)>> {
+        if self.find(key).is_some_and(|(_, value)| value.get_ref().is_array()) {
+            return self.list(key, example, parse);
+        }
+        self.required(key, example, parse).map(|value| vec![(self.at(key), value)])
+    }
+
     fn within(&self, key: &str, at: usize, table: Option<&'d DeTable<'d>>) -> Self {
         let section = schema::section(&self.path(key));
         Reader { section, table, at, problems: self.problems }

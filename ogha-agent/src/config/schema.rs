@@ -26,6 +26,7 @@ pub const SECTIONS: &[Section] = &[
             "name",
             "interface",
             "xdp",
+            "address",
             "virtual_router_id",
             "priority",
             "virtual_addresses",

@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 use ogha_common::units::{Centis, Priority, Vrid};
 
 pub use crate::database::{Kind as Database, Server};
+use crate::net::Family;
 
 /// A whole configuration file, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +40,13 @@ pub struct Instance {
     pub interface: String,
     /// Which XDP is wanted there; the same in all instances of an interface.
     pub xdp: Xdp,
+    /// This node's own address on it; `None`: its first that does not move.
+    pub address: Option<IpAddr>,
     /// The same on all nodes of the instance.
     pub vrid: Vrid,
     /// 1 to 254.
     pub priority: Priority,
-    /// At least one.
+    /// At least one of the instance's [`family`](Instance::family).
     pub virtual_addresses: Vec<VirtualAddress>,
     /// `[instance.vrrp]`
     pub vrrp: Vrrp,
@@ -70,12 +73,24 @@ pub enum Xdp {
     Generic,
 }
 
+impl Instance {
+    /// The family of the instance's virtual router: its adverts and probes travel in it, and its
+    /// adverts name the virtual addresses of it. It is that of the peers' addresses; without a peer,
+    /// that of the node's own, else of the first virtual address.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        let virtual_address = self.virtual_addresses.first().map(|vip| vip.address);
+        let address = self.peers.first().map(Peer::address).or(self.address).or(virtual_address);
+        address.map_or(Family::V4, Family::of)
+    }
+}
+
 /// An address that moves, with the length of its network prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VirtualAddress {
-    /// IPv4 for now.
+    /// IPv4 or IPv6.
     pub address: IpAddr,
-    /// 1 to 32; 32 unless the file says otherwise.
+    /// 1 to 32, or to 128 of IPv6; all of the address unless the file says otherwise.
     pub prefix: u8,
 }
 
@@ -105,7 +120,7 @@ pub struct Vrrp {
 pub enum Transport {
     /// To each peer's address.
     Unicast,
-    /// To 224.0.0.18.
+    /// To 224.0.0.18 or ff02::12.
     Multicast,
 }
 
@@ -114,8 +129,18 @@ pub enum Transport {
 pub struct Peer {
     /// The peer's `node.name`.
     pub name: String,
-    /// The peer's own address; never a virtual one.
-    pub address: IpAddr,
+    /// The peer's own addresses, one for each path to it; never a virtual one. 1 to
+    /// [`MAX_PATHS`](ogha_common::detector::MAX_PATHS), all of one family. The first is that of the
+    /// adverts.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Peer {
+    /// The first address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.addresses[0]
+    }
 }
 
 /// `[instance.liveness]`

@@ -1,6 +1,13 @@
 //! Parsers of single values: TOML in, a typed value or "what is wrong; what to do" out.
 
-use std::{fmt, net::Ipv4Addr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use toml::de::DeValue;
 
@@ -177,20 +184,58 @@ pub(super) fn size(value: &DeValue<'_>) -> Parsed<u64> {
     })
 }
 
-/// An IPv4 address that one host may own; IPv6 is told that its time has not come.
-pub(super) fn address(text: &str) -> Parsed<Ipv4Addr> {
-    let Ok(address) = Ipv4Addr::from_str(text) else {
-        if std::net::Ipv6Addr::from_str(text).is_ok() {
-            return Err(format!("IPv6 ({text}) is not supported yet; use an IPv4 address"));
+/// An address that one host may own, and that means the same on each.
+pub(super) fn address(text: &str) -> Parsed<IpAddr> {
+    let Ok(address) = IpAddr::from_str(text) else {
+        let zone = if text.contains('%') { ", without a zone" } else { "" };
+        return Err(format!(
+            "{text:?} is no address; write one such as 192.168.1.10 or fd00::10{zone}"
+        ));
+    };
+    let kind = match address {
+        IpAddr::V4(address) => kind_v4(address),
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(mapped) => return Err(format!("{text} is IPv4 in IPv6's form; write {mapped}")),
+            None => kind_v6(address),
+        },
+    };
+    match kind {
+        None => Ok(address),
+        Some(kind) => {
+            Err(format!("{address} is {} address; choose one that a host may own", article(kind)))
         }
-        return Err(format!("{text:?} is no address; write an IPv4 address such as 192.168.1.10"));
-    };
-    let kind = match address.octets() {
-        [0, ..] => "unspecified",
-        [127, ..] => "loopback",
-        [224..=239, ..] => "multicast",
-        [240..=255, ..] => "reserved or broadcast",
-        _ => return Ok(address),
-    };
-    Err(format!("{address} is {} address; choose one that a host may own", article(kind)))
+    }
+}
+
+/// What keeps a host from owning the address.
+fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
+    match address.octets() {
+        [0, ..] => Some("unspecified"),
+        [127, ..] => Some("loopback"),
+        [224..=239, ..] => Some("multicast"),
+        [240..=255, ..] => Some("reserved or broadcast"),
+        _ => None,
+    }
+}
+
+fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
+    match address {
+        Ipv6Addr::UNSPECIFIED => Some("unspecified"),
+        Ipv6Addr::LOCALHOST => Some("loopback"),
+        _ if address.is_multicast() => Some("multicast"),
+        _ => None,
+    }
+}
+
+/// A node's own address. A link-local one is none: without its zone nobody knows the link, and the
+/// zone has another name on each host.
+pub(super) fn own_address(value: &DeValue<'_>) -> Parsed<IpAddr> {
+    let address = address(text(value, "\"192.168.1.12\"")?)?;
+    if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+        return Err(format!(
+            "{address} is a link-local address, which means nothing without its link; write a \
+             global or unique local one, such as fd00::12"
+        ));
+    }
+    Ok(address)
 }

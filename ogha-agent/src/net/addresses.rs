@@ -1,12 +1,14 @@
 //! Virtual addresses on an interface, through rtnetlink.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Error, Handle,
-    packet_route::address::{AddressAttribute, AddressMessage},
+    packet_route::address::{
+        AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo,
+    },
 };
 use tokio::runtime::Handle as Runtime;
 
@@ -35,8 +37,11 @@ impl Addresses {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn add(&self, address: Ipv4Addr, prefix: u8) -> anyhow::Result<()> {
-        let request = self.netlink.address().add(self.index, IpAddr::V4(address), prefix);
+    pub async fn add(&self, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
+        let mut request = self.netlink.address().add(self.index, address, prefix);
+        if address.is_ipv6() {
+            mark(request.message_mut());
+        }
         match request.execute().await {
             Ok(()) => Ok(()),
             Err(Error::NetlinkError(e)) if e.raw_code() == -libc::EEXIST => Ok(()),
@@ -49,11 +54,11 @@ impl Addresses {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn remove(&self, address: Ipv4Addr, prefix: u8) -> anyhow::Result<()> {
+    pub async fn remove(&self, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
         let cannot = || format!("cannot take {address}/{prefix} off {}", self.interface);
         let mut held = self.netlink.address().get().set_link_index_filter(self.index).execute();
         while let Some(message) = held.try_next().await.with_context(cannot)? {
-            if message.header.prefix_len == prefix && names(&message, address) {
+            if message.header.prefix_len == prefix && named(&message) == Some(address) {
                 match self.netlink.address().del(message).execute().await {
                     Ok(()) => {}
                     Err(Error::NetlinkError(e)) if e.raw_code() == -libc::EADDRNOTAVAIL => {}
@@ -65,7 +70,34 @@ impl Addresses {
     }
 }
 
-fn names(message: &AddressMessage, address: Ipv4Addr) -> bool {
-    let wanted = AddressAttribute::Local(IpAddr::V4(address));
-    message.attributes.contains(&wanted)
+/// What only IPv6 has to be told.
+///
+/// No duplicate address detection (RFC 4862 section 5.4): it would keep the address from being used
+/// for a second of each takeover, and for ever where the old holder has not let go yet. Who holds
+/// the address is decided elsewhere. And deprecated from the start (section 5.5.4): connections to
+/// the address work, but nothing on this host chooses it as the source of a connection of its own,
+/// which would break when the address moves.
+fn mark(message: &mut AddressMessage) {
+    let mut lifetimes = CacheInfo::default();
+    lifetimes.ifa_preferred = 0;
+    lifetimes.ifa_valid = u32::MAX;
+    message.header.flags |= AddressHeaderFlags::Nodad;
+    message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+}
+
+/// The address that a message is about. Over IPv6 the kernel tells `IFA_LOCAL` only where the
+/// link has two ends.
+fn named(message: &AddressMessage) -> Option<IpAddr> {
+    let find =
+        |pick: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(pick);
+    let local = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    };
+    let address = |attribute: &AddressAttribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    };
+    find(local).or_else(|| find(address))
 }

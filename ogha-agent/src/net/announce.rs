@@ -1,14 +1,18 @@
-//! Gratuitous ARP: tells the LAN which MAC a virtual address is at now.
+//! Gratuitous ARP and unsolicited neighbour advertisements: tell the LAN which MAC a virtual address
+//! is at now.
 
 use std::{
     io,
     mem::size_of,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
 use anyhow::Context as _;
-use ogha_common::wire::arp;
+use ogha_common::wire::{
+    arp,
+    ndp::{self, ALL_NODES, Neighbour},
+};
 
 use super::interface::Interface;
 
@@ -57,16 +61,29 @@ impl Announcer {
         Ok(Self { socket, interface: interface.clone() })
     }
 
-    /// Announces each address once, as a request and as a reply: some neighbours heed only the
-    /// one, some only the other (RFC 5227 section 3).
+    /// Announces each address once. An IPv4 address as a request and as a reply: some neighbours
+    /// heed only the one, some only the other (RFC 5227 section 3). An IPv6 address to all nodes,
+    /// to override what they know (RFC 4861 section 7.2.6): from the address itself, as a whole
+    /// frame, since it may not be on the interface yet.
     ///
     /// # Errors
     /// The first that could not be sent; the others were still tried.
-    pub fn announce(&self, addresses: &[Ipv4Addr]) -> anyhow::Result<()> {
+    pub fn announce(&self, addresses: &[IpAddr]) -> anyhow::Result<()> {
+        let mac = self.interface.mac;
         let mut sent = Ok(());
-        for &address in addresses {
-            for frame in arp::gratuitous(self.interface.mac, address) {
-                sent = sent.and(nix::unistd::write(&self.socket, &frame).map(drop));
+        for address in addresses {
+            match *address {
+                IpAddr::V4(address) => {
+                    for frame in arp::gratuitous(mac, address) {
+                        sent = sent.and(self.send(&frame));
+                    }
+                }
+                IpAddr::V6(address) => {
+                    let mut frame = [0; ndp::LEN];
+                    let message = Neighbour::unsolicited(address, mac);
+                    let frame = message.encode(ndp::group_mac(ALL_NODES), mac, &mut frame);
+                    sent = sent.and(self.send(frame));
+                }
             }
         }
         sent.with_context(|| format!("on {}", self.interface.name))
@@ -85,8 +102,11 @@ impl Announcer {
             target_mac: [0; 6],
             target_ip: address,
         };
-        nix::unistd::write(&self.socket, &question.encode([0xff; 6], mac))
-            .map(drop)
+        self.send(&question.encode([0xff; 6], mac))
             .with_context(|| format!("asking for {address} on {}", self.interface.name))
+    }
+
+    fn send(&self, frame: &[u8]) -> nix::Result<()> {
+        nix::unistd::write(&self.socket, frame).map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! Network interfaces, as the kernel tells them in the current network namespace.
 
-use std::net::Ipv4Addr;
+mod own;
 
 use anyhow::{Context as _, bail};
 use nix::ifaddrs::getifaddrs;
@@ -38,21 +38,5 @@ impl Interface {
             return Ok(Self { name: name.to_owned(), index, mac });
         }
         bail!("there is no network interface {name}; this host has {}", seen.join(", "))
-    }
-
-    /// The first IPv4 address of the interface that is none of `virtual_addresses`: the one
-    /// that peers know this node by.
-    ///
-    /// # Errors
-    /// When it has none.
-    pub fn own_ipv4(&self, virtual_addresses: &[Ipv4Addr]) -> anyhow::Result<Ipv4Addr> {
-        getifaddrs()
-            .context("cannot list the network interfaces")?
-            .filter(|entry| entry.interface_name == self.name)
-            .filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip()))
-            .find(|address| !virtual_addresses.contains(address))
-            .with_context(|| {
-                format!("the interface {} has no IPv4 address of its own; give it one", self.name)
-            })
     }
 }

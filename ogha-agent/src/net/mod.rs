@@ -2,8 +2,11 @@
 
 pub mod addresses;
 pub mod announce;
+mod family;
 pub mod interface;
 pub mod listeners;
 pub mod neighbours;
 pub mod probe;
 pub mod vrrp;
+
+pub use family::Family;

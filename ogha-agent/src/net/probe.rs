@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, Read as _},
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
@@ -104,8 +104,8 @@ impl ProbeSocket {
     ///
     /// # Errors
     /// When the port is taken, or the kernel tells no boot id.
-    pub fn bind(address: Ipv4Addr, port: u16, key: Key) -> anyhow::Result<Self> {
-        let socket = UdpSocket::bind(SocketAddrV4::new(address, port))
+    pub fn bind(address: IpAddr, port: u16, key: Key) -> anyhow::Result<Self> {
+        let socket = UdpSocket::bind(SocketAddr::new(address, port))
             .and_then(|socket| {
                 socket.set_nonblocking(true)?;
                 Ok(socket)
@@ -135,7 +135,7 @@ impl ProbeSocket {
     ///
     /// # Errors
     /// The socket's.
-    pub fn send(&self, to: SocketAddrV4, probe: &Probe) -> io::Result<()> {
+    pub fn send(&self, to: SocketAddr, probe: &Probe) -> io::Result<()> {
         let datagram = probe::encode(probe, |body| self.key.tag(body));
         self.socket.send_to(&datagram, to).map(drop)
     }

@@ -1,6 +1,6 @@
 //! Everything that reaches the loop, in one queue.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use ogha_common::{failover::Input, maps::Event, wire::vrrp::Advert};
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,7 @@ pub enum Message {
     /// The kernel saw something.
     Kernel(Event),
     /// A valid advert arrived on this instance's interface.
-    Advert(usize, Ipv4Addr, Advert),
+    Advert(usize, IpAddr, Advert),
     /// An operator asks.
     Control(Request, oneshot::Sender<Response>),
     /// A part of the agent that must not end has ended.

@@ -1,10 +1,6 @@
 //! One instance: its core, and the effects that the core orders.
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use ogha_common::{
     election,
@@ -38,7 +34,7 @@ pub struct Instance {
     pub(super) seen: Observation,
     pub(super) listening: bool,
     pub(super) record: Option<Record>,
-    pub(super) vips: Vec<(Ipv4Addr, u8)>,
+    pub(super) vips: Vec<(IpAddr, u8)>,
     pub(super) interface: Interface,
     pub(super) workers: Workers,
     pub(super) vrrp: Arc<VrrpSocket>,
@@ -212,8 +208,7 @@ impl Instance {
     }
 
     fn advertise(&self, priority: Priority) {
-        let addresses: Vec<_> = self.vips.iter().map(|&(address, _)| address).collect();
-        if let Err(e) = self.vrrp.send(priority, &addresses) {
+        if let Err(e) = self.vrrp.send(priority) {
             // A link that is down is no news: the peers notice by themselves.
             debug!(instance = self.config.name, "an advert could not be sent: {e:#}");
         }
@@ -275,13 +270,12 @@ impl Instance {
     /// A valid advert. A router that is no configured peer is known by its address.
     pub fn advert(
         &mut self,
-        source: Ipv4Addr,
+        source: IpAddr,
         advert: vrrp::Advert,
         kernel: &mut Kernel,
         history: &mut History,
     ) {
-        let from = IpAddr::V4(source);
-        let peer = self.peers.list.iter().find(|peer| peer.addresses.contains(&from));
+        let peer = self.peers.list.iter().find(|peer| peer.addresses.contains(&source));
         let node = peer.map_or_else(|| NodeId::of(&source.to_string()), |peer| peer.node);
         let advert = election::Advert::new(source, &advert);
         self.input(Input::Advert { node, advert }, kernel, history);

@@ -113,7 +113,8 @@ impl Agent {
             instances.push(prepared);
         }
         let mut history = History::open(&config.node.state_dir);
-        let places: Vec<_> = interfaces.iter().map(|at| prepare::place(config, at)).collect();
+        let places = interfaces.iter().map(|at| prepare::place(config, at));
+        let places = futures_util::future::join_all(places).await;
         let mut kernel = Kernel::start_at(&config.node.bpf_dir, &places)?;
         sources::kernel_events(kernel.take_events()?, send.clone());
         sources::control(server, send, background);

@@ -4,7 +4,7 @@
 //! node; this module reads what came of it, and leaves to the core what it means.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -27,7 +27,7 @@ pub struct Own {
     /// Its identity.
     pub node: NodeId,
     /// Where it takes probes.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The virtual router.
     pub vrid: Vrid,
     /// The database's TCP port; 0: none.
@@ -84,7 +84,7 @@ impl Peers {
     /// # Errors
     /// When the kernel refuses.
     pub fn listen(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        kernel.set_endpoints(self.own.instance, &[IpAddr::V4(self.own.address)], self.port)
+        kernel.set_endpoints(self.own.instance, &[self.own.address], self.port)
     }
 
     /// When [`Peers::probe`] or [`Peers::tick`] is due.
@@ -197,8 +197,7 @@ impl Peers {
             status: *status,
             facts: None,
         };
-        let IpAddr::V4(address) = peer.addresses[path] else { return };
-        match self.socket.send(SocketAddrV4::new(address, self.port), &probe) {
+        match self.socket.send(SocketAddr::new(peer.addresses[path], self.port), &probe) {
             Ok(()) => peer.sent(now, path_number),
             // Our own link, then; that says nothing of the peer.
             Err(e) => debug!(peer = peer.name, path, "a probe could not be sent: {e:#}"),

@@ -2,7 +2,7 @@
 //! attached.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -34,6 +34,7 @@ use crate::{
     database::{self, Observation},
     kernel::{Kernel, Place},
     net::{
+        Family,
         addresses::Addresses,
         announce::Announcer,
         interface::Interface,
@@ -60,21 +61,22 @@ impl Instance {
         background: &Runtime,
     ) -> anyhow::Result<Self> {
         let me = NodeId::of(&node.name);
-        let vips = virtual_addresses(config)?;
-        let addresses: Vec<Ipv4Addr> = vips.iter().map(|&(address, _)| address).collect();
-        let own = interface.own_ipv4(&addresses)?;
+        let vips: Vec<_> = config.virtual_addresses.iter().map(|v| (v.address, v.prefix)).collect();
+        let addresses: Vec<IpAddr> = vips.iter().map(|&(address, _)| address).collect();
+        let own = interface.own_address(config.family(), config.address, &addresses).await?;
         let peers = peers(config, me)?;
         let liveness = &config.liveness;
         let key = Key::load(&liveness.key_file)?;
         let socket = ProbeSocket::bind(own, liveness.port, key)?;
-        let vrrp = Arc::new(open_vrrp(config, interface, own, &peers)?);
+        let speaker = speaker(config, interface, own, &addresses)?;
+        let vrrp = Arc::new(open_vrrp(config, interface, speaker, &peers, &addresses)?);
         let store = Store::open(&node.state_dir, &config.name)?;
         let record = store.load()?;
         let opening = config.database.clone();
         let database = background.spawn(async move { database::open(&opening).await }).await??;
         let links = Addresses::open(&interface.name, interface.index, background.handle())?;
         let announcer = Announcer::open(interface)?;
-        let core = Core::new(core_config(config, me, own, &peers)?);
+        let core = Core::new(core_config(config, me, speaker, &peers)?);
 
         sources::adverts(index, Arc::clone(&vrrp), inbox.clone());
         let workers =
@@ -119,7 +121,7 @@ impl Instance {
     /// When the kernel refuses.
     pub fn start(&mut self, kernel: &mut Kernel, history: &mut History) -> anyhow::Result<()> {
         let slot = self.slot();
-        let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| IpAddr::V4(a)).collect();
+        let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| a).collect();
         kernel.set_vips(slot, &addresses, self.interface.mac)?;
         self.watch.agent = std::process::id();
         if let Some(port) = self.config.database.port() {
@@ -141,34 +143,38 @@ impl Instance {
 }
 
 /// What is wanted of XDP at an interface, and who can tell whether it works.
-pub fn place(config: &config::Config, interface: &Interface) -> Place {
+pub async fn place(config: &config::Config, interface: &Interface) -> Place {
     let here = || config.instances.iter().filter(|i| i.interface == interface.name);
-    let v4 = |address: IpAddr| match address {
-        IpAddr::V4(address) => Some(address),
+    let v4 = |address: &IpAddr| match address {
+        IpAddr::V4(address) => Some(*address),
         IpAddr::V6(_) => None,
     };
-    let vips: Vec<_> =
-        here().flat_map(|i| &i.virtual_addresses).filter_map(|vip| v4(vip.address)).collect();
-    let peers = here().flat_map(|i| &i.peers).filter_map(|peer| v4(peer.address));
+    let vips: Vec<_> = here().flat_map(|i| &i.virtual_addresses).map(|vip| vip.address).collect();
+    let own = interface.own_address(Family::V4, None, &vips).await.ok().as_ref().and_then(v4);
+    let peers = here().flat_map(|i| &i.peers).flat_map(|peer| &peer.addresses).filter_map(v4);
     let xdp = here().next().map_or(config::Xdp::Auto, |instance| instance.xdp);
-    Place::new(interface, xdp, interface.own_ipv4(&vips).ok(), peers)
+    Place::new(interface, xdp, own, peers)
 }
 
-fn virtual_addresses(config: &config::Instance) -> anyhow::Result<Vec<(Ipv4Addr, u8)>> {
-    let v4 = |vip: &config::VirtualAddress| match vip.address {
-        IpAddr::V4(address) => Ok((address, vip.prefix)),
-        IpAddr::V6(address) => bail!("{address}: IPv6 is not supported yet"),
-    };
-    config.virtual_addresses.iter().map(v4).collect()
+/// Where adverts come from.
+fn speaker(
+    config: &config::Instance,
+    interface: &Interface,
+    own: IpAddr,
+    virtual_addresses: &[IpAddr],
+) -> anyhow::Result<IpAddr> {
+    match (config.vrrp.transport, own) {
+        (Transport::Multicast, IpAddr::V6(_)) => interface.link_local(virtual_addresses),
+        _ => Ok(own),
+    }
 }
 
 fn peers(config: &config::Instance, me: NodeId) -> anyhow::Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let IpAddr::V4(address) = peer.address else {
-            bail!("{}: IPv6 is not supported yet", peer.address);
-        };
-        let peer = Peer::new(peer.name.clone(), vec![address.into()], detector(&config.liveness));
+        let paths = peer.addresses.clone();
+        let detector = detector(&config.liveness, paths.len());
+        let peer = Peer::new(peer.name.clone(), paths, detector);
         if peer.node == me || peers.iter().any(|other: &Peer| other.node == peer.node) {
             bail!("two nodes are called {}; each needs a name of its own", peer.name);
         }
@@ -177,23 +183,23 @@ fn peers(config: &config::Instance, me: NodeId) -> anyhow::Result<Vec<Peer>> {
     Ok(peers)
 }
 
-fn detector(liveness: &config::Liveness) -> Detector {
+fn detector(liveness: &config::Liveness, paths: usize) -> Detector {
     let config = detector::Config::new(
         liveness.probe_interval,
         liveness.detect_multiplier,
         liveness.agent_timeout,
     );
-    Detector::new(config, 1)
+    Detector::new(config, paths)
 }
 
 /// The databases that can be checked: our own and the peers', at the nodes' own addresses.
 fn servers(
     config: &config::Instance,
-    own: Ipv4Addr,
+    own: IpAddr,
     peers: &[Peer],
 ) -> Vec<(Option<NodeId>, SocketAddr)> {
     let Some(server) = config.database.server() else { return Vec::new() };
-    let here = (None, SocketAddr::new(own.into(), server.port));
+    let here = (None, SocketAddr::new(own, server.port));
     let there = |peer: &Peer| {
         let address = *peer.addresses.first()?;
         Some((Some(peer.node), SocketAddr::new(address, server.port)))
@@ -204,8 +210,9 @@ fn servers(
 fn open_vrrp(
     config: &config::Instance,
     interface: &Interface,
-    own: Ipv4Addr,
+    source: IpAddr,
     peers: &[Peer],
+    virtual_addresses: &[IpAddr],
 ) -> anyhow::Result<VrrpSocket> {
     let settings = &config.vrrp;
     let auth = settings.auth_pass.as_deref().and_then(Auth::simple_text).unwrap_or(Auth::None);
@@ -218,14 +225,11 @@ fn open_vrrp(
     let transport = match settings.transport {
         Transport::Multicast => vrrp::Transport::Multicast,
         Transport::Unicast => {
-            let address = |peer: &Peer| match peer.addresses.first() {
-                Some(IpAddr::V4(address)) => Some(*address),
-                _ => None,
-            };
-            vrrp::Transport::Unicast(peers.iter().filter_map(address).collect())
+            let first = |peer: &Peer| peer.addresses.first().copied();
+            vrrp::Transport::Unicast(peers.iter().filter_map(first).collect())
         }
     };
-    VrrpSocket::open(interface, own, transport, expected)
+    VrrpSocket::open(interface, source, transport, expected, virtual_addresses)
 }
 
 fn version(settings: &config::Vrrp) -> Version {
@@ -235,7 +239,7 @@ fn version(settings: &config::Vrrp) -> Version {
 fn core_config(
     config: &config::Instance,
     me: NodeId,
-    own: Ipv4Addr,
+    speaker: IpAddr,
     peers: &[Peer],
 ) -> anyhow::Result<failover::Config> {
     let all: Vec<NodeId> = peers.iter().map(|peer| peer.node).chain([me]).collect();
@@ -257,7 +261,7 @@ fn core_config(
             // preempted.
             preempt: config.vrrp.preempt && !database,
             version: version(&config.vrrp),
-            address: own.into(),
+            address: speaker,
         },
     })
 }

@@ -1,7 +1,7 @@
 //! Slow effects. Each worker sees the latest wish and reports what came of it; none can stall
 //! the loop.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ogha_common::failover::{Input, Record};
 use tokio::{
@@ -55,7 +55,7 @@ impl Workers {
         store: Store,
         database: Arc<dyn Database>,
         addresses: Addresses,
-        vips: Vec<(Ipv4Addr, u8)>,
+        vips: Vec<(IpAddr, u8)>,
     ) -> Self {
         let (hold, wanted) = watch::channel(false);
         background.spawn(hold_addresses(index, inbox.clone(), addresses, vips, wanted));
@@ -87,7 +87,7 @@ async fn hold_addresses(
     index: usize,
     inbox: Inbox,
     addresses: Addresses,
-    vips: Vec<(Ipv4Addr, u8)>,
+    vips: Vec<(IpAddr, u8)>,
     mut wanted: watch::Receiver<bool>,
 ) {
     while wanted.changed().await.is_ok() {

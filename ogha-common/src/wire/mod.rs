@@ -1,6 +1,8 @@
 //! What goes over the wire: parse, validate, encode. One parser for the kernel and for user space.
 
 pub mod arp;
+mod checksum;
+pub mod ndp;
 pub mod probe;
 pub mod replay;
 pub mod siphash;

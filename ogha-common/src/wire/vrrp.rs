@@ -1,24 +1,32 @@
-//! VRRP adverts: version 3 (RFC 9568 section 5) and version 2 (RFC 3768 section 5, with the
-//! authentication types 0 and 1 of RFC 2338), over IPv4.
+//! VRRP adverts: version 3 (RFC 9568 section 5) over IPv4 and IPv6, and version 2 (RFC 3768
+//! section 5, with the authentication types 0 and 1 of RFC 2338) over IPv4.
+//!
+//! A virtual router has addresses of one family (RFC 9568 section 1), and its adverts travel in
+//! that family.
 //!
 //! What the packet itself can prove wrong, [`parse`] refuses; what only the configuration can,
 //! [`Expected::check`] refuses. Both are needed before an advert may be believed.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::checksum::{fold, sum};
 use crate::units::{Centis, Priority, Vrid};
 
 /// The IP protocol number of VRRP (RFC 9568 section 5.1.1.4).
 pub const IP_PROTOCOL: u8 = 112;
-/// The group that adverts go to (RFC 9568 section 5.1.1.2).
+/// The group that adverts go to over IPv4 (RFC 9568 section 5.1.1.2).
 pub const MULTICAST: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
-/// The TTL that proves that no router has passed the packet on (RFC 9568 section 5.1.1.3).
+/// The group that adverts go to over IPv6 (RFC 9568 section 5.1.2.2).
+pub const MULTICAST_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+/// The TTL, or hop limit, that proves that no router has passed the packet on (RFC 9568 sections
+/// 5.1.1.3 and 5.1.2.3).
 pub const TTL: u8 = 255;
-/// The longest advert: 255 addresses and version 2's authentication data.
-pub const MAX_LEN: usize = HEADER + 255 * ADDRESS + AUTH_DATA;
+/// The longest advert: 255 IPv6 addresses.
+pub const MAX_LEN: usize = HEADER + 255 * ADDRESS_V6;
 
 const HEADER: usize = 8;
-const ADDRESS: usize = 4;
+const ADDRESS_V4: usize = 4;
+const ADDRESS_V6: usize = 16;
 const AUTH_DATA: usize = 8;
 const ADVERTISEMENT: u8 = 1;
 const AUTH_NONE: u8 = 0;
@@ -48,12 +56,12 @@ impl Version {
 /// What the checksum covers besides the message.
 ///
 /// RFC 9568 section 5.2.8 includes a pseudo-header. Some routers leave it out over IPv4, as
-/// version 2 does; both are accepted, and what is sent is a choice.
+/// version 2 does; both are accepted there, and what is sent is a choice. Over IPv6 there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
     /// Source, destination, protocol and length too.
     PseudoHeader,
-    /// Nothing else. The only choice in version 2.
+    /// Nothing else. The only choice in version 2, and none over IPv6.
     Plain,
 }
 
@@ -84,12 +92,21 @@ impl Auth {
 /// What the IP header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ip {
-    /// The sender's own address, never a virtual one.
-    pub source: Ipv4Addr,
-    /// [`MULTICAST`], or the receiver's address.
-    pub destination: Ipv4Addr,
-    /// Time to live, as received.
+    /// The sender's own address, never a virtual one. Its family is the packet's.
+    pub source: IpAddr,
+    /// [`MULTICAST`] or [`MULTICAST_V6`], or the receiver's address.
+    pub destination: IpAddr,
+    /// Time to live, or hop limit, as received.
     pub ttl: u8,
+}
+
+/// The addresses in an advert, network order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses<'p> {
+    /// Of an advert over IPv4.
+    V4(&'p [[u8; ADDRESS_V4]]),
+    /// Of an advert over IPv6.
+    V6(&'p [[u8; ADDRESS_V6]]),
 }
 
 /// An advert but for its addresses, which election has no use for.
@@ -113,8 +130,10 @@ pub struct Advert {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Error {
-    /// The TTL is not 255: the packet came from another link (RFC 9568 section 5.1.1.3).
+    /// The TTL is not 255: the packet came from another link (RFC 9568 sections 5.1.1.3, 5.1.2.3).
     Ttl,
+    /// Addresses of two families (RFC 9568 section 1), or version 2 over IPv6.
+    Family,
     /// The packet is shorter than its header.
     Truncated,
     /// The version is neither 2 nor 3, or not the configured one (section 7.1).
@@ -152,6 +171,7 @@ impl Error {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Ttl => "its TTL is not 255",
+            Self::Family => "its addresses are not of one family that its version has",
             Self::Truncated => "it is shorter than a header",
             Self::Version => "its version is not the configured one",
             Self::Type => "its type is not ADVERTISEMENT",
@@ -197,16 +217,17 @@ impl core::error::Error for Error {}
 ///
 /// # Errors
 /// The first rule that the packet breaks.
-pub fn parse(packet: &[u8], ip: Ip) -> Result<(Advert, &[[u8; ADDRESS]]), Error> {
+pub fn parse(packet: &[u8], ip: Ip) -> Result<(Advert, Addresses<'_>), Error> {
     if ip.ttl != TTL {
         return Err(Error::Ttl);
     }
     let (header, body) = packet.split_first_chunk::<HEADER>().ok_or(Error::Truncated)?;
     let version = Version::new(header[0] >> 4).ok_or(Error::Version)?;
+    let v6 = family(version, ip)?;
     if header[0] & 0xf != ADVERTISEMENT {
         return Err(Error::Type);
     }
-    let (addresses, auth_data) = split_body(version, header[3], body)?;
+    let (addresses, auth_data) = split_body(version, v6, header[3], body)?;
     let checksum = verify(version, packet, ip).ok_or(Error::Checksum)?;
     let vrid = Vrid::new(header[1]).ok_or(Error::VridZero)?;
     let interval = read_interval(version, [header[4], header[5]]).ok_or(Error::Interval)?;
@@ -219,22 +240,41 @@ pub fn parse(packet: &[u8], ip: Ip) -> Result<(Advert, &[[u8; ADDRESS]]), Error>
     Ok((Advert { version, vrid, priority, interval, auth, checksum }, addresses))
 }
 
+/// Whether the packet is IPv6.
+fn family(version: Version, ip: Ip) -> Result<bool, Error> {
+    let v6 = ip.source.is_ipv6();
+    if ip.destination.is_ipv6() != v6 || v6 && version == Version::V2 {
+        return Err(Error::Family);
+    }
+    Ok(v6)
+}
+
+/// The length of an address, in octets.
+const fn address_length(v6: bool) -> usize {
+    if v6 { ADDRESS_V6 } else { ADDRESS_V4 }
+}
+
 /// Splits what follows the header into addresses and authentication data.
 fn split_body(
     version: Version,
+    v6: bool,
     count: u8,
     body: &[u8],
-) -> Result<(&[[u8; ADDRESS]], &[u8]), Error> {
+) -> Result<(Addresses<'_>, &[u8]), Error> {
     if count == 0 {
         return Err(Error::AddressCount);
     }
-    let (addresses, rest) =
-        body.split_at_checked(usize::from(count) * ADDRESS).ok_or(Error::Length)?;
+    let length = usize::from(count) * address_length(v6);
+    let (addresses, rest) = body.split_at_checked(length).ok_or(Error::Length)?;
     let expected = if version == Version::V2 { AUTH_DATA } else { 0 };
     if rest.len() != expected {
         return Err(Error::Length);
     }
-    Ok((addresses.as_chunks().0, rest))
+    let addresses = match v6 {
+        true => Addresses::V6(addresses.as_chunks().0),
+        false => Addresses::V4(addresses.as_chunks().0),
+    };
+    Ok((addresses, rest))
 }
 
 /// Version 3 has 12 bits of centiseconds (RFC 9568 section 5.2.7), version 2 an octet of seconds
@@ -263,24 +303,31 @@ fn write_interval(advert: &Advert) -> Result<[u8; 2], Error> {
 }
 
 /// Writes an advert into `out` and returns its length. The source and the destination are part
-/// of version 3's checksum; the TTL is not.
+/// of version 3's checksum; the TTL is not. Link-local addresses of IPv6 are written before the
+/// others, for the first must be one (RFC 9568 section 5.2.9).
 ///
 /// # Errors
-/// [`Error::AddressCount`] for none or more than 255 addresses, [`Error::Interval`] where version
-/// 2 cannot say the interval, [`Error::Buffer`] where it does not fit.
+/// [`Error::Family`] where the addresses are not all of one family, [`Error::AddressCount`] for
+/// none or more than 255 of them, [`Error::Interval`] where version 2 cannot say the interval,
+/// [`Error::Buffer`] where it does not fit.
 pub fn encode(
     advert: &Advert,
-    addresses: &[Ipv4Addr],
+    addresses: &[IpAddr],
     ip: Ip,
     out: &mut [u8],
 ) -> Result<usize, Error> {
+    let v6 = family(advert.version, ip)?;
+    if addresses.iter().any(|address| address.is_ipv6() != v6) {
+        return Err(Error::Family);
+    }
     let count = u8::try_from(addresses.len()).ok().filter(|&n| n > 0).ok_or(Error::AddressCount)?;
     let (version, auth_len) = match advert.version {
         Version::V2 => (2, AUTH_DATA),
         Version::V3 => (3, 0),
     };
     let interval = write_interval(advert)?;
-    let length = HEADER + addresses.len() * ADDRESS + auth_len;
+    let addresses_len = addresses.len() * address_length(v6);
+    let length = HEADER + addresses_len + auth_len;
     let out = out.get_mut(..length).ok_or(Error::Buffer)?;
     let (header, body) = out.split_first_chunk_mut::<HEADER>().ok_or(Error::Buffer)?;
     *header = [
@@ -293,21 +340,37 @@ pub fn encode(
         0,
         0,
     ];
-    let (slots, auth_data) = body.split_at_mut(addresses.len() * ADDRESS);
-    for (slot, address) in slots.as_chunks_mut().0.iter_mut().zip(addresses) {
-        *slot = address.octets();
-    }
+    let (slots, auth_data) = body.split_at_mut(addresses_len);
+    write_addresses(addresses, slots);
     match advert.auth {
         Auth::SimpleText(data) if auth_len > 0 => auth_data.copy_from_slice(&data),
         _ => auth_data.fill(0),
     }
-    let start = match (advert.version, advert.checksum) {
-        (Version::V3, Checksum::PseudoHeader) => pseudo_header(ip, length),
-        _ => 0,
-    };
+    let pseudo = advert.version == Version::V3 && (v6 || advert.checksum == Checksum::PseudoHeader);
+    let start = if pseudo { pseudo_header(ip, length) } else { 0 };
     let checksum = !fold(sum(start, out));
     out[6..8].copy_from_slice(&checksum.to_be_bytes());
     Ok(length)
+}
+
+/// Writes the link-local addresses, then the others.
+fn write_addresses(addresses: &[IpAddr], mut slots: &mut [u8]) {
+    let is_link_local =
+        |address: &&IpAddr| matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
+    let first = addresses.iter().filter(is_link_local);
+    for address in first.chain(addresses.iter().filter(|address| !is_link_local(address))) {
+        slots = match address {
+            IpAddr::V4(address) => put(slots, &address.octets()),
+            IpAddr::V6(address) => put(slots, &address.octets()),
+        };
+    }
+}
+
+/// Writes what fits, and returns what is left.
+fn put<'s>(slots: &'s mut [u8], octets: &[u8]) -> &'s mut [u8] {
+    let (slot, rest) = slots.split_at_mut(octets.len().min(slots.len()));
+    slot.copy_from_slice(&octets[..slot.len()]);
+    rest
 }
 
 /// Which of the two checksums is right, if any. The one of the RFC is tried first.
@@ -316,31 +379,25 @@ fn verify(version: Version, packet: &[u8], ip: Ip) -> Option<Checksum> {
     let plain = sum(0, packet);
     if version == Version::V3 && fold(plain + pseudo_header(ip, packet.len())) == 0xffff {
         Some(Checksum::PseudoHeader)
-    } else if fold(plain) == 0xffff {
+    } else if ip.source.is_ipv4() && fold(plain) == 0xffff {
         Some(Checksum::Plain)
     } else {
         None
     }
 }
 
-/// The sum of the pseudo-header: source, destination, zero and protocol, length.
+/// The sum of the pseudo-header: source, destination, zero and protocol, length (RFC 8200 section
+/// 8.1 for IPv6, whose fields are wider and whose sum is the same).
 fn pseudo_header(ip: Ip, length: usize) -> u32 {
-    let addresses = sum(sum(0, &ip.source.octets()), &ip.destination.octets());
     // At most MAX_LEN: no truncation.
-    addresses + u32::from(IP_PROTOCOL) + u32::from(length as u16)
+    add(add(0, ip.source), ip.destination) + u32::from(IP_PROTOCOL) + u32::from(length as u16)
 }
 
-/// Adds 16-bit words. At most MAX_LEN octets come in, so 32 bits do not overflow.
-fn sum(start: u32, bytes: &[u8]) -> u32 {
-    let (words, odd) = bytes.as_chunks::<2>();
-    let last = odd.first().map_or(0, |&octet| u32::from(octet) << 8);
-    words.iter().fold(start + last, |sum, &word| sum + u32::from(u16::from_be_bytes(word)))
-}
-
-/// Folds the carries back in (RFC 1071). Twice is enough for any 32-bit sum.
-fn fold(sum: u32) -> u16 {
-    let once = (sum & 0xffff) + (sum >> 16);
-    ((once & 0xffff) + (once >> 16)) as u16
+fn add(start: u32, address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => sum(start, &address.octets()),
+        IpAddr::V6(address) => sum(start, &address.octets()),
+    }
 }
 
 /// What the configuration says of the adverts of a virtual router.

@@ -97,22 +97,13 @@ impl Program {
     /// If no link is pinned there, or the kernel does not hand it out.
     pub fn of_link(pin: &Path) -> Result<Self> {
         #[repr(C)]
-        struct Get {
-            path: u64,
-            fd: u32,
-            flags: u32,
-        }
-        #[repr(C)]
         struct Info {
             fd: u32,
             length: u32,
             info: u64,
         }
         let get = || -> io::Result<OwnedFd> {
-            let path = CString::new(pin.as_os_str().as_bytes())?;
-            let mut get = Get { path: path.as_ptr() as u64, fd: 0, flags: 0 };
-            // SAFETY: the layout is the kernel's; the path outlives the call.
-            let link = unsafe { descriptor(Command::ObjGet, &mut get) }?;
+            let link = pinned(pin)?;
             // `struct bpf_link_info` begins with its kind, its id and that of the program.
             let mut found = [0_u32; 3];
             let mut info = Info {
@@ -208,6 +199,23 @@ impl Jump {
     pub fn descriptor(&self) -> i32 {
         self.0.as_raw_fd()
     }
+}
+
+/// What is pinned there.
+///
+/// # Errors
+/// If nothing is, or the kernel does not hand it out.
+pub fn pinned(pin: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Get {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut get = Get { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: the layout is the kernel's; the path outlives the call.
+    unsafe { descriptor(Command::ObjGet, &mut get) }
 }
 
 /// # Safety

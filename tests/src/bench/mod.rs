@@ -3,7 +3,12 @@
 pub mod assembly;
 pub mod bpf;
 pub mod cases;
+pub mod load;
+mod peer;
+pub mod pgbench;
+pub mod probes;
 pub mod report;
+pub mod throughput;
 pub mod xdp;
 
-pub use report::{Path, Report};
+pub use report::{Path, Report, Results};

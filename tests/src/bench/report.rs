@@ -1,8 +1,14 @@
-//! What the benchmark has measured, for people and for programs.
+//! What a benchmark has measured, for people and for programs: here, of the XDP program.
 
 use std::fmt::{self, Display};
 
 use serde_json::{Value, json};
+
+/// What came of a benchmark. It is shown as a table.
+pub trait Results: Display {
+    /// The same for programs.
+    fn json(&self) -> Value;
+}
 
 /// What a path takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,11 +34,10 @@ pub struct Report {
     pub paths: Vec<Path>,
 }
 
-impl Report {
+impl Results for Report {
     /// `{"harness_ns":..,"clock_ns":..,"rounds":..,"repeat":..,"paths":[{"name":..,"ns":..,
     /// "lowest_ns":..,"budget_ns":..}]}`: medians over the rounds; `budget_ns` may be null.
-    #[must_use]
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let path = |path: &Path| {
             json!({
                 "name": path.name,

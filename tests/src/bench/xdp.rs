@@ -3,25 +3,33 @@
 //! The programs are loaded anew, for a host of the lab and its BPF file system: the maps of an agent
 //! that runs on this machine are others. The kernel runs a program many times on one packet. A path that
 //! rewrites the packet would find its own answer the second time: there a small program comes first,
-//! restores the packet and tail-calls ours. The same small program before one that does nothing is then
-//! what is subtracted. Each round measures every path, so that what else the machine does meets all
+//! restores the packet and tail-calls ours. Where ours would know the packet again and refuse it, as it does
+//! with a probe, the small program also makes the node forget that it was there. The same small program
+//! before one that does nothing is then what is subtracted. Each round measures every path, so that what else the machine does meets all
 //! alike, and proves by the counters that each run took the path.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::time::{ClockId, clock_gettime};
 use ogha_agent::{kernel::Kernel, net::interface::Interface};
+use ogha_common::maps::name;
 
 use super::{
     assembly,
-    bpf::{Jump, Program},
-    cases::{self, Case, Counters},
+    bpf::{self, Jump, Program},
+    cases::{self, Again, Case, Counters, INSTANCE, OWN_ADDRESS},
+    peer,
     report::{Path, Report, median},
 };
 use crate::lab::{Host, Lab, host::INTERFACE};
 
-const INSTANCE: u32 = 0;
 /// Packets at a time.
 const BATCH: u32 = 25_000;
 
@@ -41,7 +49,7 @@ pub struct Plan {
 pub fn run(plan: Plan) -> Result<Report> {
     let lab = Lab::new("bench")?;
     let switch = lab.switch("switch")?;
-    let host = lab.host("node", &switch, Ipv4Addr::new(10, 59, 0, 11))?;
+    let host = lab.host("node", &switch, OWN_ADDRESS)?;
     host.namespace().enter(|| Bench::start(&host)?.measure(plan))
 }
 
@@ -60,7 +68,12 @@ struct Bench {
     kernel: Kernel,
     clock: Program,
     harness: Program,
-    courses: Vec<Course>,
+    /// The MAC of the interface, and the pin of what is attached to it.
+    mac: [u8; 6],
+    pin: PathBuf,
+    peers: OwnedFd,
+    /// What probes find at the database's port.
+    _listener: TcpListener,
 }
 
 impl Bench {
@@ -71,12 +84,18 @@ impl Bench {
         let mut kernel = Kernel::start(&host.bpf_dir(), &[interface])?;
         kernel.set_vips(INSTANCE, &[cases::VIP.into()], host.mac())?;
         kernel.set_port(cases::PORT, INSTANCE)?;
-        let courses = cases::all(host.mac()).into_iter().map(|case| Course::new(case, &pin));
+        kernel.set_peers(INSTANCE, &[peer::PEER])?;
+        kernel.set_self(INSTANCE, peer::offer())?;
+        kernel.set_endpoints(INSTANCE, &[OWN_ADDRESS.into()], peer::PROBES)?;
+        let peers = bpf::pinned(&host.bpf_dir().join(name::PEERS));
         Ok(Self {
             kernel,
             clock: Program::load(&assembly::clock())?,
             harness: Program::load(&assembly::pass())?,
-            courses: courses.collect::<Result<_>>()?,
+            mac: host.mac(),
+            pin,
+            peers: peers.context("getting the map of the peers")?,
+            _listener: TcpListener::bind((Ipv4Addr::UNSPECIFIED, cases::PORT))?,
         })
     }
 
@@ -87,7 +106,7 @@ impl Bench {
             repeat: plan.repeat,
             harness: Vec::new(),
             clock: Vec::new(),
-            paths: self.courses.iter().map(|course| path(&course.case)).collect(),
+            paths: cases::all(self.mac).iter().map(path).collect(),
         };
         for _ in 0..plan.rounds {
             let (harness, clock, paths) = self.round(plan.repeat)?;
@@ -102,11 +121,14 @@ impl Bench {
 
     /// The harness, the clock and each path.
     fn round(&mut self, repeat: u32) -> Result<(f64, f64, Vec<f64>)> {
-        let frame = &self.courses[0].case.frame;
-        let (harness, clock, _) = compare(&self.harness, &self.clock, frame, repeat)?;
+        // Anew each time, for a probe is believed only while what it echoes is young.
+        let cases = cases::all(self.mac);
+        let (harness, clock, _) = compare(&self.harness, &self.clock, &cases[0].frame, repeat)?;
         let mut paths = Vec::new();
-        for Course { case, program, baseline, .. } in &self.courses {
+        for case in cases {
             self.kernel.set_gate(INSTANCE, case.gate)?;
+            let course = Course::new(case, &self.pin, &self.peers)?;
+            let Course { case, program, baseline, .. } = &course;
             let before = counters(&self.kernel)?;
             let (baseline, ns, verdict) = compare(baseline, program, &case.frame, repeat)?;
             prove(case, verdict, repeat, before, counters(&self.kernel)?)?;
@@ -117,14 +139,15 @@ impl Bench {
 }
 
 impl Course {
-    fn new(case: Case, pin: &std::path::Path) -> Result<Self> {
+    fn new(case: Case, pin: &FilePath, peers: &OwnedFd) -> Result<Self> {
         let ours = Program::of_link(pin)?;
         let nothing = Program::load(&assembly::pass())?;
-        if !case.rewrites {
+        if case.again == Again::AsItIs {
             return Ok(Self { case, program: ours, baseline: nothing, _jumps: Vec::new() });
         }
+        let forget = (case.again == Again::Forgotten).then(|| peer::forget(peers.as_raw_fd()));
         let jumps = vec![Jump::to(&ours)?, Jump::to(&nothing)?];
-        let before = |jump| Program::load(&assembly::restore(&case.frame, jump));
+        let before = |jump| Program::load(&assembly::restore(&case.frame, forget.as_ref(), jump));
         let (program, baseline) = (before(&jumps[0])?, before(&jumps[1])?);
         Ok(Self { case, program, baseline, _jumps: jumps })
     }
@@ -135,7 +158,11 @@ fn path(case: &Case) -> Path {
 }
 
 fn counters(kernel: &Kernel) -> Result<Counters> {
-    Ok((kernel.port_counters(INSTANCE)?, kernel.arp_counters(INSTANCE)?))
+    Ok(Counters {
+        port: kernel.port_counters(INSTANCE)?,
+        arp: kernel.arp_counters(INSTANCE)?,
+        probes: kernel.probe_counters(INSTANCE)?,
+    })
 }
 
 /// Did every run take the path? `Kernel` sums over the CPUs, and nobody else sends to the host.

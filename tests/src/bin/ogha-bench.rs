@@ -1,38 +1,68 @@
 //! Measures what the data plane costs.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand};
-use ogha_tests::bench::xdp;
+use clap::{Args, Parser, Subcommand, value_parser};
+use ogha_tests::bench::{Results, pgbench, probes, throughput, xdp};
 
-/// Benchmarks of the data plane. They run in a network namespace and on BPF maps of their own, and
+/// Benchmarks of the data plane. They run in network namespaces and on BPF maps of their own, and
 /// leave those of a running agent alone. Need root.
 #[derive(Parser)]
 #[command(name = "ogha-bench")]
 struct Arguments {
     #[command(subcommand)]
     what: What,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct Output {
+    /// Also write the results to this file, as JSON
+    #[arg(long, value_name = "FILE", global = true)]
+    json: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum What {
     /// Nanoseconds a packet for each path through the XDP program
     Xdp {
-        /// Also write the results to this file, as JSON
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
         /// How often each path is measured; the table shows the median
-        #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 11, value_parser = value_parser!(u16).range(1..))]
         rounds: u16,
         /// Packets each time
-        #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..1_000_000_000))]
+        #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = value_parser!(u32).range(1..1_000_000_000))]
         repeat: u32,
+    },
+    /// Round trips of probes, beside those of datagrams that a program sends back
+    Probes {
+        /// Questions to each, under each load
+        #[arg(long, value_name = "N", default_value_t = 3000, value_parser = value_parser!(u32).range(1..))]
+        questions: u32,
+    },
+    /// TCP through an interface: with nothing, with XDP_PASS, with ogha
+    Throughput {
+        /// How often each is measured; the table shows the median
+        #[arg(long, value_name = "N", default_value_t = 9, value_parser = value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// How long each time
+        #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = value_parser!(u32).range(10..))]
+        time: u32,
+    },
+    /// PostgreSQL's benchmark through the virtual address, beside the same without ogha
+    Pgbench {
+        /// How often each is measured; the table shows the median
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// How long each time
+        #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
+        seconds: u16,
     },
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse().what) {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -41,13 +71,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(what: &What) -> Result<()> {
-    let What::Xdp { json, rounds, repeat } = what;
-    let report = xdp::run(xdp::Plan { rounds: usize::from(*rounds), repeat: *repeat })?;
-    println!("{report}");
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&report.json())?;
+fn run(arguments: &Arguments) -> Result<()> {
+    let results = measure(&arguments.what)?;
+    println!("{results}");
+    if let Some(path) = &arguments.output.json {
+        let text = serde_json::to_string_pretty(&results.json())?;
         fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+fn measure(what: &What) -> Result<Box<dyn Results>> {
+    Ok(match *what {
+        What::Xdp { rounds, repeat } => {
+            Box::new(xdp::run(xdp::Plan { rounds: rounds.into(), repeat })?)
+        }
+        What::Probes { questions } => Box::new(probes::run(questions as usize)?),
+        What::Throughput { rounds, time } => Box::new(throughput::run(throughput::Plan {
+            rounds: rounds.into(),
+            time: Duration::from_millis(time.into()),
+        })?),
+        What::Pgbench { rounds, seconds } => {
+            Box::new(pgbench::run(pgbench::Plan { rounds: rounds.into(), seconds })?)
+        }
+    })
 }

@@ -1,6 +1,6 @@
 //! A fresh pair, a client that writes, a fault, and a look at what came of it.
 
-use std::{net::IpAddr, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use ogha_common::{maps::Passage, units::Instant};
@@ -12,9 +12,7 @@ use super::{
 use crate::lab::{
     Pair, Watcher,
     agent::Settings,
-    client, clock,
-    pair::VIP,
-    watcher,
+    client, clock, watcher,
     writer::{Record, Writer},
 };
 
@@ -109,8 +107,13 @@ fn the_address_moved(pair: &Pair) -> Result<()> {
         let gate = watcher::passage(&first.host, 0)?;
         ensure!(gate != Passage::Open, "the gate of {} is still open", first.host.name());
     }
-    let mac = client::neighbour(&pair.client, IpAddr::V4(VIP))?;
-    ensure!(mac == Some(second.host.mac()), "the client sends to {mac:x?} for {VIP}");
+    let (vip, mac) = (pair.vip(), second.host.mac());
+    let known = client::neighbour(&pair.client, vip)?;
+    ensure!(known == Some(mac), "the client sends to {known:x?} for {vip}");
+    for &vip in &pair.vips {
+        let answers = client::who_has(&pair.client, vip, Duration::from_millis(200))?;
+        ensure!(answers == [mac], "{answers:x?} answer for {vip}");
+    }
     Ok(())
 }
 

@@ -1,17 +1,18 @@
-//! What a client sees of an address: who answers ARP for it, what TCP says.
+//! What a client sees of an address: who says that they have it, what TCP says.
 
 use std::{
-    fs, io,
+    io,
     mem::{self, MaybeUninit},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
+use ogha_common::wire::ndp::{self, Kind, Neighbour};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{Host, host::INTERFACE};
+use super::{Host, host::INTERFACE, netlink};
 
 /// How a server meets a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,20 +39,9 @@ pub fn connect(client: &Host, server: SocketAddr, within: Duration) -> Answer {
 /// The MAC by which `client`'s kernel reaches the address, if it knows one.
 ///
 /// # Errors
-/// If the kernel's table cannot be read.
+/// If the kernel does not answer.
 pub fn neighbour(client: &Host, address: IpAddr) -> Result<Option<[u8; 6]>> {
-    // The thread's, for `/proc/net` is that of the process's first thread.
-    let table = client.namespace().enter(|| fs::read_to_string("/proc/thread-self/net/arp"))?;
-    let wanted = address.to_string();
-    let line = table.lines().find(|line| line.split_whitespace().next() == Some(&wanted));
-    Ok(line.and_then(|line| line.split_whitespace().nth(3)).and_then(parse_mac))
-}
-
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
-    let octets: Option<Vec<u8>> =
-        text.split(':').map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
-    let mac: [u8; 6] = octets?.try_into().ok()?;
-    (mac != [0; 6]).then_some(mac)
+    netlink::neighbour(client.namespace(), address)
 }
 
 /// Asks the network who has the address, and returns every MAC that claims it within the time,
@@ -59,10 +49,57 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
 ///
 /// # Errors
 /// If the client cannot send, as when its link is down.
-pub fn who_has(client: &Host, address: Ipv4Addr, within: Duration) -> Result<Vec<[u8; 6]>> {
-    let socket = client.namespace().enter(packet_socket)?;
-    let (mac, own) = (client.mac(), client.address());
-    socket.send(&request(mac, own, address)).context("cannot send an ARP request")?;
+pub fn who_has(
+    client: &Host,
+    address: impl Into<IpAddr>,
+    within: Duration,
+) -> Result<Vec<[u8; 6]>> {
+    match address.into() {
+        IpAddr::V4(wanted) => {
+            let own = client.address();
+            let question = arp_request(client.mac(), own, wanted);
+            ask(client, ETHERTYPE_ARP, &question, within, |frame| arp_reply(frame, wanted, own))
+        }
+        IpAddr::V6(wanted) => solicit(client, client.ipv6(), wanted, within),
+    }
+}
+
+/// Asks the network who has the address, as a host does that is about to take it (RFC 4862 section
+/// 5.4): from nobody's address. Returns every MAC that says no, once for each time.
+///
+/// # Errors
+/// If the client cannot send.
+pub fn detect_duplicates(
+    client: &Host,
+    address: Ipv6Addr,
+    within: Duration,
+) -> Result<Vec<[u8; 6]>> {
+    solicit(client, Ipv6Addr::UNSPECIFIED, address, within)
+}
+
+fn solicit(
+    client: &Host,
+    own: Ipv6Addr,
+    wanted: Ipv6Addr,
+    within: Duration,
+) -> Result<Vec<[u8; 6]>> {
+    let mut frame = [0; ndp::LEN];
+    let question = Neighbour::solicitation(own, client.mac(), wanted);
+    let destination = ndp::group_mac(question.destination);
+    let question = question.encode(destination, client.mac(), &mut frame);
+    ask(client, ndp::ETHERTYPE, question, within, |frame| advertisement(frame, wanted, own))
+}
+
+/// Sends the question, and collects what `read` makes of the frames that come within the time.
+fn ask(
+    client: &Host,
+    ethertype: u16,
+    question: &[u8],
+    within: Duration,
+    read: impl Fn(&[u8]) -> Option<[u8; 6]>,
+) -> Result<Vec<[u8; 6]>> {
+    let socket = client.namespace().enter(|| packet_socket(ethertype))?;
+    socket.send(question).context("cannot send a question")?;
     let end = Instant::now() + within;
     let mut answers = Vec::new();
     loop {
@@ -71,20 +108,20 @@ pub fn who_has(client: &Host, address: Ipv4Addr, within: Duration) -> Result<Vec
             return Ok(answers);
         }
         socket.set_read_timeout(Some(left))?;
-        let mut buffer = [MaybeUninit::new(0_u8); 64];
+        let mut buffer = [MaybeUninit::new(0_u8); 128];
         if let Ok(length) = socket.recv(&mut buffer) {
             // SAFETY: every byte was initialised above.
             let frame = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() });
-            answers.extend(reply(&frame.collect::<Vec<_>>(), address, own));
+            answers.extend(read(&frame.collect::<Vec<_>>()));
         }
     }
 }
 
 const ETHERTYPE_ARP: u16 = 0x0806;
 
-/// A socket of this thread's namespace that sends and receives whole ARP frames.
-fn packet_socket() -> Result<Socket> {
-    let protocol = i32::from(ETHERTYPE_ARP.to_be());
+/// A socket of this thread's namespace that sends and receives whole frames of that type.
+fn packet_socket(ethertype: u16) -> Result<Socket> {
+    let protocol = i32::from(ethertype.to_be());
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(protocol)))?;
     let index = if_nametoindex(INTERFACE)?;
     // SAFETY: all zero is a valid sockaddr_ll; the length given is its size.
@@ -92,7 +129,7 @@ fn packet_socket() -> Result<Socket> {
         SockAddr::try_init(|storage, length| {
             let address = &mut *storage.cast::<libc::sockaddr_ll>();
             address.sll_family = libc::AF_PACKET as u16;
-            address.sll_protocol = ETHERTYPE_ARP.to_be();
+            address.sll_protocol = ethertype.to_be();
             address.sll_ifindex = index as i32;
             *length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
             Ok(())
@@ -103,7 +140,7 @@ fn packet_socket() -> Result<Socket> {
 }
 
 /// An Ethernet frame with an ARP request (RFC 826), to everybody.
-fn request(mac: [u8; 6], own: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
+fn arp_request(mac: [u8; 6], own: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend(mac);
     frame.extend(ETHERTYPE_ARP.to_be_bytes());
@@ -116,9 +153,23 @@ fn request(mac: [u8; 6], own: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
 }
 
 /// The sender's MAC, if the frame is a reply to us about `wanted`.
-fn reply(frame: &[u8], wanted: Ipv4Addr, own: Ipv4Addr) -> Option<[u8; 6]> {
+fn arp_reply(frame: &[u8], wanted: Ipv4Addr, own: Ipv4Addr) -> Option<[u8; 6]> {
     let arp = frame.get(14..42)?;
     let is_reply = arp[6..8] == [0, 2];
     let about = arp[14..18] == wanted.octets() && arp[24..28] == own.octets();
     if is_reply && about { arp[8..14].try_into().ok() } else { None }
+}
+
+/// The MAC in an advertisement of `wanted` that answers us: solicited, or to all nodes where we
+/// asked without an address (RFC 4861 section 7.2.4).
+fn advertisement(frame: &[u8], wanted: Ipv6Addr, own: Ipv6Addr) -> Option<[u8; 6]> {
+    let message = ndp::parse(frame).ok()?;
+    let answers = match message.kind {
+        Kind::Solicitation => false,
+        Kind::Advertisement { solicited: true, .. } => message.destination == own,
+        Kind::Advertisement { solicited: false, .. } => {
+            own.is_unspecified() && message.destination == ndp::ALL_NODES
+        }
+    };
+    if answers && message.target == wanted { message.link_layer } else { None }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{Display, Write as _},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,6 +10,7 @@ use std::{
 use super::{
     Host, Postgres,
     host::INTERFACE,
+    ipv6_of,
     postgres::{BIN, PORT},
     template::USER,
 };
@@ -35,6 +36,39 @@ impl Kind {
     }
 }
 
+/// Of which families the virtual addresses and the peers' are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Families {
+    /// All IPv4.
+    #[default]
+    V4,
+    /// All IPv6.
+    V6,
+    /// A virtual address of each; the peers' IPv6.
+    Both,
+}
+
+impl Families {
+    /// The virtual addresses that go with an IPv4 address; clients use the first.
+    #[must_use]
+    pub fn virtual_addresses(self, vip: Ipv4Addr) -> Vec<IpAddr> {
+        match self {
+            Self::V4 => vec![vip.into()],
+            Self::V6 => vec![ipv6_of(vip).into()],
+            Self::Both => vec![vip.into(), ipv6_of(vip).into()],
+        }
+    }
+
+    /// The address of the host that has this IPv4 address, for its peers.
+    #[must_use]
+    pub const fn own(self, address: Ipv4Addr) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(address),
+            Self::V6 | Self::Both => IpAddr::V6(ipv6_of(address)),
+        }
+    }
+}
+
 /// What a scenario may choose in `ogha.toml`.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -48,6 +82,8 @@ pub struct Settings {
     pub agent_timeout: Duration,
     /// Real-time priority for the agent.
     pub realtime: bool,
+    /// Of the addresses.
+    pub families: Families,
 }
 
 impl Default for Settings {
@@ -58,6 +94,7 @@ impl Default for Settings {
             lease: Duration::from_millis(100),
             agent_timeout: Duration::from_secs(1),
             realtime: true,
+            families: Families::V4,
         }
     }
 }
@@ -94,7 +131,8 @@ pub(super) fn bin_dir(kind: Kind, host: &Host) -> PathBuf {
     }
 }
 
-/// The file for the node with that database; what is not in [`Settings`] stands as an operator
+/// The file for the node with that database, and for a virtual address that stands for those of
+/// [`Families::virtual_addresses`]; what is not in [`Settings`] stands as an operator
 /// would write it, or is left to its default.
 pub(super) fn text(
     database: &Postgres,
@@ -111,9 +149,12 @@ pub(super) fn text(
     file.text("bpf_dir", host.bpf_dir().display()).plain("realtime", settings.realtime);
     file.table("[[instance]]").text("name", "VI_1").text("interface", INTERFACE);
     file.plain("virtual_router_id", 59).plain("priority", priority);
-    file.plain("virtual_addresses", format!("[\"{vip}/32\"]"));
+    let vips = settings.families.virtual_addresses(vip);
+    let quoted: Vec<_> = vips.iter().map(|vip| format!("\"{vip}\"")).collect();
+    file.plain("virtual_addresses", format!("[{}]", quoted.join(", ")));
     file.table("[instance.vrrp]").time("advert_interval", settings.advert_interval);
-    file.table("[[instance.peer]]").text("name", &peer.name).text("address", peer.address);
+    file.table("[[instance.peer]]").text("name", &peer.name);
+    file.text("address", settings.families.own(peer.address));
     file.table("[instance.liveness]").time("lease", settings.lease);
     file.time("agent_timeout", settings.agent_timeout).text("key_file", key.display());
     file.table("[instance.database]").text("kind", settings.kind.name()).plain("port", PORT);

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -71,6 +71,21 @@ impl Host {
         self.address
     }
 
+    /// Its own IPv6 address, on [`INTERFACE`], in a /64.
+    #[must_use]
+    pub const fn ipv6(&self) -> Ipv6Addr {
+        link::ipv6_of(self.address)
+    }
+
+    /// Its own address of the family of `other`.
+    #[must_use]
+    pub const fn address_like(&self, other: IpAddr) -> IpAddr {
+        match other {
+            IpAddr::V4(_) => IpAddr::V4(self.address()),
+            IpAddr::V6(_) => IpAddr::V6(self.ipv6()),
+        }
+    }
+
     /// The MAC of [`INTERFACE`].
     #[must_use]
     pub const fn mac(&self) -> [u8; 6] {
@@ -132,7 +147,7 @@ impl Host {
     ///
     /// # Errors
     /// If the kernel does not answer.
-    pub fn addresses(&self) -> Result<Vec<std::net::IpAddr>> {
+    pub fn addresses(&self) -> Result<Vec<IpAddr>> {
         netlink::addresses(&self.namespace, INTERFACE)
     }
 
@@ -216,7 +231,8 @@ impl Host {
         self.powered.store(false, Ordering::SeqCst);
         process::kill_all_in(self.namespace.inode()?)?;
         bpffs::clear(&self.directory.join("bpf"))?;
-        netlink::remove_addresses_but(&self.namespace, INTERFACE, self.address.into())
+        let own = [self.address().into(), self.ipv6().into()];
+        netlink::remove_addresses_but(&self.namespace, INTERFACE, &own)
     }
 
     /// The host boots, with nothing started.

@@ -1,6 +1,10 @@
 //! The cable between a host and a switch.
 
-use std::{net::Ipv4Addr, os::fd::AsRawFd as _, sync::Arc};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    os::fd::AsRawFd as _,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use rtnetlink::{
@@ -26,8 +30,17 @@ pub const fn mac_of(address: Ipv4Addr) -> [u8; 6] {
     [0x02, 0x00, a, b, c, d]
 }
 
+/// The IPv6 address that goes with an IPv4 address of the lab: `fd00:59::` and the address.
+#[must_use]
+pub const fn ipv6_of(address: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d] = address.octets();
+    let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    Ipv6Addr::new(0xfd00, 0x59, 0, 0, 0, 0, high, low)
+}
+
 impl Link {
-    /// Joins `port` of `switch` to a new `interface` in `host`, of that address in a /24.
+    /// Joins `port` of `switch` to a new `interface` in `host`, of that address in a /24, and of
+    /// its [`ipv6_of`] in a /64.
     pub(super) fn plug(
         switch: &Arc<Switch>,
         port: &str,
@@ -54,6 +67,7 @@ impl Link {
             let index = netlink::index_of(&handle, interface).await?;
             handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await?;
             handle.address().add(index, address.into(), 24).execute().await?;
+            handle.address().add(index, ipv6_of(address).into(), 64).execute().await?;
             Ok(())
         })
         .with_context(|| format!("cannot give {port} the address {address}"))?;

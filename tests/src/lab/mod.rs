@@ -35,8 +35,9 @@ use std::{
 use anyhow::{Result, ensure};
 
 pub use self::{
-    agent::Agent, host::Host, link::Link, namespace::Namespace, pair::Pair, postgres::Postgres,
-    switch::Switch, template::Template, watcher::Watcher, writer::Writer,
+    agent::Agent, config::Families, host::Host, link::Link, link::ipv6_of, namespace::Namespace,
+    pair::Pair, postgres::Postgres, switch::Switch, template::Template, watcher::Watcher,
+    writer::Writer,
 };
 use self::{directory::LabDirectory, spawner::Spawner};
 

@@ -18,9 +18,12 @@ use rtnetlink::LinkUnspec;
 
 use super::netlink;
 
-/// What keeps a namespace's kernel from talking where nobody asked it to: no link-local address,
-/// no router solicitation, no duplicate address detection.
-const QUIET: [(&str, &str); 8] = [
+/// IPv6, whatever this machine has set for itself, and nothing by which a namespace's kernel talks
+/// where nobody asked it to: no link-local address, no router solicitation, no duplicate address
+/// detection.
+const QUIET_IPV6: [(&str, &str); 10] = [
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
     ("ipv6/conf/all/addr_gen_mode", "1"),
     ("ipv6/conf/default/addr_gen_mode", "1"),
     ("ipv6/conf/all/accept_dad", "0"),
@@ -112,7 +115,7 @@ fn quieten() -> Result<()> {
     if !Path::new("/proc/sys/net/ipv6").exists() {
         return Ok(());
     }
-    for (name, value) in QUIET {
+    for (name, value) in QUIET_IPV6 {
         fs::write(Path::new("/proc/sys/net").join(name), value)
             .with_context(|| format!("cannot set net/{name} to {value}"))?;
     }

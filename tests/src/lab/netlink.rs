@@ -6,7 +6,12 @@ use anyhow::{Context as _, Result};
 use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec,
-    packet_route::{address::AddressAttribute, link::LinkMessage},
+    packet_route::{
+        AddressFamily,
+        address::{AddressAttribute, AddressMessage},
+        link::LinkMessage,
+        neighbour::{NeighbourAddress, NeighbourAttribute},
+    },
 };
 
 use super::Namespace;
@@ -55,20 +60,24 @@ pub(super) fn addresses(namespace: &Namespace, name: &str) -> Result<Vec<IpAddr>
         let mut found = Vec::new();
         let mut messages = handle.address().get().set_link_index_filter(index).execute();
         while let Some(message) = messages.try_next().await? {
-            found.extend(message.attributes.iter().find_map(local));
+            found.extend(named(&message));
         }
         Ok(found)
     })
 }
 
-/// Takes every address but `kept` off the interface `name`.
-pub(super) fn remove_addresses_but(namespace: &Namespace, name: &str, kept: IpAddr) -> Result<()> {
+/// Takes every address but those `kept` off the interface `name`.
+pub(super) fn remove_addresses_but(
+    namespace: &Namespace,
+    name: &str,
+    kept: &[IpAddr],
+) -> Result<()> {
     run(namespace, async |handle| {
         let index = index_of(&handle, name).await?;
         let messages: Vec<_> =
             handle.address().get().set_link_index_filter(index).execute().try_collect().await?;
         for message in messages {
-            if message.attributes.iter().find_map(local) != Some(kept) {
+            if named(&message).is_none_or(|address| !kept.contains(&address)) {
                 handle.address().del(message).execute().await?;
             }
         }
@@ -76,9 +85,33 @@ pub(super) fn remove_addresses_but(namespace: &Namespace, name: &str, kept: IpAd
     })
 }
 
-fn local(attribute: &AddressAttribute) -> Option<IpAddr> {
+/// The MAC by which the kernel reaches an address, if it knows one.
+pub(super) fn neighbour(namespace: &Namespace, address: IpAddr) -> Result<Option<[u8; 6]>> {
+    let (family, wanted) = match address {
+        IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+    };
+    let wanted = NeighbourAttribute::Destination(wanted);
+    run(namespace, async |handle| {
+        let request = handle.neighbours().get().set_address_family(family);
+        let all: Vec<_> = request.execute().try_collect().await?;
+        let found = all.iter().find(|message| message.attributes.contains(&wanted));
+        Ok(found.and_then(|message| message.attributes.iter().find_map(mac)))
+    })
+}
+
+fn mac(attribute: &NeighbourAttribute) -> Option<[u8; 6]> {
     match attribute {
-        AddressAttribute::Local(address) => Some(*address),
+        NeighbourAttribute::LinkLayerAddress(mac) => mac.as_slice().try_into().ok(),
         _ => None,
     }
+}
+
+/// The address that a message is about: on a link with many ends the kernel names it so in both
+/// families.
+fn named(message: &AddressMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    })
 }

@@ -22,7 +22,7 @@ use super::{
     writer::Patience,
 };
 
-/// The virtual address of every pair.
+/// The virtual address of every pair, or what its IPv6 address goes with.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 /// Where the first node is; it begins as primary.
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
@@ -112,6 +112,8 @@ pub struct Node {
 pub struct Pair {
     /// The first begins as primary and serves the VIP.
     pub nodes: [Node; 2],
+    /// The virtual addresses: those that go with [`VIP`].
+    pub vips: Vec<IpAddr>,
     /// Has neither database nor agent.
     pub client: Arc<Host>,
     /// What they hang on.
@@ -136,7 +138,9 @@ impl Pair {
         let second = Agent::configure(&standby, &peer(&primary), VIP, 90, settings)?;
         let node =
             |database: Postgres, agent| Node { host: Arc::clone(database.host()), database, agent };
-        Ok(Self { nodes: [node(primary, first), node(standby, second)], client, switch, lab })
+        let nodes = [node(primary, first), node(standby, second)];
+        let vips = settings.families.virtual_addresses(VIP);
+        Ok(Self { nodes, vips, client, switch, lab })
     }
 
     /// The whole pair at work: the first node serves, the second stands by, and a write through
@@ -191,10 +195,16 @@ impl Pair {
         })
     }
 
+    /// The virtual address that clients use: the first.
+    #[must_use]
+    pub fn vip(&self) -> IpAddr {
+        self.vips[0]
+    }
+
     /// A client that writes through the VIP.
     #[must_use]
     pub fn writer(&self) -> Writer {
-        Writer::start(&self.client, IpAddr::V4(VIP), Patience::default())
+        Writer::start(&self.client, self.vip(), Patience::default())
     }
 
     /// The two hosts.

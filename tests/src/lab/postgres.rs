@@ -221,6 +221,7 @@ const ACCESS: &str = "\
 local all all trust
 host all all 127.0.0.1/32 trust
 host all all 192.0.2.0/24 trust
+host all all fd00:59::/64 trust
 host replication all 192.0.2.0/24 trust
 ";
 

@@ -4,6 +4,7 @@
 
 mod arp;
 mod attach;
+mod clock;
 mod conflicts;
 mod foreign;
 mod frames;

@@ -15,7 +15,7 @@ use crate::XDP_IS_TAKEN;
 
 /// Of the program for what comes in: nobody gets the packet (`XDP_DROP`, `TC_ACT_SHOT`).
 pub const DROP: u32 = if XDP_IS_TAKEN { 2 } else { 1 };
-/// The host's stack gets it (`XDP_PASS`, `TC_ACT_UNSPEC`).
+/// The host gets it (`XDP_PASS`, `TC_ACT_UNSPEC`).
 pub const PASS: u32 = if XDP_IS_TAKEN { u32::MAX } else { 2 };
 /// It goes back (`XDP_TX`, `TC_ACT_REDIRECT`).
 pub const RETURN: u32 = if XDP_IS_TAKEN { 7 } else { 3 };

@@ -13,6 +13,8 @@ mod foreign;
 mod frames;
 #[path = "../data_plane/gate.rs"]
 mod gate;
+#[path = "../data_plane/lease.rs"]
+mod lease;
 #[path = "../data_plane/peer.rs"]
 mod peer;
 #[path = "../data_plane/probe.rs"]

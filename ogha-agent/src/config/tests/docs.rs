@@ -53,7 +53,8 @@ fn what_the_sample_shows_as_a_default_is_the_default() {
     assert_ne!(whole, SAMPLE);
     let mut whole = Config::parse(&whole, Path::new("docs/ogha.toml"))
         .unwrap_or_else(|errors| panic!("{errors}"));
-    // The two that say by words what their default is.
+    // Those that say by words what their default is.
+    assert!(whole.instances[0].address.take().is_some());
     let Database::Opengauss(server) = &mut whole.instances[0].database else { panic!("{whole:?}") };
     assert!(server.bin_dir.take().is_some() && server.socket_dir.take().is_some());
     assert_eq!(whole, Config::parse(SAMPLE, Path::new("docs/ogha.toml")).unwrap());

@@ -1,6 +1,7 @@
 //! The whole file: what is read, what is refused, and in which words.
 
 mod accepted;
+mod addresses;
 mod docs;
 mod strange;
 mod values;

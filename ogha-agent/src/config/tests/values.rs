@@ -300,17 +300,33 @@ fn wrong_words_and_addresses_are_named() {
             "192.168.1.255/24",
             "192.168.1.255/24 names a network, not a host; choose an address within it",
         ),
-        ("vip", "\"vip\" is no address; write an IPv4 address such as 192.168.1.10"),
+        ("vip", "\"vip\" is no address; write one such as 192.168.1.10 or fd00::10"),
         ("127.0.0.1", "127.0.0.1 is a loopback address; choose one that a host may own"),
         ("0.0.0.0", "0.0.0.0 is an unspecified address; choose one that a host may own"),
         ("224.0.0.18", "224.0.0.18 is a multicast address; choose one that a host may own"),
-        ("fd00::1/64", "IPv6 (fd00::1) is not supported yet; use an IPv4 address"),
+        ("fd00::10/129", "prefix \"129\" is out of range; choose 1 to 128"),
+        ("fd00::/64", "fd00::/64 names a network, not a host; choose an address within it"),
+        ("::1", "::1 is a loopback address; choose one that a host may own"),
+        ("::", ":: is an unspecified address; choose one that a host may own"),
+        ("ff02::12", "ff02::12 is a multicast address; choose one that a host may own"),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.1 is IPv4 in IPv6's form; write 10.0.0.1"),
     ] {
         let expected = format!("f:7: instance.virtual_addresses: {what}");
         assert_eq!(complaint("192.168.1.10/32", given), expected);
     }
-    assert_eq!(
-        complaint("192.168.1.12", "fd00::2"),
-        "f:12: instance.peer.address: IPv6 (fd00::2) is not supported yet; use an IPv4 address"
-    );
+    for (given, what) in [
+        (
+            "fe80::2",
+            "fe80::2 is a link-local address, which means nothing without its link; write a \
+             global or unique local one, such as fd00::12",
+        ),
+        (
+            "fe80::2%eth0",
+            "\"fe80::2%eth0\" is no address; write one such as 192.168.1.10 or fd00::10, without a \
+             zone",
+        ),
+    ] {
+        let expected = format!("f:12: instance.peer.address: {what}");
+        assert_eq!(complaint("192.168.1.12", given), expected);
+    }
 }

@@ -7,8 +7,32 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(20, 0, 1, 2), Ipv4Addr::new(20, 0, 1, 3)];
-const IP: Ip = Ip { source: Ipv4Addr::new(20, 0, 0, 3), destination: MULTICAST, ttl: 255 };
+const ADDRESSES: [IpAddr; 2] = [v4([20, 0, 1, 2]), v4([20, 0, 1, 3])];
+const IP: Ip = Ip { source: v4([20, 0, 0, 3]), destination: IpAddr::V4(MULTICAST), ttl: 255 };
+
+const LINK_LOCAL: IpAddr = v6([0xfe80, 0, 0, 0, 0, 0, 0, 0x10]);
+const GLOBAL: IpAddr = v6([0xfd00, 0, 0, 0, 0, 0, 0, 0x10]);
+const IP_V6: Ip = Ip {
+    source: v6([0xfe80, 0, 0, 0, 0, 0, 0, 1]),
+    destination: IpAddr::V6(MULTICAST_V6),
+    ttl: 255,
+};
+
+const fn v4([a, b, c, d]: [u8; 4]) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+const fn v6([a, b, c, d, e, f, g, h]: [u16; 8]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h))
+}
+
+/// The addresses of an advert that was read, in their order.
+fn list(addresses: Addresses<'_>) -> Vec<IpAddr> {
+    match addresses {
+        Addresses::V4(addresses) => addresses.iter().map(|&octets| octets.into()).collect(),
+        Addresses::V6(addresses) => addresses.iter().map(|&octets| octets.into()).collect(),
+    }
+}
 
 fn known(checksum: u16) -> Vec<u8> {
     let mut packet = vec![0x31, 2, 0xfe, 2, 0, 1, 0, 0, 20, 0, 1, 2, 20, 0, 1, 3];
@@ -32,7 +56,7 @@ fn v2(auth: Auth) -> Advert {
     Advert { version: Version::V2, interval, auth, ..v3(Checksum::Plain) }
 }
 
-fn written(advert: &Advert, addresses: &[Ipv4Addr], ip: Ip) -> Vec<u8> {
+fn written(advert: &Advert, addresses: &[IpAddr], ip: Ip) -> Vec<u8> {
     let mut out = [0xaa; MAX_LEN];
     let length = encode(advert, addresses, ip, &mut out).unwrap();
     out[..length].to_vec()
@@ -51,13 +75,49 @@ fn known_packets_read_and_write() {
         let packet = known(sum);
         let (advert, addresses) = parse(&packet, IP).unwrap();
         assert_eq!(advert, v3(camp));
-        assert_eq!(addresses, ADDRESSES.map(|a| a.octets()));
+        assert_eq!(list(addresses), ADDRESSES);
         assert_eq!(written(&advert, &ADDRESSES, IP), packet);
     }
     assert_eq!(parse(&known(0xa6f5), IP), Err(Error::Checksum));
     // The pseudo-header ties the packet to its sender.
-    let moved = Ip { source: Ipv4Addr::new(20, 0, 0, 4), ..IP };
+    let moved = Ip { source: v4([20, 0, 0, 4]), ..IP };
     assert_eq!(parse(&known(0xb25e), moved), Err(Error::Checksum));
+}
+
+#[test]
+fn over_ipv6_the_pseudo_header_is_summed_and_the_link_local_address_comes_first() {
+    let packet = written(&v3(Checksum::PseudoHeader), &[GLOBAL, LINK_LOCAL], IP_V6);
+    // Worked out by hand: fe80 + 1 + ff02 + 12 + 70 + 28 (pseudo-header), 3102 + fe02 + 0 + 1 +
+    // fe80 + 10 + fd00 + 10 (message) are 528d2, folded 28d7.
+    assert_eq!(packet[..8], [0x31, 2, 0xfe, 2, 0, 1, 0xd7, 0x28]);
+    assert_eq!(packet.len(), 40);
+    let (advert, addresses) = parse(&packet, IP_V6).unwrap();
+    assert_eq!(advert, v3(Checksum::PseudoHeader));
+    assert_eq!(list(addresses), [LINK_LOCAL, GLOBAL]);
+    // Without a pseudo-header it is neither written nor believed.
+    assert_eq!(written(&v3(Checksum::Plain), &[GLOBAL, LINK_LOCAL], IP_V6), packet);
+    let mut plain = packet;
+    resum(&mut plain);
+    assert_eq!(parse(&plain, IP_V6), Err(Error::Checksum));
+}
+
+#[test]
+fn an_advert_is_of_one_family_and_version_2_of_ipv4() {
+    let advert = v3(Checksum::PseudoHeader);
+    let mut out = [0; MAX_LEN];
+    let mut refused =
+        |advert: &Advert, addresses: &[IpAddr], ip| encode(advert, addresses, ip, &mut out);
+    let mixed = Ip { source: IP.source, ..IP_V6 };
+    assert_eq!(refused(&advert, &[GLOBAL, ADDRESSES[0]], IP_V6), Err(Error::Family));
+    assert_eq!(refused(&advert, &[GLOBAL], IP), Err(Error::Family));
+    assert_eq!(refused(&advert, &[GLOBAL], mixed), Err(Error::Family));
+    assert_eq!(refused(&v2(Auth::None), &[GLOBAL], IP_V6), Err(Error::Family));
+    assert_eq!(parse(&known(0xb25e), mixed), Err(Error::Family));
+    let version_2 = written(&v2(Auth::None), &ADDRESSES, IP);
+    assert_eq!(parse(&version_2, IP_V6), Err(Error::Family));
+    // Two IPv4 addresses are half of one IPv6 address.
+    assert_eq!(parse(&known(0xb25e), IP_V6), Err(Error::Length));
+    assert_eq!(refused(&advert, &[GLOBAL; 255], IP_V6), Ok(MAX_LEN));
 }
 
 #[test]
@@ -79,6 +139,8 @@ type Case = (fn(&mut Vec<u8>), Error);
 #[test]
 fn each_rule_refuses() {
     assert_eq!(parse(&known(0xb25e), Ip { ttl: 254, ..IP }), Err(Error::Ttl));
+    let packet = written(&v3(Checksum::PseudoHeader), &[GLOBAL], IP_V6);
+    assert_eq!(parse(&packet, Ip { ttl: 254, ..IP_V6 }), Err(Error::Ttl));
     let cases: [Case; 12] = [
         (|p| p.truncate(7), Error::Truncated),
         (|p| p.clear(), Error::Truncated),
@@ -173,15 +235,29 @@ fn what_cannot_be_written_is_refused() {
     assert_eq!(encode(&advert, &ADDRESSES, IP, &mut out[..15]), Err(Error::Buffer));
     let fraction = Advert { interval: Centis::new(150).unwrap(), ..v2(Auth::None) };
     assert_eq!(encode(&fraction, &ADDRESSES, IP, &mut out), Err(Error::Interval));
-    assert_eq!(encode(&v2(Auth::None), &many[..255], IP, &mut out), Ok(MAX_LEN));
+    assert_eq!(encode(&v2(Auth::None), &many[..255], IP, &mut out), Ok(8 + 255 * 4 + 8));
+}
+
+/// The header and the addresses of a packet, of one family.
+fn any_packet() -> impl Strategy<Value = (Ip, Vec<IpAddr>)> {
+    let v4 = || any::<Ipv4Addr>().prop_map(IpAddr::V4);
+    let v6 = || any::<Ipv6Addr>().prop_map(IpAddr::V6);
+    let ip = |(source, destination)| Ip { source, destination, ttl: 255 };
+    prop_oneof![
+        ((v4(), v4()).prop_map(ip), proptest::collection::vec(v4(), 1..=255)),
+        ((v6(), v6()).prop_map(ip), proptest::collection::vec(v6(), 1..=255)),
+    ]
 }
 
 fn any_ip() -> impl Strategy<Value = Ip> {
-    (any::<Ipv4Addr>(), any::<Ipv4Addr>()).prop_map(|(source, destination)| Ip {
-        source,
-        destination,
-        ttl: 255,
-    })
+    any_packet().prop_map(|(ip, _)| ip)
+}
+
+/// An advert, and a packet that can carry it.
+fn any_sent() -> impl Strategy<Value = (Advert, Ip, Vec<IpAddr>)> {
+    (any_advert(), any_packet())
+        .prop_filter("version 2 is IPv4", |(advert, (ip, _))| family(advert.version, *ip).is_ok())
+        .prop_map(|(advert, (ip, addresses))| (advert, ip, addresses))
 }
 
 fn any_advert() -> impl Strategy<Value = Advert> {
@@ -200,16 +276,12 @@ fn any_advert() -> impl Strategy<Value = Advert> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(
-        advert in any_advert(),
-        ip in any_ip(),
-        addresses in proptest::collection::vec(any::<Ipv4Addr>(), 1..=255),
-    ) {
+    fn what_is_written_is_read((advert, ip, mut addresses) in any_sent()) {
         let packet = written(&advert, &addresses, ip);
         let (read, read_addresses) = parse(&packet, ip).unwrap();
         prop_assert_eq!(read, advert);
-        let octets: Vec<_> = addresses.iter().map(|a| a.octets()).collect();
-        prop_assert_eq!(read_addresses, &octets[..]);
+        addresses.sort_by_key(|a| !matches!(a, IpAddr::V6(a) if a.is_unicast_link_local()));
+        prop_assert_eq!(list(read_addresses), addresses);
     }
 
     #[test]
@@ -223,8 +295,8 @@ proptest! {
     /// A flipped bit never passes in the same camp. (It may pass in the other one, where the
     /// addresses happen to add up to a power of two; then the advert says so.)
     #[test]
-    fn a_flipped_bit_does_not_pass(advert in any_advert(), ip in any_ip()) {
-        let packet = written(&advert, &ADDRESSES, ip);
+    fn a_flipped_bit_does_not_pass((advert, ip, addresses) in any_sent()) {
+        let packet = written(&advert, &addresses[..1], ip);
         for bit in 0..packet.len() * 8 {
             let mut flipped = packet.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
