@@ -152,7 +152,17 @@ pub fn as_later_fragment(mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-fn ipv4(from: End, to: End, protocol: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
+/// The same packet with another time to live.
+pub fn with_ttl(mut packet: Vec<u8>, ttl: u8) -> Vec<u8> {
+    packet[22] = ttl;
+    packet[24..26].fill(0);
+    let sum = checksum(&packet[14..34]);
+    packet[24..26].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// A packet of that protocol.
+pub fn ipv4(from: End, to: End, protocol: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut ip = vec![0x45 + (options.len() / 4) as u8, 0];
     ip.extend(((20 + options.len() + payload.len()) as u16).to_be_bytes());
     ip.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);

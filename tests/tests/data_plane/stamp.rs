@@ -112,7 +112,8 @@ fn a_map_of_equal_size_and_other_meaning_is_not_kept() {
     let mut stage = Stage::set("stamp-meaning");
     stage.gate(open());
     remake(&stage, name::GATES, "type array key 4 value 24");
-    let looks_open = format!("{GATE_OPEN} 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0 255 255 255 255 255 255 255 127");
+    let looks_open =
+        format!("{GATE_OPEN} 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0 255 255 255 255 255 255 255 127");
     let update = format!("key 0 0 0 0 value {looks_open}");
     bpftool(&stage, "map update pinned", &pin(&stage, name::GATES), &update);
     restamp(&stage);
