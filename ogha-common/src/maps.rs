@@ -8,6 +8,7 @@ use core::mem::size_of;
 
 use crate::wire::probe::MAX_PATHS;
 
+mod advert;
 mod clock;
 mod lease;
 mod neighbour;
@@ -16,6 +17,7 @@ mod proof;
 mod stamp;
 
 pub use self::{
+    advert::{AdvertCounters, AdvertFault, AdvertKey, Advertiser},
     clock::Reading,
     lease::{Granters, Heard, Lease, MAX_GRANTERS},
     neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
@@ -36,6 +38,8 @@ pub const MAX_INTERFACES: usize = 8;
 pub const MAX_PEERS: usize = MAX_INSTANCES * 8;
 /// How many addresses of this node probes may go to, all instances together.
 pub const MAX_ENDPOINTS: usize = MAX_INSTANCES * MAX_PATHS;
+/// How many senders of adverts all instances may have together, with one for strangers each.
+pub const MAX_ADVERTISERS: usize = MAX_PEERS * MAX_PATHS + MAX_INSTANCES;
 /// Bytes of the ring buffer; a lost event costs nothing, the maps hold the latest state.
 pub const EVENTS_BYTES: usize = 64 * 1024;
 
@@ -74,12 +78,16 @@ pub mod name {
     pub const PROBE_COUNTERS: &str = "PROBE_COUNTERS";
     /// [`Event`](super::Event)s for the agent.
     pub const EVENTS: &str = "EVENTS";
+    /// [`AdvertKey`](super::AdvertKey) -> [`Advertiser`](super::Advertiser), written by the agent.
+    pub const ADVERTISERS: &str = "ADVERTISERS";
+    /// Instance -> [`AdvertCounters`](super::AdvertCounters), per CPU, written by XDP.
+    pub const ADVERT_COUNTERS: &str = "ADVERT_COUNTERS";
     /// The one [`Stamp`](super::Stamp), written by the agent.
     pub const STAMP: &str = "STAMP";
     /// The one [`Proof`](super::Proof); not pinned.
     pub const PROOF: &str = "PROOF";
     /// All maps that are pinned, in the order of this list.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 18] = [
         VIPS,
         VIP_SLOTS,
         GATES,
@@ -94,6 +102,8 @@ pub mod name {
         GRANTERS,
         LEASES,
         PROBE_COUNTERS,
+        ADVERTISERS,
+        ADVERT_COUNTERS,
         EVENTS,
         STAMP,
     ];

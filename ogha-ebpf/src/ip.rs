@@ -3,11 +3,11 @@
 use ogha_common::maps::{Passage, PortCounters, Vip};
 
 use crate::{
-    Reason,
+    Reason, advert,
     context::Context,
     gate,
     maps::{PORT_COUNTERS, PORTS, is_own_mac},
-    packet::{Ethernet, Frame, PROTOCOL_NONE, PROTOCOL_TCP, PROTOCOL_UDP, Tcp},
+    packet::{Ethernet, Frame, PROTOCOL_NONE, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_VRRP, Tcp},
     probe, reset,
     tcp::{self, Segment},
 };
@@ -33,6 +33,8 @@ pub trait Ip: Sized {
     const LEN: usize = size_of::<Self>();
     /// A UDP datagram must have a checksum (RFC 8200 section 8.1).
     const UDP_CHECKSUM: bool;
+    /// Version 4.
+    const IS_V4: bool = !Self::UDP_CHECKSUM;
 
     /// Who sent the packet.
     fn source(&self) -> Self::Address;
@@ -40,6 +42,8 @@ pub trait Ip: Sized {
     fn destination(&self) -> Self::Address;
     /// What follows this header.
     fn protocol(&self) -> u8;
+    /// How many more routers may pass the packet on.
+    fn hops(&self) -> u8;
     /// What the packet carries, behind all options. `frame_length` is that of the whole frame, of
     /// which only the beginning may lie in `frame`.
     fn payload(&self, frame: Frame, frame_length: usize) -> Payload;
@@ -87,6 +91,9 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame) -> Reason {
         if instance != NOBODY && is_addressed(frame) {
             return probe::ingress::<I>(ctx, frame, instance);
         }
+    }
+    if ip.protocol() == PROTOCOL_VRRP {
+        advert::ingress(ctx, frame, ip);
     }
     match gate::vip(ip.destination()) {
         Some(vip) => to_vip(ctx, frame, ip, vip),

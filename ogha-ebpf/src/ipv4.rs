@@ -21,6 +21,11 @@ impl Ip for Ipv4 {
     }
 
     #[inline(always)]
+    fn hops(&self) -> u8 {
+        self.ttl
+    }
+
+    #[inline(always)]
     fn protocol(&self) -> u8 {
         self.protocol
     }

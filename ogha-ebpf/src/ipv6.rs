@@ -50,6 +50,11 @@ impl Ip for Ipv6 {
     }
 
     #[inline(always)]
+    fn hops(&self) -> u8 {
+        self.hop_limit
+    }
+
+    #[inline(always)]
     fn protocol(&self) -> u8 {
         self.next
     }

@@ -11,6 +11,7 @@
 #![no_std]
 #![no_main]
 
+mod advert;
 mod arp;
 mod checksum;
 mod context;

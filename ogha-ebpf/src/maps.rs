@@ -6,9 +6,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use ogha_common::maps::{
-    ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event, Gate, Granters, Lease, MAX_ENDPOINTS,
-    MAX_INSTANCES, MAX_INTERFACES, MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters,
-    ProbeCounters, Proof, Reading, Stamp, VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
+    AdvertCounters, AdvertKey, Advertiser, ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event,
+    Gate, Granters, Lease, MAX_ADVERTISERS, MAX_ENDPOINTS, MAX_INSTANCES, MAX_INTERFACES,
+    MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, Proof, Reading, Stamp,
+    VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
 };
 
 /// The virtual addresses.
@@ -70,6 +71,21 @@ pub static LEASES: Array<Lease, MAX_INSTANCES> = Array::new();
 /// Probes at each instance's endpoint.
 #[btf_map]
 pub static PROBE_COUNTERS: PerCpuArray<ProbeCounters, MAX_INSTANCES> = PerCpuArray::new();
+
+/// Whose adverts are heard.
+#[btf_map]
+pub static ADVERTISERS: HashMap<AdvertKey, Advertiser, MAX_ADVERTISERS> = HashMap::new();
+
+/// Adverts of each instance's virtual router.
+#[btf_map]
+pub static ADVERT_COUNTERS: PerCpuArray<AdvertCounters, MAX_INSTANCES> = PerCpuArray::new();
+
+/// Room for an advert of up to 250 addresses of IPv4, or 60 of IPv6.
+pub const SCRATCH_BYTES: usize = 1024;
+
+/// Where an advert is copied to. Not pinned.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<[u8; SCRATCH_BYTES], 1> = PerCpuArray::new();
 
 /// Which build this is. For the agent only.
 #[btf_map]

@@ -33,6 +33,8 @@ pub const PROTOCOL_FRAGMENT: u8 = 44;
 pub const PROTOCOL_ICMPV6: u8 = 58;
 /// What follows IP's header: nothing (RFC 8200 section 4.7).
 pub const PROTOCOL_NONE: u8 = 59;
+/// What follows IP's header: VRRP.
+pub const PROTOCOL_VRRP: u8 = 112;
 /// What follows IPv6's header: options for the destination (RFC 8200 section 4.6).
 pub const PROTOCOL_DESTINATION: u8 = 60;
 

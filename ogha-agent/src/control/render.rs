@@ -39,6 +39,13 @@ impl fmt::Display for InstanceView {
             arp.answered, arp.dropped, arp.conflicts, arp.defended, arp.suppressed
         )?;
         writeln!(f, "  probes     {}", probes(&self.probes))?;
+        let adverts = &self.adverts;
+        writeln!(
+            f,
+            "  adverts    heard {}, refused: {}",
+            adverts.accepted,
+            reasons(adverts.refused())
+        )?;
         writeln!(f, "  failovers  {}", self.failovers)?;
         if self.peers.is_empty() {
             return Ok(());
@@ -67,10 +74,13 @@ fn database(instance: &InstanceView) -> String {
 
 fn probes(probes: &ProbeCounters) -> String {
     let ProbeCounters { probes: heard, answered, replies, .. } = probes;
-    let refused: Vec<_> =
-        probes.refused().into_iter().map(|(why, count)| format!("{why} {count}")).collect();
-    let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
+    let refused = reasons(probes.refused());
     format!("heard {heard}, answered {answered}, replies {replies}, refused: {refused}")
+}
+
+fn reasons(refused: Vec<(&str, u64)>) -> String {
+    let words: Vec<_> = refused.into_iter().map(|(why, count)| format!("{why} {count}")).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
 fn peer(peer: &PeerView) -> [String; 8] {
@@ -133,7 +143,7 @@ impl fmt::Display for Failover {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::{ArpCounters, Counters, DatabaseView, FailoverStep};
+    use super::super::view::{AdvertCounters, ArpCounters, Counters, DatabaseView, FailoverStep};
     use super::*;
 
     fn serving() -> InstanceView {
@@ -188,6 +198,7 @@ mod tests {
                 replay: 13,
                 ..ProbeCounters::default()
             },
+            adverts: AdvertCounters { accepted: 14, ttl: 15, ..AdvertCounters::default() },
             failovers: 1,
         }
     }
@@ -223,6 +234,7 @@ instance VI_1 (virtual router 59): serving, active, term 7
   tcp        SYN in 4, SYN-ACK out 3, RST in 2, RST out 1
   arp        answered 5, dropped 6, conflicts 8, defended 7, suppressed 8
   probes     heard 9, answered 10, replies 11, refused: tag 12, replay 13
+  adverts    heard 14, refused: ttl 15
   failovers  1
 
   PEER          HOST    AGENT   PHASE    LISTENING  RTT    IN SYNC  VERDICT
@@ -237,6 +249,7 @@ instance WEB (virtual router 60): standby, backup, term 0
   tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0
   arp        answered 0, dropped 0, conflicts 0, defended 0, suppressed 0
   probes     heard 0, answered 0, replies 0, refused: none
+  adverts    heard 0, refused: none
   failovers  0
 "
         );
@@ -264,7 +277,8 @@ instance WEB (virtual router 60): standby, backup, term 0
                 r#""arp":{"answered":5,"dropped":6,"conflicts":8,"defended":7,"suppressed":8},"#,
                 r#""probes":{"probes":9,"answered":10,"replies":11,"unproven":0,"length":0,"#,
                 r#""magic":0,"version":0,"tag":12,"field":0,"receiver":0,"stranger":0,"#,
-                r#""replay":13,"echo":0},"failovers":1}]}"#
+                r#""replay":13,"echo":0},"adverts":{"accepted":14,"ttl":15,"version":0,"kind":0,"#,
+                r#""length":0,"checksum":0,"field":0,"stranger":0},"failovers":1}]}"#
             )
         );
         assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);

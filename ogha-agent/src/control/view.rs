@@ -43,6 +43,8 @@ pub struct InstanceView {
     pub arp: ArpCounters,
     /// Probes of the peers, since the data plane was loaded.
     pub probes: ProbeCounters,
+    /// VRRP adverts for the virtual router, since the data plane was loaded.
+    pub adverts: AdvertCounters,
     /// Failovers in the history.
     pub failovers: u64,
 }
@@ -208,6 +210,59 @@ impl From<ogha_common::maps::ProbeCounters> for ProbeCounters {
             stranger: from.stranger,
             replay: from.replay,
             echo: from.echo,
+        }
+    }
+}
+
+/// VRRP adverts for the virtual router. Each name is a field of the map `ADVERT_COUNTERS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvertCounters {
+    /// Valid ones, of a peer.
+    pub accepted: u64,
+    /// The TTL, or hop limit, is not 255.
+    pub ttl: u64,
+    /// Another version.
+    pub version: u64,
+    /// No advertisement.
+    pub kind: u64,
+    /// The length is wrong.
+    pub length: u64,
+    /// The checksum is wrong.
+    pub checksum: u64,
+    /// A field makes no sense.
+    pub field: u64,
+    /// The sender is no peer.
+    pub stranger: u64,
+}
+
+impl AdvertCounters {
+    /// What was no sign of life: each reason and how often, those that were met only.
+    #[must_use]
+    pub fn refused(&self) -> Vec<(&'static str, u64)> {
+        let all = [
+            ("ttl", self.ttl),
+            ("version", self.version),
+            ("kind", self.kind),
+            ("length", self.length),
+            ("checksum", self.checksum),
+            ("field", self.field),
+            ("stranger", self.stranger),
+        ];
+        all.into_iter().filter(|(_, count)| *count != 0).collect()
+    }
+}
+
+impl From<ogha_common::maps::AdvertCounters> for AdvertCounters {
+    fn from(from: ogha_common::maps::AdvertCounters) -> Self {
+        Self {
+            accepted: from.accepted,
+            ttl: from.ttl,
+            version: from.version,
+            kind: from.kind,
+            length: from.length,
+            checksum: from.checksum,
+            field: from.field,
+            stranger: from.stranger,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! leaves them as they are, the next [`Kernel::start`] takes them over without a gap, and only
 //! [`unload`] removes them.
 
+mod advert;
 mod attach;
 mod btf;
 mod checks;
@@ -24,8 +25,8 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
 };
 use ogha_common::maps::{
-    ArpCounters, Endpoint, Gate, Granters, Lease, MAX_INSTANCES, Offer, Peer, PeerKey,
-    PortCounters, ProbeCounters, Stamp, Vip, Watch, name,
+    AdvertCounters, AdvertKey, Advertiser, ArpCounters, Endpoint, Gate, Granters, Lease,
+    MAX_INSTANCES, Offer, Peer, PeerKey, PortCounters, ProbeCounters, Stamp, Vip, Watch, name,
 };
 
 pub use self::{
@@ -51,6 +52,8 @@ pub struct Kernel {
     granters: Array<MapData, Plain<Granters>>,
     leases: Array<MapData, Plain<Lease>>,
     probe_counters: PerCpuArray<MapData, Plain<ProbeCounters>>,
+    advertisers: HashMap<MapData, Plain<AdvertKey>, Plain<Advertiser>>,
+    advert_counters: PerCpuArray<MapData, Plain<AdvertCounters>>,
     events: Option<RingBuf<MapData>>,
     hooks: load::Hooks,
 }
@@ -147,6 +150,8 @@ impl Kernel {
             granters: take(ebpf, name::GRANTERS)?,
             leases: take(ebpf, name::LEASES)?,
             probe_counters: take(ebpf, name::PROBE_COUNTERS)?,
+            advertisers: take(ebpf, name::ADVERTISERS)?,
+            advert_counters: take(ebpf, name::ADVERT_COUNTERS)?,
             events: Some(take(ebpf, name::EVENTS)?),
         })
     }
@@ -274,6 +279,7 @@ impl Kernel {
             self.set_gate(instance, Gate::default())?;
             self.set_watch(instance, Watch::default())?;
             self.forget_probes(instance)?;
+            self.forget_advertisers(instance)?;
             self.forget_lease(instance)?;
         }
         let stale = self

@@ -131,6 +131,14 @@ impl Instance {
         }
         kernel.set_watch(slot, self.watch)?;
         self.peers.start(kernel)?;
+        // Of all paths, for a peer may send its adverts from any address.
+        let senders: Vec<_> = self
+            .config
+            .peers
+            .iter()
+            .flat_map(|peer| peer.addresses.iter().map(|&at| (at, NodeId::of(&peer.name))))
+            .collect();
+        kernel.set_advertisers(slot, self.config.vrid, self.config.vrrp.version, &senders)?;
         let gate = kernel.gate(slot)?;
         let open = kernel.passage(slot, clock::now().ns())? == Passage::Open;
         let open = open.then(|| Term::new(gate.term));

@@ -67,6 +67,7 @@ impl Instance {
             counters: kernel.port_counters(self.slot())?.into(),
             arp: kernel.arp_counters(self.slot())?.into(),
             probes: kernel.probe_counters(self.slot())?.into(),
+            adverts: kernel.advert_counters(self.slot())?.into(),
             failovers: history.failovers(&self.config.name),
         })
     }

@@ -184,6 +184,8 @@ pub struct Peer {
     pub granted_until_ns: u64,
     /// The end of this node's own promise to the peer, given by answering its probes.
     pub promised_until_ns: u64,
+    /// When its last valid VRRP advert arrived. Written without the lock.
+    pub last_advert_ns: u64,
 }
 
 impl Peer {
@@ -342,7 +344,7 @@ const _: () = {
     assert!(size_of::<Said>() == 32);
     assert!(size_of::<Offer>() == 112);
     assert!(size_of::<PeerKey>() == 16);
-    assert!(size_of::<Peer>() == 272);
+    assert!(size_of::<Peer>() == 280);
     assert!(size_of::<ProbeCounters>() == 104);
 };
 

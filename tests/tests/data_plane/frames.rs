@@ -240,6 +240,15 @@ pub fn cut_again(packet: &[u8], at: usize) -> [Vec<u8>; 2] {
     [fragment(&head, second, begin, true), fragment(&head, third, begin + at, false)]
 }
 
+/// The packet of IPv4 with another time to live.
+pub fn with_ttl(mut packet: Vec<u8>, ttl: u8) -> Vec<u8> {
+    packet[22] = ttl;
+    packet[24..26].fill(0);
+    let sum = checksum(&packet[14..34]);
+    packet[24..26].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
 fn is_v4(packet: &[u8]) -> bool {
     packet[12..14] == [8, 0]
 }
@@ -288,7 +297,7 @@ pub fn as_later_fragment(packet: &[u8]) -> Vec<u8> {
 
 /// Words of options that mean nothing: of 32 bits with IPv4, and with IPv6 of 64, in a header for the
 /// destination.
-fn packet(from: End, to: End, protocol: u8, options: u8, payload: &[u8]) -> Vec<u8> {
+pub fn packet(from: End, to: End, protocol: u8, options: u8, payload: &[u8]) -> Vec<u8> {
     match (from.address, to.address) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let mut ip = vec![0x45 + options, 0];

@@ -2,6 +2,7 @@
 //! they outlive who loaded them. Needs root.
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
+mod advert;
 mod attach;
 #[macro_use]
 mod both;
