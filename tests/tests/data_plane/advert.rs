@@ -30,7 +30,7 @@ fn set(name: &str, version: u8) -> Stage {
 }
 
 fn node_end(stage: &Stage) -> End {
-    End { mac: stage.node.mac(), address: stage.node.address() }
+    End { mac: stage.node.mac(), address: stage.node.address().into() }
 }
 
 /// A packet with an advert of three addresses.
@@ -48,7 +48,7 @@ fn advert(from: End, to: End, version: Version, checksum: Checksum) -> Vec<u8> {
         checksum,
     };
     let addresses: Vec<IpAddr> =
-        [VIP, Ipv4Addr::new(10, 59, 0, 101), Ipv4Addr::new(10, 59, 0, 102)].map(Into::into).into();
+        vec![VIP, Ipv4Addr::new(10, 59, 0, 101).into(), Ipv4Addr::new(10, 59, 0, 102).into()];
     let ip = Ip { source: from.address.into(), destination: to.address.into(), ttl: 255 };
     let mut buffer = [0; vrrp::MAX_LEN];
     let length = vrrp::encode(&advert, &addresses, ip, &mut buffer).unwrap();
@@ -109,7 +109,7 @@ fn what_breaks_a_rule_is_no_sign_of_life() {
         packet
     };
     let short = frames::with_ttl(frames::packet(client, node, 112, 0, &good()[34..50]), 255);
-    let stranger = End { address: Ipv4Addr::new(10, 59, 0, 77), ..client };
+    let stranger = End { address: Ipv4Addr::new(10, 59, 0, 77).into(), ..client };
     let strange = advert(stranger, node, Version::V3, Checksum::PseudoHeader);
     let cases: [(Vec<u8>, fn(&mut AdvertCounters)); 7] = [
         (frames::with_ttl(good(), 254), |c| c.ttl += 1),
