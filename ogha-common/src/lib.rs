@@ -10,5 +10,6 @@ pub mod detector;
 pub mod election;
 pub mod failover;
 pub mod maps;
+pub mod reason;
 pub mod units;
 pub mod wire;

@@ -16,6 +16,8 @@ use crate::packet::Frame;
 pub trait Context {
     /// The bytes that can be read and written directly.
     fn frame(&self) -> Frame;
+    /// The index of the interface.
+    fn interface(&self) -> u32;
     /// For helpers that look up sockets.
     fn as_ptr(&self) -> *mut c_void;
     /// Makes the packet so long, or a little longer: what follows the end that its IP header tells is
@@ -39,6 +41,12 @@ impl Context for XdpContext {
         // What a driver has taken out of the frame no XDP program sees, but for native ones that ask
         // their driver.
         Frame::new(self.data(), self.data_end(), false)
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { (*self.ctx).ingress_ifindex }
     }
 
     #[inline(always)]
@@ -76,6 +84,12 @@ impl Context for TcContext {
             if (*skb).vlan_present == 0 { 0 } else { (*skb).vlan_tci }
         };
         Frame::new(self.data(), self.data_end(), tag & VLAN != 0)
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is the program's own.
+        unsafe { (*self.skb.skb).ifindex }
     }
 
     #[inline(always)]

@@ -22,6 +22,7 @@ mod ipv4;
 mod ipv6;
 mod lease;
 mod listener;
+mod log;
 mod maps;
 mod ndp;
 mod neighbour;
@@ -38,42 +39,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TcContext, XdpContext},
 };
 use context::Context;
+pub use ogha_common::reason::Reason;
 use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, KIND_IPV6, Tcp};
-
-/// What was found about a packet.
-#[derive(Clone, Copy)]
-pub enum Reason {
-    /// ogha has no say in it.
-    NotOurs,
-    /// Too short, or not what its header says: the host's own stack judges it.
-    Malformed,
-    /// From or for a virtual address whose gate lets it pass.
-    GateOpen,
-    /// From or for a virtual address whose gate does not.
-    GateShut,
-    /// For a virtual address whose gate is not open, in a frame for another host.
-    Flooded,
-    /// The packet has become the RST that answers it.
-    Rejected,
-    /// The packet has become the ARP reply, or the neighbour advertisement.
-    AddressAnswered,
-    /// A request for a virtual address that we do not hold.
-    AddressNotHeld,
-    /// Another host claims a virtual address that we hold.
-    AddressContested,
-    /// The same, and the packet has become our own claim.
-    AddressDefended,
-    /// The host claims a virtual address that it does not hold.
-    ClaimSuppressed,
-    /// The neighbour's ARP reply has become the next question.
-    Proving,
-    /// The packet has become the reply to a peer's probe.
-    ProbeAnswered,
-    /// A peer's reply, or a probe that could not be answered: all that it says is in the maps.
-    ProbeAbsorbed,
-    /// A datagram at a probe's port that is none, or not for us, or not new.
-    ProbeRefused,
-}
 
 /// What happens to a packet.
 enum Verdict {
@@ -108,24 +75,32 @@ impl From<Reason> for Verdict {
     }
 }
 
+/// The verdict on what comes in, or leaves. The log is told.
+#[inline(always)]
+fn judge(ctx: &impl Context, reason: Reason, leaves: bool) -> Verdict {
+    log::tell(ctx, reason, leaves);
+    Verdict::from(reason)
+}
+
 /// What comes in.
 #[xdp]
 fn ogha_xdp(ctx: XdpContext) -> u32 {
-    at_xdp(ingress(&ctx))
+    at_xdp(&ctx, ingress(&ctx))
 }
 
 /// The same, while it is not known yet whether what XDP sends back arrives.
 #[xdp]
 fn ogha_prove(ctx: XdpContext) -> u32 {
-    at_xdp(match prove::ingress(ctx.frame()) {
+    let reason = match prove::ingress(ctx.frame()) {
         Reason::NotOurs => ingress(&ctx),
         reason => reason,
-    })
+    };
+    at_xdp(&ctx, reason)
 }
 
 #[inline(always)]
-fn at_xdp(reason: Reason) -> u32 {
-    match Verdict::from(reason) {
+fn at_xdp(ctx: &XdpContext, reason: Reason) -> u32 {
+    match judge(ctx, reason, false) {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
         Verdict::Return => xdp_action::XDP_TX,
@@ -136,7 +111,7 @@ fn at_xdp(reason: Reason) -> u32 {
 /// speak.
 #[classifier]
 fn ogha_ingress(ctx: TcContext) -> i32 {
-    match Verdict::from(pulled_ingress(&ctx)) {
+    match judge(&ctx, pulled_ingress(&ctx), false) {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
         Verdict::Return => back(&ctx),
@@ -147,13 +122,13 @@ fn ogha_ingress(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn back(ctx: &TcContext) -> i32 {
     // SAFETY: the context is the program's own, and the helper takes two numbers.
-    unsafe { bpf_redirect((*ctx.skb.skb).ifindex, 0) as i32 }
+    unsafe { bpf_redirect(ctx.interface(), 0) as i32 }
 }
 
 /// What leaves. `TC_ACT_UNSPEC` lets the next program at the hook speak.
 #[classifier]
 fn ogha_egress(ctx: TcContext) -> i32 {
-    match Verdict::from(egress(&ctx)) {
+    match judge(&ctx, egress(&ctx), true) {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop | Verdict::Return => TC_ACT_SHOT,
     }

@@ -13,7 +13,7 @@ use super::{
     attach::{Hook, Ingress, Place},
     btf::Types,
     layout::{self, Next},
-    links,
+    links, log,
 };
 
 /// The programs, built by `build.rs`.
@@ -46,8 +46,9 @@ pub fn build() -> u64 {
     *BUILD.get_or_init(|| layout::build_of(OBJECT))
 }
 
-/// Makes the maps that are missing, and gives the programs to the kernel.
-pub fn load(next: &Next, places: &[Place], types: &Types) -> anyhow::Result<Ebpf> {
+/// Makes the maps that are missing, and gives the programs to the kernel. `told`: they shall write
+/// their log.
+pub fn load(next: &Next, places: &[Place], types: &Types, told: bool) -> anyhow::Result<Ebpf> {
     let mut own_macs = [0; MAX_INTERFACES];
     for (own, place) in own_macs.iter_mut().zip(places) {
         *own = mac_number(place.interface.mac);
@@ -58,7 +59,12 @@ pub fn load(next: &Next, places: &[Place], types: &Types) -> anyhow::Result<Ebpf
         .collect::<anyhow::Result<Vec<_>>>()?;
 
     let mut loader = EbpfLoader::new();
-    loader.override_global("OWN_MACS", &own_macs, true);
+    let told = u8::from(told);
+    loader.override_global("OWN_MACS", &own_macs, true).override_global("LOG", &told, true);
+    if told == 0 {
+        // The kernel gives it a page, the least that it can.
+        loader.map_max_entries(log::MAP, 1);
+    }
     for (constant, offset) in &offsets {
         loader.override_global(constant, offset, true);
     }

@@ -13,6 +13,7 @@ mod layout;
 mod lease;
 mod links;
 mod load;
+mod log;
 mod probe;
 mod prove;
 mod vips;
@@ -33,6 +34,7 @@ pub use self::{
     attach::{Hook, Place},
     checks::privileges,
     events::Events,
+    log::Log,
 };
 use crate::net::interface::Interface;
 use layout::{Next, Pinned};
@@ -55,6 +57,7 @@ pub struct Kernel {
     advertisers: HashMap<MapData, Plain<AdvertKey>, Plain<Advertiser>>,
     advert_counters: PerCpuArray<MapData, Plain<AdvertCounters>>,
     events: Option<RingBuf<MapData>>,
+    log: Option<Log>,
     hooks: load::Hooks,
 }
 
@@ -117,11 +120,13 @@ impl Kernel {
         } else {
             Next::in_place(bpf_dir)
         };
-        let mut ebpf = load::load(&next, places, types)?;
+        let told = log::is_wanted();
+        let mut ebpf = load::load(&next, places, types, told)?;
         let mut stamp: Array<MapData, Plain<Stamp>> = take(&mut ebpf, name::STAMP)?;
         // Until all is in place, a start that is cut short shall be known as such.
         stamp.set(0, Plain(Stamp::default()), 0).context("taking the stamp off")?;
         let mut kernel = Self::from_maps(&mut ebpf)?;
+        kernel.log = told.then(|| Log::of(&mut ebpf, places)).transpose()?;
         kernel.vips.fill_slots()?;
         kernel.hooks = load::attach(&mut ebpf, &bpf_dir.join(links::DIRECTORY), places)?;
         for (interface, hook) in &kernel.hooks {
@@ -137,6 +142,7 @@ impl Kernel {
 
     fn from_maps(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
         Ok(Self {
+            log: None,
             hooks: Vec::new(),
             vips: Vips::new(take(ebpf, name::VIPS)?, take(ebpf, name::VIP_SLOTS)?),
             gates: take(ebpf, name::GATES)?,
@@ -302,6 +308,12 @@ impl Kernel {
     /// If they were taken already.
     pub fn take_events(&mut self) -> anyhow::Result<Events> {
         Events::new(self.events.take().context("the events have a reader already")?)
+    }
+
+    /// The programs' log, once. `None` where TRACE was off for it when they were loaded.
+    #[must_use]
+    pub fn take_log(&mut self) -> Option<Log> {
+        self.log.take()
     }
 }
 

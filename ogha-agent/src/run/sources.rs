@@ -1,9 +1,9 @@
 //! Where messages come from: one task a source, each feeding the inbox.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread, time::Duration};
 
 use tokio::{runtime::Runtime, sync::oneshot};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::inbox::{Inbox, Message};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         protocol::{Request, Response},
         server::Server,
     },
-    kernel::Events,
+    kernel::{Events, Log},
     net::vrrp::VrrpSocket,
 };
 
@@ -33,6 +33,19 @@ pub fn kernel_events(mut events: Events, inbox: Inbox) {
             }
         }
     });
+}
+
+/// The programs' log, on a thread that waits for nothing else: there may be no end of lines.
+pub fn kernel_log(mut log: Log) {
+    /// Lines wake it before.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let forward = move || {
+        while let Ok(()) = log.forward(PATIENCE) {}
+        warn!("the programs' log can no longer be read");
+    };
+    if let Err(e) = thread::Builder::new().name("ogha-log".to_owned()).spawn(forward) {
+        warn!("the programs' log has no reader: {e}");
+    }
 }
 
 /// Adverts of other routers on the instance's interface.

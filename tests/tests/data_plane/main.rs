@@ -12,6 +12,7 @@ mod foreign;
 mod frames;
 mod gate;
 mod lease;
+mod log;
 mod ndp;
 mod neighbour;
 mod options;
