@@ -2,16 +2,24 @@
 
 use std::{io, path::PathBuf};
 
-use super::{Failure, load::BPF_DIR, output};
+use super::{
+    Failure,
+    load::{BPF_DIR, refuse_under_an_agent},
+    output,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where maps and links are pinned
     #[arg(long, value_name = "DIR", default_value = BPF_DIR)]
     bpf_dir: PathBuf,
+    /// Even under an agent that runs
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) fn command(args: &Args) -> Result<(), Failure> {
+    refuse_under_an_agent(&args.bpf_dir, args.force)?;
     let removed = crate::kernel::unload(&args.bpf_dir).map_err(|error| {
         let denied = error
             .downcast_ref::<io::Error>()

@@ -56,11 +56,16 @@ pub fn build_of(object: &[u8]) -> u64 {
 
 /// The stamp of what is pinned, if it has one.
 fn stamp(bpf_dir: &Path) -> Option<u64> {
-    let map = MapData::from_pin(bpf_dir.join(name::STAMP)).ok()?;
+    Some(array::<Stamp>(bpf_dir, name::STAMP)?.get(&0, 0).ok()?.0.build)
+}
+
+/// The pinned array of that name, if there is one with values of that size.
+pub fn array<T: bytemuck::Pod>(bpf_dir: &Path, name: &str) -> Option<Array<MapData, Plain<T>>> {
+    let map = MapData::from_pin(bpf_dir.join(name)).ok()?;
     let info = map.info().ok()?;
-    let fits = info.map_type().ok()? == MapType::Array && info.value_size() == 8;
-    let map: Array<MapData, Plain<Stamp>> = fits.then(|| Map::Array(map).try_into().ok())??;
-    Some(map.get(&0, 0).ok()?.0.build)
+    let array = info.map_type().ok()? == MapType::Array;
+    let fits = array && info.value_size() as usize == size_of::<T>();
+    fits.then(|| Map::Array(map).try_into().ok())?
 }
 
 /// Where the maps of the next data plane are, or will be: those that are kept at their places, the

@@ -16,6 +16,7 @@ mod load;
 mod log;
 mod probe;
 mod prove;
+mod resident;
 mod vips;
 
 use std::{fs, io, net::IpAddr, path::Path};
@@ -35,6 +36,7 @@ pub use self::{
     checks::privileges,
     events::Events,
     log::Log,
+    resident::{Resident, resident},
 };
 use crate::net::interface::Interface;
 use layout::{Next, Pinned};

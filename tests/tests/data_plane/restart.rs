@@ -3,7 +3,11 @@
 use std::{
     fs,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -13,7 +17,7 @@ use ogha_agent::{
     net::interface::Interface,
 };
 use ogha_common::maps::{
-    EVENT_LISTENER_UP, Gate, PortCounters, Watch,
+    EVENT_LISTENER_UP, Gate, Offer, PortCounters, Said, Watch,
     name::{self, PORT_COUNTERS},
 };
 
@@ -125,6 +129,59 @@ fn unload_leaves_nothing() {
         .unwrap();
     assert_eq!(stage.ask_for_vip(), None);
     assert_eq!(kernel::unload(&bpf_dir).unwrap(), 0);
+}
+
+/// What an agent says of itself at its heartbeats.
+fn offer(age: Duration, restarting: u8, exited: u32) -> Offer {
+    let heartbeat_ns = clock::now().ns() - age.as_nanos() as u64;
+    let said = Said { restarting, ..Said::default() };
+    Offer { vrid: 59, heartbeat_ns, exited, said, ..Offer::default() }
+}
+
+/// An agent gives signs of life: `load` and `unload` refuse, say so, and change nothing, unless they
+/// are forced. One that is silent, that has said that it ends, or that the kernel saw exit, is in
+/// nobody's way.
+#[test]
+fn load_and_unload_refuse_under_an_agent() {
+    /// More than any process has, so that none exits under it.
+    const NOBODY: u32 = 5_000_000;
+    let process = format!("process {NOBODY}");
+    let mut stage = Stage::set("restart-agent");
+    let gate = open();
+    stage.gate(gate);
+    stage.kernel.set_watch(INSTANCE, Watch { agent: NOBODY, ..Watch::default() }).unwrap();
+    let (node, bpf_dir) = (Arc::clone(&stage.node), stage.node.bpf_dir());
+    let call = |words: &[&str]| {
+        let mut command = Command::new(ogha_tests::lab::agent::binary().unwrap());
+        command.args(words).arg("--bpf-dir").arg(&bpf_dir);
+        let output = node.output(command, None).unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let load = ["load", "--interface", "eth0"];
+    let said = |stage: &mut Stage, offer| stage.kernel.set_self(INSTANCE, offer).unwrap();
+    for command in [&load[..], &["unload"]] {
+        said(&mut stage, offer(Duration::ZERO, 0, 0));
+        let (code, error) = call(command);
+        assert_eq!(code, Some(1), "{error}");
+        for part in [process.as_str(), bpf_dir.to_str().unwrap(), "stop its service", "--force"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(stage.ask_for_vip().is_some());
+    }
+    said(&mut stage, offer(Duration::ZERO, 0, 0));
+    assert_eq!(call(&[&load[..], &["--force"]].concat()), (Some(0), String::new()));
+    for harmless in [
+        offer(Duration::from_secs(6), 0, 0),
+        offer(Duration::ZERO, 1, 0),
+        offer(Duration::ZERO, 0, 1),
+    ] {
+        said(&mut stage, harmless);
+        assert_eq!(call(&load), (Some(0), String::new()), "{harmless:?}");
+        assert!(stage.ask_for_vip().is_some());
+    }
+    said(&mut stage, offer(Duration::ZERO, 0, 0));
+    assert_eq!(call(&["unload", "--force"]), (Some(0), String::new()));
+    assert!(!bpf_dir.exists());
 }
 
 /// Something that is no link is pinned where the link of XDP should be: the start fails at its last
