@@ -104,6 +104,16 @@ impl Host {
         &self.link
     }
 
+    /// Plugs another interface of this host into a switch, of that address in a /24. Its cable is not
+    /// cut by [`power_off`](Self::power_off).
+    ///
+    /// # Errors
+    /// If the kernel refuses, as it does where the names are too long for an interface's.
+    pub fn plug(&self, switch: &Arc<Switch>, interface: &str, address: Ipv4Addr) -> Result<Link> {
+        let port = format!("{}-{interface}", self.name);
+        Link::plug(switch, &port, &self.namespace, interface, address)
+    }
+
     /// Where all its files are.
     #[must_use]
     pub fn directory(&self) -> &Path {

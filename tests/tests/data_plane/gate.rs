@@ -13,7 +13,7 @@ use ogha_tests::lab::clock;
 use crate::{
     XDP_IS_TAKEN,
     frames::{self, ACK, End, FIN, PSH, RST, SYN, Segment},
-    stage::{INSTANCE, PORT, Stage, Version, claimed, closed, lapsed, open, run},
+    stage::{INSTANCE, PORT, Stage, Version, claimed, closed, know, lapsed, open},
     wire::{GENEROUS, Wire},
 };
 
@@ -55,15 +55,8 @@ fn numbers(stage: &Stage) -> PortCounters {
 /// it had asked before.
 fn with_listener(stage: &Stage) -> TcpListener {
     stage.add_vip();
-    know(stage, stage.vip);
+    know(&stage.client, stage.vip_end());
     stage.node.namespace().enter(|| TcpListener::bind((stage.unspecified(), PORT)).unwrap())
-}
-
-/// The client's neighbour table says that `address` is at the node.
-fn know(stage: &Stage, address: IpAddr) {
-    let mac = stage.node.mac().map(|octet| format!("{octet:02x}")).join(":");
-    let address = address.to_string();
-    run(&stage.client, &["ip", "neigh", "replace", &address, "lladdr", &mac, "dev", "eth0"]);
 }
 
 fn connect(stage: &Stage, address: IpAddr) -> std::io::Result<TcpStream> {
@@ -206,7 +199,7 @@ fn a_flooded_segment_of_another_host_is_not_answered(version: Version) {
 fn a_lapsed_gate_is_silent(version: Version) {
     let mut stage = Stage::on(version, "gate-lapsed");
     let _listener = with_listener(&stage);
-    know(&stage, stage.node_address());
+    know(&stage.client, stage.node_end());
     stage.gate(lapsed());
     let (client, vip) = (stage.client_end(), stage.vip_end());
     stage.wire.send(&syn().packet(client, vip));

@@ -19,6 +19,7 @@ mod options;
 mod peer;
 mod probe;
 mod restart;
+mod several;
 mod stage;
 mod stamp;
 mod test_run;

@@ -92,6 +92,13 @@ impl Stage {
         self.lab.host(name, &self.switch, Ipv4Addr::new(10, 59, 0, last_octet)).unwrap()
     }
 
+    /// Another switch, with a host of that address.
+    pub fn add_network(&self, host: &str, address: Ipv4Addr) -> (Arc<Switch>, Arc<Host>) {
+        let switch = self.lab.switch(&format!("switch-of-{host}")).unwrap();
+        let host = self.lab.host(host, &switch, address).unwrap();
+        (switch, host)
+    }
+
     pub fn gate(&mut self, gate: Gate) {
         self.kernel.set_gate(INSTANCE, gate).unwrap();
         assert_eq!(self.kernel.gate(INSTANCE).unwrap(), gate);
@@ -201,6 +208,13 @@ pub fn open_for(lease: Duration) -> Gate {
 /// Open, but for its lease.
 pub const fn lapsed() -> Gate {
     Gate { state: GATE_OPEN, claimed: 0, term: TERM, lease_until_ns: 1 }
+}
+
+/// The host's neighbour table says that this address is there, as if the host had asked before.
+pub fn know(host: &Host, there: End) {
+    let mac = there.mac.map(|octet| format!("{octet:02x}")).join(":");
+    let address = there.address.to_string();
+    run(host, &["ip", "neigh", "replace", &address, "lladdr", &mac, "dev", INTERFACE]);
 }
 
 /// Runs a command on a host to its end, which must be a good one.

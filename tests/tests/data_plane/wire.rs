@@ -21,15 +21,20 @@ pub struct Wire {
 impl Wire {
     /// Opens the interface of a host.
     pub fn open(host: &Host) -> Self {
+        Self::open_at(host, INTERFACE, host.mac())
+    }
+
+    /// Opens an interface of a host, which has that MAC.
+    pub fn open_at(host: &Host, interface: &str, mac: [u8; 6]) -> Self {
         let every = (libc::ETH_P_ALL as u16).to_be();
         let socket = host.namespace().enter(|| {
             let protocol = Protocol::from(i32::from(every));
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).unwrap();
-            let index = nix::net::if_::if_nametoindex(INTERFACE).unwrap();
+            let index = nix::net::if_::if_nametoindex(interface).unwrap();
             socket.bind(&link_address(every, index)).unwrap();
             socket
         });
-        Self { socket, mac: host.mac() }
+        Self { socket, mac }
     }
 
     /// Sends a frame.
