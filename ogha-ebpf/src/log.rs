@@ -1,5 +1,5 @@
 //! One line for each packet in which ogha had a say, for a person who looks. Where nobody has asked
-//! for it when the programs were loaded, the verifier knows and removes it.
+//! for it when the programs were loaded, the verifier removes all but the reading of a constant.
 
 use aya_log_ebpf::trace;
 use ogha_common::reason::Reason;

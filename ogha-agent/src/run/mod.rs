@@ -118,7 +118,9 @@ impl Agent {
         let places = futures_util::future::join_all(places).await;
         let mut kernel = Kernel::start_at(&config.node.bpf_dir, &places)?;
         sources::kernel_events(kernel.take_events()?, send.clone());
-        kernel.take_log().map(sources::kernel_log);
+        if let Some(log) = kernel.take_log() {
+            sources::kernel_log(log);
+        }
         sources::control(server, send, background);
         for instance in &mut instances {
             instance.start(&mut kernel, &mut history)?;
