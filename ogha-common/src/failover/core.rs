@@ -445,8 +445,12 @@ impl Core {
             heard.at = now.min(heard.at + time);
             heard.agent = now.min(heard.agent + time);
         }
-        if let Phase::Waiting { until } | Phase::Listening { until } = &mut self.phase {
-            *until = *until + time;
+        // What came meanwhile the kernel has heard, and this node is told before it goes on. Only
+        // if the whole host was away somebody may speak who could not be heard.
+        if let Phase::Waiting { until } | Phase::Listening { until } = &mut self.phase
+            && time >= self.config.lease
+        {
+            *until = (*until).max(now + self.config.lease);
         }
     }
 
