@@ -282,7 +282,7 @@ fn answer<I: Ip>(ctx: &impl Context, frame: Frame, own: &Own, words: &mut Words)
     // SAFETY: `headers` has checked the bounds; nobody else has the packet.
     let headers = unsafe { &mut *headers };
     headers.ip.turn();
-    core::mem::swap(&mut headers.udp.source, &mut headers.udp.destination);
+    (headers.udp.source, headers.udp.destination) = (headers.udp.destination, headers.udp.source);
     // What the kernels take in their stead is the tag; IPv4 lets it be left out (RFC 768).
     headers.udp.checksum = 0;
     fill_in(ctx, own, headers.ip.source(), words);
