@@ -163,6 +163,15 @@ impl Election {
         }
     }
 
+    /// The kernel had an advert of the active router at this time (ogha's own): what it says comes
+    /// later, or was lost on the way to this router.
+    pub fn heard(&mut self, at: Instant) {
+        if let State::Backup { active_down_at, active_adver_interval } = self.state {
+            let down_at = at + self.active_down_interval(active_adver_interval);
+            self.watch(active_down_at.max(down_at), active_adver_interval);
+        }
+    }
+
     /// One input; the actions come out in order.
     pub fn handle(&mut self, now: Instant, input: Input, sink: Sink<'_>) {
         match self.state {

@@ -51,7 +51,10 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, ip: &I) {
     };
     match examine(ctx, frame, ip, payload, header, sender.version) {
         Ok(()) => {
-            stamp(sender);
+            // One of priority 0 says goodbye (RFC 9568 section 6.4.3).
+            if header.priority != 0 {
+                stamp(sender);
+            }
             count(sender.instance, |counters| counters.accepted += 1);
         }
         Err(fault) => count(sender.instance, |counters| counters.refuse(fault)),

@@ -81,7 +81,7 @@ fn answer(frame: Frame, arp: &mut Arp, vip: &Vip) -> Reason {
     arp.operation = Arp::REPLY;
     arp.target_mac = arp.sender_mac;
     arp.sender_mac = mac;
-    core::mem::swap(&mut arp.sender, &mut arp.target);
+    (arp.sender, arp.target) = (arp.target, arp.sender);
     count(vip.instance, |counters| counters.answered += 1);
     Reason::AddressAnswered
 }

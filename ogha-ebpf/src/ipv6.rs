@@ -109,7 +109,7 @@ impl Ip for Ipv6 {
 
     #[inline(always)]
     fn turn(&mut self) {
-        core::mem::swap(&mut self.source, &mut self.destination);
+        (self.source, self.destination) = (self.destination, self.source);
     }
 
     #[inline(always)]

@@ -61,6 +61,10 @@ pub fn granted(instance: u32, term: u64) {
 /// agent that has withdrawn its word, and then reads its promise, reads the last.
 #[inline(always)]
 pub fn promise(offer: *mut Offer, peer: *mut Peer, asker: u64, term: u64, now: u64) -> u16 {
+    // SAFETY: the element is there while the program runs; a word is read at once.
+    if unsafe { (&raw const (*offer).grant_to).read_volatile() } != asker {
+        return 0;
+    }
     let granted = grant(offer, asker, term);
     if granted == 0 {
         return 0;

@@ -117,7 +117,7 @@ impl Frame {
         let Some(ethernet) = self.ethernet() else { return false };
         // SAFETY: `ethernet` has checked the bounds; nobody else has the packet.
         let ethernet = unsafe { &mut *ethernet };
-        core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+        (ethernet.source, ethernet.destination) = (ethernet.destination, ethernet.source);
         true
     }
 

@@ -77,8 +77,7 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, instance: u32) -> Reason
             count(instance, |counters| counters.replies += 1);
             Reason::ProbeAbsorbed
         }
-        Ok(Heard { kind: Kind::Probe, peer, believed }) => {
-            let now = gate::now();
+        Ok(Heard { kind: Kind::Probe, peer, believed, now }) => {
             let grant_ms = if believed {
                 let (asker, term) = (word(words, offset::NODE), word(words, offset::TERM));
                 lease::promise(offer, peer, asker, term, now)
@@ -109,6 +108,8 @@ struct Heard {
     peer: *mut Peer,
     /// What it says counts.
     believed: bool,
+    /// When it came: the clock is read once for it.
+    now: u64,
 }
 
 /// Is the datagram to be believed? Then what it says is written down.
@@ -139,7 +140,7 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Heard, Ref
     let outcome = record(peer, words, kind, now, fresh);
     if outcome == UNPROVEN {
         count(instance, |counters| counters.unproven += 1);
-        return Ok(Heard { kind, peer, believed: false });
+        return Ok(Heard { kind, peer, believed: false, now });
     }
     if outcome == OLD {
         return Err(Refusal::Replay);
@@ -157,7 +158,7 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Heard, Ref
             counters.probes += 1;
         }
     });
-    Ok(Heard { kind, peer, believed: true })
+    Ok(Heard { kind, peer, believed: true, now })
 }
 
 /// The headers, if the packet has them.
@@ -281,7 +282,7 @@ fn answer<I: Ip>(ctx: &impl Context, frame: Frame, own: &Own, words: &mut Words)
     // SAFETY: `headers` has checked the bounds; nobody else has the packet.
     let headers = unsafe { &mut *headers };
     headers.ip.turn();
-    core::mem::swap(&mut headers.udp.source, &mut headers.udp.destination);
+    (headers.udp.source, headers.udp.destination) = (headers.udp.destination, headers.udp.source);
     // What the kernels take in their stead is the tag; IPv4 lets it be left out (RFC 768).
     headers.udp.checksum = 0;
     fill_in(ctx, own, headers.ip.source(), words);

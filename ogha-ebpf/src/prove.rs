@@ -34,7 +34,7 @@ pub fn ingress(frame: Frame) -> Reason {
     arp.operation = Arp::REQUEST;
     arp.target_mac = Mac::from_octets([0; 6]);
     arp.sender_mac = own;
-    core::mem::swap(&mut arp.sender, &mut arp.target);
+    (arp.sender, arp.target) = (arp.target, arp.sender);
     Reason::Proving
 }
 

@@ -1,5 +1,4 @@
 //! An agent that is late, or stopped for a while, is no failure.
-#![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use std::{thread, time::Duration};
 

@@ -98,6 +98,9 @@ impl Instance {
     fn look_at_peers(&mut self, kernel: &mut Kernel, history: &mut History) {
         for index in 0..self.peers.list.len() {
             let Some((node, news)) = self.peers.news(index, kernel) else { continue };
+            if let Some(at) = news.advert {
+                self.input(Input::AdvertStamped { node, at }, kernel, history);
+            }
             if let Some(agent_age) = news.answered {
                 self.input(Input::Answered { node, agent_age }, kernel, history);
             }

@@ -31,6 +31,8 @@ pub struct Peer {
 /// What a look at a peer found, in the order in which the core should hear it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct News {
+    /// The kernel has had an advert of it, then.
+    pub advert: Option<Instant>,
     /// Its kernel answered; its agent was alive so long ago.
     pub answered: Option<Duration>,
     /// What its agent said.
@@ -137,7 +139,9 @@ impl Peer {
         }
         let answered = heard.last_reply_ns != before.last_reply_ns;
         let spoke = probed || answered && self.beat() < lease;
+        let advertised = heard.last_advert_ns != before.last_advert_ns;
         News {
+            advert: advertised.then(|| Instant::from_ns(heard.last_advert_ns)),
             answered: if answered { self.agent_age(now) } else { None },
             said: if spoke { self.status() } else { None },
         }

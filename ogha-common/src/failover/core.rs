@@ -137,6 +137,8 @@ pub struct Core {
     pub(super) database: Database,
     pub(super) addresses_held: bool,
     pub(super) heard: Option<Heard>,
+    /// When the last advert was read.
+    pub(super) advert_at: Instant,
     pub(super) peers: [Option<PeerView>; super::MAX_NODES],
     /// The last hindrance told, so that it is told once.
     pub(super) told: Option<Hindrance>,
@@ -163,6 +165,7 @@ impl Core {
             database: Database::default(),
             addresses_held: false,
             heard: None,
+            advert_at: Instant::default(),
             peers: [None; super::MAX_NODES],
             told: None,
             promoted: false,
@@ -178,6 +181,7 @@ impl Core {
             Input::Tick => self.tick(now, sink),
             Input::Stalled(time) => self.stalled(now, time),
             Input::Advert { node, advert } => self.advert(now, node, advert, sink),
+            Input::AdvertStamped { node, at } => self.advert_stamped(node, at),
             Input::Peer { node, status } => self.peer(now, node, status, sink),
             Input::Answered { node, agent_age } => self.answered(now, node, agent_age, sink),
             Input::Unanswered { node } => self.unanswered(now, node, sink),
@@ -373,6 +377,7 @@ impl Core {
     }
 
     fn advert(&mut self, now: Instant, node: NodeId, advert: election::Advert, sink: Sink<'_>) {
+        self.advert_at = now;
         let active = advert.priority != crate::units::Priority::RELEASE;
         if self.config.database && self.holds_addresses() {
             // Terms decide between the nodes of a database, and they travel in the status.
@@ -390,6 +395,16 @@ impl Core {
             self.hear(now, node, sink);
         }
         self.drive_election(now, election::Input::Advert(advert), sink);
+    }
+
+    /// An advert that waits to be read is no silence. One that was read may have said goodbye since.
+    fn advert_stamped(&mut self, node: NodeId, at: Instant) {
+        let active = self.heard.as_mut().filter(|heard| heard.node == node);
+        if let (true, Some(heard)) = (self.config.database && at > self.advert_at, active) {
+            heard.at = heard.at.max(at);
+            heard.agent = heard.agent.max(at);
+            self.election.heard(at);
+        }
     }
 
     fn peer(&mut self, now: Instant, node: NodeId, status: probe::Status, sink: Sink<'_>) {
@@ -430,8 +445,12 @@ impl Core {
             heard.at = now.min(heard.at + time);
             heard.agent = now.min(heard.agent + time);
         }
-        if let Phase::Waiting { until } | Phase::Listening { until } = &mut self.phase {
-            *until = *until + time;
+        // What came meanwhile the kernel has heard, and this node is told before it goes on. Only
+        // if the whole host was away somebody may speak who could not be heard.
+        if let Phase::Waiting { until } | Phase::Listening { until } = &mut self.phase
+            && time >= self.config.lease
+        {
+            *until = (*until).max(now + self.config.lease);
         }
     }
 

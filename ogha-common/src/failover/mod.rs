@@ -94,6 +94,14 @@ pub enum Input {
         /// What it says.
         advert: election::Advert,
     },
+    /// The kernel has had a valid advert of a configured peer, at that time. What it says comes as
+    /// [`Input::Advert`], which a busy agent may read late.
+    AdvertStamped {
+        /// Who sent it.
+        node: NodeId,
+        /// When the kernel had it.
+        at: Instant,
+    },
     /// A valid status of a configured peer.
     Peer {
         /// Who says it.

@@ -293,6 +293,20 @@ fn silence_without_lost_probes_is_nobodys_death() {
 }
 
 #[test]
+fn an_advert_that_waits_to_be_read_is_no_silence() {
+    let mut node = Node::standby();
+    lose_host(&mut node);
+    assert_ne!(node.core.phase(), Phase::Standby, "without it, the host is given up");
+    let mut node = Node::standby();
+    for _ in 0..100 {
+        node.pass(Duration::from_millis(10));
+        node.input(Input::AdvertStamped { node: PEER, at: node.now });
+        node.input(Input::Unanswered { node: PEER });
+    }
+    assert_eq!(node.core.phase(), Phase::Standby);
+}
+
+#[test]
 fn own_stall_is_never_blamed_on_the_peer() {
     let mut node = Node::standby();
     let stall = Duration::from_secs(10);

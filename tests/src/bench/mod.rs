@@ -10,6 +10,7 @@ pub mod probes;
 pub mod report;
 pub mod starvation;
 pub mod throughput;
+pub mod verdicts;
 pub mod xdp;
 
 pub use report::{Path, Report, Results};

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, value_parser};
-use ogha_tests::bench::{Results, pgbench, probes, starvation, throughput, xdp};
+use ogha_tests::bench::{Results, pgbench, probes, starvation, throughput, verdicts, xdp};
 
 /// Benchmarks. They run in network namespaces and on BPF maps of their own, and
 /// leave those of a running agent alone. Need root.
@@ -59,6 +59,12 @@ enum What {
         #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
         seconds: u16,
     },
+    /// From a fault of the primary's node to the standby's verdict
+    Verdicts {
+        /// How often each fault strikes; the table shows the median
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u16).range(1..))]
+        rounds: u16,
+    },
     /// Failovers without a fault on a machine that is busy with other things, beside keepalived's
     Starvation {
         /// How long
@@ -106,6 +112,7 @@ fn measure(what: &What) -> Result<Box<dyn Results>> {
         What::Pgbench { rounds, seconds } => {
             Box::new(pgbench::run(pgbench::Plan { rounds: rounds.into(), seconds })?)
         }
+        What::Verdicts { rounds } => Box::new(verdicts::run(rounds.into())?),
         What::Starvation { minutes, loops, stops } => {
             let time = Duration::from_secs_f32(60.0 * minutes.max(0.0));
             Box::new(starvation::run(starvation::Plan { time, loops, stops })?)

@@ -96,6 +96,8 @@ impl Agent {
     pub fn run_command(&self) -> Result<Command> {
         let mut command = Command::new(binary()?);
         command.arg("run").arg("--config").arg(self.config_path());
+        // Under a journal the log would carry no time.
+        command.env_remove("JOURNAL_STREAM");
         Ok(command)
     }
 

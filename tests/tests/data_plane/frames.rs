@@ -240,8 +240,12 @@ pub fn cut_again(packet: &[u8], at: usize) -> [Vec<u8>; 2] {
     [fragment(&head, second, begin, true), fragment(&head, third, begin + at, false)]
 }
 
-/// The packet of IPv4 with another time to live.
+/// The packet with another time to live, or hop limit.
 pub fn with_ttl(mut packet: Vec<u8>, ttl: u8) -> Vec<u8> {
+    if !is_v4(&packet) {
+        packet[21] = ttl;
+        return packet;
+    }
     packet[22] = ttl;
     packet[24..26].fill(0);
     let sum = checksum(&packet[14..34]);

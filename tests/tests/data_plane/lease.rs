@@ -11,8 +11,19 @@ use ogha_tests::lab::clock;
 
 use crate::{
     peer::{PEER, Play, offer, serving, standby},
-    stage::{INSTANCE, TERM, claimed, lapsed, open, open_for},
+    stage::{INSTANCE, TERM, Version, claimed, lapsed, open, open_for},
 };
+
+on_both_versions![
+    a_higher_term_closes_the_gate_in_the_kernel,
+    an_unproven_higher_term_closes_nothing,
+    an_answer_is_a_promise,
+    a_withdrawn_word_is_given_no_more,
+    a_grant_renews_the_lease_from_the_echoed_time_on,
+    the_earliest_grant_ends_the_lease,
+    other_grants_change_nothing,
+    a_grant_that_comes_late_is_over,
+];
 
 /// Longer than any test, and shorter than the longest grant.
 const GRANT_MS: u16 = 60_000;
@@ -38,10 +49,9 @@ fn tell(play: &Play, probe: &Probe) -> Probe {
 
 /// A peer that names a higher term has been promoted, or is about to be: the gate is closed by the
 /// packet itself, though its lease goes on and its agent has heard of nothing.
-#[test]
-fn a_higher_term_closes_the_gate_in_the_kernel() {
+fn a_higher_term_closes_the_gate_in_the_kernel(version: Version) {
     for gate in [open(), claimed(), lapsed()] {
-        let mut play = Play::set("lease-term");
+        let mut play = Play::on(version, "lease-term");
         play.stage.gate(gate);
         play.ask();
         let before = passage(&play);
@@ -59,9 +69,8 @@ fn a_higher_term_closes_the_gate_in_the_kernel() {
 }
 
 /// Nobody but a peer can do that: not with another key, and not by a recording.
-#[test]
-fn an_unproven_higher_term_closes_nothing() {
-    let mut play = Play::set("lease-forged");
+fn an_unproven_higher_term_closes_nothing(version: Version) {
+    let mut play = Play::on(version, "lease-forged");
     play.stage.gate(open());
     play.ask();
     let status = Status { term: Term::new(TERM + 1), ..standby() };
@@ -73,9 +82,8 @@ fn an_unproven_higher_term_closes_nothing() {
 
 /// A node without an agent goes on granting what its agent has let it grant: each answer to the primary
 /// carries the grant, and the promise is written down before it is given.
-#[test]
-fn an_answer_is_a_promise() {
-    let mut play = Play::set("lease-promise");
+fn an_answer_is_a_promise(version: Version) {
+    let mut play = Play::on(version, "lease-promise");
     let granting =
         Offer { grant_to: PEER.get(), grant_ms: u32::from(GRANT_MS), ..offer(&serving()) };
     play.stage.kernel.set_self(INSTANCE, granting).unwrap();
@@ -97,9 +105,8 @@ fn an_answer_is_a_promise() {
 }
 
 /// The agent withdraws its word before it promotes: the node answers, and promises no more.
-#[test]
-fn a_withdrawn_word_is_given_no_more() {
-    let mut play = Play::set("lease-withdrawn");
+fn a_withdrawn_word_is_given_no_more(version: Version) {
+    let mut play = Play::on(version, "lease-withdrawn");
     let granting =
         Offer { grant_to: PEER.get(), grant_ms: u32::from(GRANT_MS), ..offer(&serving()) };
     for withdrawn in [
@@ -118,10 +125,9 @@ fn a_withdrawn_word_is_given_no_more() {
 
 /// Replies and probes alike keep the gate open, from the moment that they echo on: the one at which
 /// the granting peer had last heard of this node.
-#[test]
-fn a_grant_renews_the_lease_from_the_echoed_time_on() {
+fn a_grant_renews_the_lease_from_the_echoed_time_on(version: Version) {
     for kind in [Kind::Probe, Kind::Reply] {
-        let mut play = Play::set("lease-grant");
+        let mut play = Play::on(version, "lease-grant");
         play.stage.kernel.set_granters(INSTANCE, &[PEER]).unwrap();
         play.stage.gate(lapsed());
         let grant = Probe { kind, grant_ms: GRANT_MS, ..play.probe() };
@@ -138,9 +144,8 @@ fn a_grant_renews_the_lease_from_the_echoed_time_on() {
 }
 
 /// Any node that is in sync may be promoted, so the gate's lease is the earliest of what they grant.
-#[test]
-fn the_earliest_grant_ends_the_lease() {
-    let mut play = Play::set("lease-earliest");
+fn the_earliest_grant_ends_the_lease(version: Version) {
+    let mut play = Play::on(version, "lease-earliest");
     play.stage.kernel.set_peers(INSTANCE, &[PEER, THIRD]).unwrap();
     play.stage.kernel.set_granters(INSTANCE, &[PEER, THIRD]).unwrap();
     play.stage.gate(lapsed());
@@ -164,9 +169,8 @@ fn the_earliest_grant_ends_the_lease() {
 
 /// A grant counts in its own term only, from a node that is asked for it, and never shortens what
 /// the agent itself has given.
-#[test]
-fn other_grants_change_nothing() {
-    let mut play = Play::set("lease-others");
+fn other_grants_change_nothing(version: Version) {
+    let mut play = Play::on(version, "lease-others");
     play.stage.kernel.set_granters(INSTANCE, &[PEER]).unwrap();
     play.stage.gate(lapsed());
     let status = Status { term: Term::new(TERM - 1), ..standby() };
@@ -187,9 +191,8 @@ fn other_grants_change_nothing() {
 
 /// Somebody lets the node's probes through to the peer, but holds the answers back until the grant
 /// is over: what it gives was over before it came.
-#[test]
-fn a_grant_that_comes_late_is_over() {
-    let mut play = Play::set("lease-late");
+fn a_grant_that_comes_late_is_over(version: Version) {
+    let mut play = Play::on(version, "lease-late");
     play.stage.kernel.set_granters(INSTANCE, &[PEER]).unwrap();
     play.stage.gate(lapsed());
     let sent = clock::now() - Duration::from_secs(1);

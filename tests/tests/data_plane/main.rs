@@ -2,10 +2,11 @@
 //! they outlive who loaded them. Needs root.
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
-mod advert;
-mod attach;
 #[macro_use]
 mod both;
+
+mod advert;
+mod attach;
 mod clock;
 mod conflicts;
 mod foreign;

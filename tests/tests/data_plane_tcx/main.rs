@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 #![expect(dead_code, reason = "`data_plane` uses the rest")]
 
-#[path = "../data_plane/advert.rs"]
-mod advert;
 #[macro_use]
 #[path = "../data_plane/both.rs"]
 mod both;
+
+#[path = "../data_plane/advert.rs"]
+mod advert;
 #[path = "../data_plane/conflicts.rs"]
 mod conflicts;
 #[path = "../data_plane/foreign.rs"]
