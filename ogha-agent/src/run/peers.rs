@@ -221,7 +221,10 @@ impl Peers {
         match self.sockets.send(peer.sockets[path], peer.addresses[path], &probe) {
             Ok(()) => peer.sent(now, path_number),
             // Our own link, then; that says nothing of the peer.
-            Err(e) => debug!(peer = peer.name, path, "a probe could not be sent: {e:#}"),
+            Err(e) => {
+                debug!(peer = peer.name, path, "a probe could not be sent: {e:#}");
+                peer.look_at_paths(now, &self.sockets);
+            }
         }
     }
 }
