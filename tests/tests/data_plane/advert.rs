@@ -143,7 +143,8 @@ fn what_breaks_a_rule_is_no_sign_of_life(at: stage::Version) {
     let short = frames::with_ttl(frames::packet(client, node, 112, 0, short), 255);
     let stranger = End { address: another(client.address, 77), ..client };
     let strange = advert(stranger, node, Version::V3, Checksum::PseudoHeader, 100);
-    let cases: [(Vec<u8>, fn(&mut AdvertCounters)); 7] = [
+    type Counts = fn(&mut AdvertCounters);
+    let cases: [(Vec<u8>, Counts); 7] = [
         (frames::with_ttl(good(), 254), |c| c.ttl += 1),
         (with(0, 0x21), |c| c.version += 1),
         (with(0, 0x32), |c| c.kind += 1),
