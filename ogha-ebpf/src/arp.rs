@@ -46,12 +46,7 @@ pub fn egress(frame: Frame) -> Reason {
     // SAFETY: `header` has checked the bounds; nobody else has the packet.
     let arp = unsafe { &*arp };
     let Some(vip) = gate::vip(arp.sender) else { return Reason::NotOurs };
-    if neighbour::is_held(vip) {
-        Reason::GateOpen
-    } else {
-        count(vip.instance, |counters| counters.suppressed += 1);
-        Reason::ClaimSuppressed
-    }
+    neighbour::claimed_here(vip)
 }
 
 #[inline(always)]

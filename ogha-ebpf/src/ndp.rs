@@ -137,12 +137,7 @@ pub fn egress(frame: Frame, length: usize) -> Reason {
     let checks = ip.source.is_unspecified();
     let claimed = if message.kind == ADVERTISEMENT || checks { message.target } else { ip.source };
     let Some(vip) = gate::vip(claimed) else { return ip::egress::<Ipv6>(frame, length) };
-    if neighbour::is_held(vip) {
-        Reason::GateOpen
-    } else {
-        count(vip.instance, |counters| counters.suppressed += 1);
-        Reason::ClaimSuppressed
-    }
+    neighbour::claimed_here(vip)
 }
 
 #[inline(always)]

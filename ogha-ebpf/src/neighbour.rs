@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use ogha_common::maps::{ArpCounters, EVENT_CONFLICT, Passage, Vip};
 
 use crate::{
-    events, gate,
+    Reason, events, gate,
     maps::{ARP_COUNTERS, DEFENCES},
     packet::Mac,
 };
@@ -25,6 +25,16 @@ pub enum Claim {
 #[inline(always)]
 pub fn is_held(vip: &Vip) -> bool {
     matches!(gate::passage(vip.instance, gate::now()), Passage::Open | Passage::Claimed)
+}
+
+/// This host is about to say that it has the address: it may while we hold it.
+#[inline(always)]
+pub fn claimed_here(vip: &Vip) -> Reason {
+    if is_held(vip) {
+        return Reason::GateOpen;
+    }
+    count(vip.instance, |counters| counters.suppressed += 1);
+    Reason::ClaimSuppressed
 }
 
 /// The host at `mac` says that it has the address. While we hold it that is a conflict, and the

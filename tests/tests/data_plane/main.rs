@@ -24,6 +24,7 @@ mod several;
 mod stage;
 mod stamp;
 mod test_run;
+mod traffic;
 mod vips;
 mod vlan;
 mod watch;

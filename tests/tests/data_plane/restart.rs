@@ -1,16 +1,6 @@
 //! What is pinned outlives who made it.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
 use ogha_agent::{
     kernel::{self, Kernel},
@@ -24,10 +14,10 @@ use ogha_common::maps::{
 use ogha_tests::lab::clock;
 
 use crate::{
-    frames::{self, ACK, RST, SYN, Segment},
     peer::Play,
     stage::{INSTANCE, PORT, Stage, claimed, interface, open, run, start},
-    wire::{GENEROUS, Wire},
+    traffic,
+    wire::GENEROUS,
 };
 
 fn pins(directory: &Path) -> Vec<String> {
@@ -55,32 +45,7 @@ fn a_restart_drops_nothing_and_keeps_everything() {
     stage.gate(gate);
     let links = stage.node.bpf_dir().join("links");
     let before = pins(&links);
-    let (client, vip) = (stage.client_end(), stage.vip_end());
-    let stop = AtomicBool::new(false);
-    let wire = Wire::open(&stage.client);
-    let asked = thread::scope(|scope| {
-        let traffic = scope.spawn(|| {
-            let mut asked = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                asked += 1;
-                wire.send(&frames::who_has(client, vip.address));
-                wire.expect("the answer", |frame| {
-                    frames::read_neighbour(frame).filter(|(_, sender, _)| *sender == vip)
-                });
-                let sequence = asked as u32;
-                let syn = Segment {
-                    source: 4000,
-                    destination: PORT,
-                    sequence,
-                    flags: SYN,
-                    ..Segment::default()
-                };
-                wire.send(&syn.packet(client, vip));
-                let reply = wire.expect("the RST", Segment::read).2;
-                assert_eq!((reply.flags, reply.acknowledgement), (RST | ACK, sequence + 1));
-            }
-            asked
-        });
+    let asked = traffic::during(&mut stage, |stage| {
         for _ in 0..RESTARTS {
             let again = [interface(&stage.node)];
             let started =
@@ -89,8 +54,6 @@ fn a_restart_drops_nothing_and_keeps_everything() {
             drop(old);
             assert_eq!(stage.kernel.gate(INSTANCE).unwrap(), gate);
         }
-        stop.store(true, Ordering::Relaxed);
-        traffic.join().unwrap()
     });
     assert!(asked > RESTARTS as u64);
     assert_eq!(stage.kernel.arp_counters(INSTANCE).unwrap().answered, asked);

@@ -3,16 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
 };
 
 use ogha_common::maps::{GATE_OPEN, Gate, name};
 
 use crate::{
-    frames::{self, ACK, RST, SYN, Segment},
-    stage::{INSTANCE, PORT, Stage, claimed, closed, open, run, start},
-    wire::Wire,
+    stage::{INSTANCE, Stage, claimed, closed, open, run, start},
+    traffic,
 };
 
 fn pin(stage: &Stage, name: &str) -> PathBuf {
@@ -61,43 +58,16 @@ fn another_builds_data_plane_is_replaced_under_traffic() {
     let gate = claimed();
     stage.gate(gate);
     let (ours, pins) = (stamp(&stage), names(&stage.node.bpf_dir()));
-    let (client, vip) = (stage.client_end(), stage.vip_end());
-    let stop = AtomicBool::new(false);
-    let wire = Wire::open(&stage.client);
-    let asked = thread::scope(|scope| {
-        let traffic = scope.spawn(|| {
-            let mut asked = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
-                asked += 1;
-                wire.send(&frames::who_has(client, vip.address));
-                wire.expect("the answer", |frame| {
-                    frames::read_neighbour(frame).filter(|(_, sender, _)| *sender == vip)
-                });
-                let sequence = asked as u32;
-                let syn = Segment {
-                    source: 4000,
-                    destination: PORT,
-                    sequence,
-                    flags: SYN,
-                    ..Segment::default()
-                };
-                wire.send(&syn.packet(client, vip));
-                let reply = wire.expect("the RST", Segment::read).2;
-                assert_eq!((reply.flags, reply.acknowledgement), (RST | ACK, sequence + 1));
-            }
-            asked
-        });
+    let asked = traffic::during(&mut stage, |stage| {
         for round in 0..REPLACEMENTS {
-            restamp(&stage);
+            restamp(stage);
             if round % 2 == 1 {
-                remake(&stage, name::WATCHES, "type array key 4 value 16");
+                remake(stage, name::WATCHES, "type array key 4 value 16");
             }
             stage.kernel = start(&stage.node);
             assert_eq!(stage.kernel.gate(INSTANCE).unwrap(), gate);
-            assert_eq!(stamp(&stage), ours);
+            assert_eq!(stamp(stage), ours);
         }
-        stop.store(true, Ordering::Relaxed);
-        traffic.join().unwrap()
     });
     assert!(asked > REPLACEMENTS as u64);
     assert_eq!(stage.kernel.arp_counters(INSTANCE).unwrap().answered, asked);
