@@ -18,7 +18,7 @@ use crate::{
     XDP_IS_TAKEN,
     foreign::{Foreign, Mode},
     frames::{self, End},
-    wire::Wire,
+    wire::{GENEROUS, Wire},
 };
 
 pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 59, 0, 100));
@@ -146,6 +146,13 @@ impl Stage {
             command.push("nodad");
         }
         run(&self.node, &command);
+        // The kernel makes the route of an IPv6 address a moment after the address.
+        let (vip, often) = (vip.to_string(), Duration::from_millis(5));
+        let local = || {
+            let route = run(&self.node, &["ip", "route", "get", &vip]);
+            Ok(route.starts_with("local").then_some(()))
+        };
+        clock::wait_until("the route of the VIP", GENEROUS, often, local).unwrap();
     }
 
     /// What is said about the VIP before the node answers for its own address, as its stack always
