@@ -73,10 +73,7 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, instance: u32) -> Reason
         return Reason::ProbeRefused;
     };
     match examine(offer, instance, words) {
-        Ok(Heard { kind: Kind::Reply, .. }) => {
-            count(instance, |counters| counters.replies += 1);
-            Reason::ProbeAbsorbed
-        }
+        Ok(Heard { kind: Kind::Reply, .. }) => Reason::ProbeAbsorbed,
         Ok(Heard { kind: Kind::Probe, peer, believed, now }) => {
             let grant_ms = if believed {
                 let (asker, term) = (word(words, offset::NODE), word(words, offset::TERM));
@@ -153,11 +150,7 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Heard, Ref
     if outcome == NEWS {
         events::emit(EVENT_PEER, instance, now, key.node);
     }
-    count(instance, |counters| {
-        if let Kind::Probe = kind {
-            counters.probes += 1;
-        }
-    });
+    count(instance, |counters| counters.accept(kind));
     Ok(Heard { kind, peer, believed: true, now })
 }
 

@@ -44,7 +44,15 @@ impl fmt::Display for InstanceView {
             f,
             "  adverts    heard {}, refused: {}",
             adverts.accepted,
-            reasons(adverts.refused())
+            reasons(&[
+                ("ttl", adverts.ttl),
+                ("version", adverts.version),
+                ("kind", adverts.kind),
+                ("length", adverts.length),
+                ("checksum", adverts.checksum),
+                ("field", adverts.field),
+                ("stranger", adverts.stranger),
+            ])
         )?;
         writeln!(f, "  failovers  {}", self.failovers)?;
         if self.peers.is_empty() {
@@ -74,12 +82,24 @@ fn database(instance: &InstanceView) -> String {
 
 fn probes(probes: &ProbeCounters) -> String {
     let ProbeCounters { probes: heard, answered, replies, .. } = probes;
-    let refused = reasons(probes.refused());
+    let refused = reasons(&[
+        ("length", probes.length),
+        ("magic", probes.magic),
+        ("version", probes.version),
+        ("tag", probes.tag),
+        ("field", probes.field),
+        ("receiver", probes.receiver),
+        ("stranger", probes.stranger),
+        ("replay", probes.replay),
+        ("echo", probes.echo),
+    ]);
     format!("heard {heard}, answered {answered}, replies {replies}, refused: {refused}")
 }
 
-fn reasons(refused: Vec<(&str, u64)>) -> String {
-    let words: Vec<_> = refused.into_iter().map(|(why, count)| format!("{why} {count}")).collect();
+/// Those that were met.
+fn reasons(refused: &[(&str, u64)]) -> String {
+    let met = refused.iter().filter(|(_, count)| *count != 0);
+    let words: Vec<_> = met.map(|(why, count)| format!("{why} {count}")).collect();
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 

@@ -9,11 +9,10 @@ use std::{net::Ipv4Addr, thread, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{Array, MapData};
-use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 use ogha_common::maps::{PROOF_REPLIES, Proof};
 
 use super::{Plain, attach::Place};
-use crate::net::announce::Announcer;
+use crate::net::{announce::Announcer, interface::Interface};
 
 /// How often each neighbour is asked.
 const TRIES: u32 = 2;
@@ -38,7 +37,7 @@ pub enum Outcome {
 /// neighbour, plus what the link takes to come up.
 pub fn native(map: &mut Array<MapData, Plain<Proof>>, place: &Place) -> anyhow::Result<Outcome> {
     let Some(own) = place.own else { return Ok(Outcome::Silence) };
-    wait_for_carrier(&place.interface.name);
+    wait_for_carrier(&place.interface);
     let announcer = Announcer::open(&place.interface)?;
     let mut outcome = Outcome::Silence;
     for neighbour in &place.neighbours {
@@ -70,17 +69,9 @@ fn replies(map: &Array<MapData, Plain<Proof>>) -> anyhow::Result<u32> {
     }
 }
 
-fn wait_for_carrier(interface: &str) {
-    let is_up = || {
-        getifaddrs().is_ok_and(|mut entries| {
-            entries.any(|entry| {
-                entry.interface_name == interface
-                    && entry.flags.contains(InterfaceFlags::IFF_RUNNING)
-            })
-        })
-    };
+fn wait_for_carrier(interface: &Interface) {
     let mut waited = Duration::ZERO;
-    while !is_up() && waited < CARRIER {
+    while !interface.is_running() && waited < CARRIER {
         thread::sleep(10 * LOOK);
         waited += 10 * LOOK;
     }

@@ -2,13 +2,14 @@
 
 mod own;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, os::fd::AsRawFd as _};
 
 use anyhow::{Context as _, bail};
 use nix::{
     ifaddrs::{InterfaceAddress, getifaddrs},
     net::if_::InterfaceFlags,
 };
+use socket2::{Domain, Socket, Type};
 
 /// An interface of the current network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +46,30 @@ impl Interface {
         bail!("there is no network interface {name}; this host has {}", seen.join(", "))
     }
 
-    /// Whether it is up and has a carrier. One that is gone is not.
+    /// Whether it is up and has a carrier (netdevice(7), `SIOCGIFFLAGS`). One that is gone is not.
+    /// Cheap enough for the loop, which asks while a peer is lost.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        let ours = |entry: &InterfaceAddress| entry.interface_name == self.name;
-        let entry = getifaddrs().ok().and_then(|mut entries| entries.find(ours));
-        let wanted = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
-        entry.is_some_and(|entry| entry.flags.contains(wanted))
+        self.flags().is_ok_and(|flags| flags.contains(InterfaceFlags::IFF_RUNNING))
+    }
+
+    fn flags(&self) -> std::io::Result<InterfaceFlags> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+        // SAFETY: any bytes are a request, and a name of no bytes is one that there is not.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // The last stays zero: it ends the name.
+        let room = libc::IFNAMSIZ - 1;
+        for (place, octet) in request.ifr_name[..room].iter_mut().zip(self.name.bytes()) {
+            *place = octet.cast_signed();
+        }
+        // SAFETY: the request lives as long as the call, and holds flags where that has succeeded.
+        let flags = unsafe {
+            if libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            request.ifr_ifru.ifru_flags
+        };
+        Ok(InterfaceFlags::from_bits_truncate(libc::c_int::from(flags)))
     }
 
     /// Looks up the interface that has an address.

@@ -186,7 +186,7 @@ impl Instance {
     /// A gate that has lapsed stays so: somebody else may hold one by now.
     fn renew(&self, until: Moment, kernel: &mut Kernel) -> Option<Input> {
         let renewed = kernel.gate(self.slot()).and_then(|gate| {
-            let passage = kernel.passage(self.slot(), clock::now().ns())?;
+            let passage = gate.passage(&kernel.heard(self.slot())?, clock::now().ns());
             if !matches!(passage, Passage::Open | Passage::Claimed) {
                 return Ok(Some(Input::Lapsed));
             }

@@ -65,9 +65,9 @@ impl Instance {
             database: self.database_view(),
             peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),
             counters: kernel.port_counters(self.slot())?.into(),
-            arp: kernel.arp_counters(self.slot())?.into(),
-            probes: kernel.probe_counters(self.slot())?.into(),
-            adverts: kernel.advert_counters(self.slot())?.into(),
+            arp: kernel.arp_counters(self.slot())?,
+            probes: kernel.probe_counters(self.slot())?,
+            adverts: kernel.advert_counters(self.slot())?,
             failovers: history.failovers(&self.config.name),
         })
     }

@@ -51,6 +51,7 @@ pub enum AdvertFault {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct AdvertCounters {
     /// Good ones, of a peer: their time is in `PEERS`.
     pub accepted: u64,

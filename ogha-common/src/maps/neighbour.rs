@@ -17,6 +17,7 @@ pub const DEFENCE_INTERVAL_NS: u64 = 100 * NS_PER_MS;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct ArpCounters {
     /// Requests and solicitations answered by XDP.
     pub answered: u64,

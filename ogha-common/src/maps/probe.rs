@@ -200,13 +200,6 @@ impl Peer {
         }
     }
 
-    /// Until when the peer has promised, in this term, not to promote.
-    #[must_use]
-    #[inline(always)]
-    pub const fn granted(&self, term: u64) -> u64 {
-        if self.granted_term == term { self.granted_until_ns } else { 0 }
-    }
-
     /// The age of the last sign of life of the peer's agent at `now_ns`, in nanoseconds; `None`
     /// if there never was one.
     #[must_use]
@@ -239,6 +232,7 @@ pub enum Refusal {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 pub struct ProbeCounters {
     /// Probes that were accepted.
     pub probes: u64,
