@@ -1,0 +1,128 @@
+//! Fencing: the gate closes, and what is said about it.
+
+use super::*;
+
+#[test]
+fn a_dead_database_fences_at_once() {
+    let mut node = Node::serving();
+    node.held_back = |a| matches!(a, Action::SetGate { .. });
+    let seen = node.now - Duration::from_micros(300);
+    node.input(process_exit(seen));
+    assert!(node.ordered(GateOrder::Close).is_some());
+    let cause = Cause::DatabaseDied(Sign::ProcessExit);
+    assert!(node.done.contains(&Action::Begin { cause, at: seen }));
+}
+
+#[test]
+fn closed_is_reported_after_the_kernel_has_it() {
+    let mut node = Node::serving();
+    node.held_back = |a| matches!(a, Action::SetGate { .. });
+    node.input(process_exit(node.now));
+    assert_eq!(node.core.status().phase, probe::Phase::Serving);
+    assert_eq!(node.index(|a| matches!(a, Action::Publish)), None);
+    node.input(Input::GateFailed(GateOrder::Close));
+    assert_eq!(node.core.status().phase, probe::Phase::Serving, "refused: not closed");
+    node.input(Input::GateSet(GateOrder::Close));
+    assert_eq!(node.core.status().phase, probe::Phase::Fenced);
+    let publish = node.index(|a| matches!(a, Action::Publish));
+    let released = node.index(|a| *a == Action::SendAdvert(Priority::RELEASE));
+    assert!(publish.is_some() && released.is_some());
+}
+
+#[test]
+fn a_higher_term_fences() {
+    for taking in [false, true] {
+        let mut node = if taking { Node::standby() } else { Node::serving() };
+        if taking {
+            node.input(peer(probe::Phase::Fenced, 4));
+        }
+        node.input(peer(probe::Phase::TakingOver, 9));
+        node.assert_fenced(Cause::HigherTerm(Term::new(9)));
+        assert_eq!(node.core.term(), Term::new(9));
+        assert!(node.done.contains(&Action::StopDatabase));
+        node.done.clear();
+        node.input(Input::Database(PRIMARY));
+        node.pass(Duration::from_secs(60));
+        assert_eq!(node.ordered(GateOrder::Open), None, "never again before it has rejoined");
+        assert!(node.done.contains(&Action::StopDatabase), "nor may anyone write to it");
+        node.input(Input::Database(STANDBY));
+        assert_eq!(node.core.phase(), Phase::Standby, "rejoined");
+    }
+}
+
+#[test]
+fn an_old_primary_that_comes_back_is_fenced_and_stopped() {
+    let record =
+        Record { term: Term::new(3), primary: ME, in_sync: NodeSet::new(&[ME, PEER]).unwrap() };
+    let mut node = Node::new();
+    node.input(Input::Started { record: Some(record), open: None });
+    node.input(peer(probe::Phase::Serving, 4));
+    node.input(Input::Database(PRIMARY));
+    node.assert_fenced(Cause::HigherTerm(Term::new(4)));
+    assert!(node.done.contains(&Action::StopDatabase));
+    node.pass(Duration::from_secs(60));
+    assert_eq!(node.ordered(GateOrder::Open), None);
+}
+
+#[test]
+fn two_primaries_of_one_term_are_a_split_brain_and_the_lower_priority_fences() {
+    for (theirs, fences) in [(200, true), (10, false)] {
+        let mut node = Node::serving();
+        let rival = probe::Status {
+            priority: Priority::new(theirs),
+            ..status(probe::Phase::Serving, node.core.term().get())
+        };
+        node.input(Input::Peer { node: PEER, status: rival });
+        if fences {
+            node.assert_fenced(Cause::SplitBrain(PEER));
+            node.input(Input::Database(PRIMARY));
+            node.pass(Duration::from_secs(60));
+            node.assert_fenced(Cause::SplitBrain(PEER));
+        } else {
+            node.assert_serving();
+            assert!(node.done.contains(&Action::Notice(Notice::SplitBrain(PEER))));
+        }
+    }
+}
+
+#[test]
+fn a_lower_term_is_not_obeyed() {
+    let mut node = Node::standby();
+    node.input(peer(probe::Phase::Fenced, 4));
+    node.input(Input::Database(PRIMARY));
+    node.input(peer(probe::Phase::Serving, 4));
+    node.assert_serving();
+    assert_eq!(node.core.term(), Term::new(5));
+}
+
+#[test]
+fn a_lapsed_lease_is_not_renewed() {
+    for told_by_the_kernel in [false, true] {
+        let mut node = Node::serving();
+        if told_by_the_kernel {
+            node.input(Input::Lapsed);
+        } else {
+            // The agent was stopped, and goes on.
+            node.now = node.now + AGENT_TIMEOUT * 2;
+            node.input(Input::Tick);
+        }
+        assert_eq!(node.index(|a| matches!(a, Action::Renew { .. })), None);
+        assert!(node.ordered(GateOrder::Close).is_some());
+        assert!(matches!(node.core.phase(), Phase::Listening { .. }));
+        assert!(!node.done.contains(&Action::StopDatabase), "nobody has replaced it yet");
+        node.input(peer(probe::Phase::TakingOver, 9));
+        node.input(Input::Database(PRIMARY));
+        node.assert_fenced(Cause::HigherTerm(Term::new(9)));
+        assert!(node.done.contains(&Action::StopDatabase));
+    }
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_not_dead() {
+    let mut node = Node::serving();
+    let silent = Database { role: Role::Unknown, writable: false, alive: true, lsn: Lsn::new(0) };
+    node.input(Input::Database(silent));
+    node.assert_serving();
+    node.input(Input::Database(Database { alive: false, ..silent }));
+    node.assert_fenced(Cause::DatabaseDied(Sign::Observed));
+}

@@ -1,0 +1,130 @@
+//! Where everything stands in a datagram.
+
+/// The length of every probe and reply, in octets.
+pub const LEN: usize = offset::TAG + 8;
+/// The same in words of 8 octets.
+pub const WORDS: usize = LEN / 8;
+
+/// A datagram, its words as they lie in memory: in network order.
+pub type Words = [u64; WORDS];
+/// What the tag is over.
+pub type Body = [u64; WORDS - 1];
+
+/// The first four octets.
+pub const MAGIC: [u8; 4] = *b"OGHA";
+/// The version of this layout.
+pub const VERSION: u8 = 1;
+/// How many paths to a peer are told apart: a power of two.
+pub const MAX_PATHS: usize = 4;
+
+/// Where the fields begin.
+///
+/// ```text
+///      0       1       2       3       4       5       6       7
+///   +-------+-------+-------+-------+-------+-------+-------+-------+
+///  0|            magic              |version| VRID  | kind  |priority|
+///  8|                           sequence                            |
+/// 16|                    boot id of the sender                      |
+/// 24|                          (16 octets)                          |
+/// 32|                      time, sender's clock                     |
+/// 40|                      echo, receiver's clock                   |
+/// 48|                            sender                             |
+/// 56|                           receiver                            |
+/// 64|                             term                              |
+/// 72|                primary that the record names                  |
+/// 80|                       log position (LSN)                      |
+/// 88| phase | role  | flags | path  | facts | gate  | accept queue  |
+/// 96|  queue limit  |     grant     |       heartbeat's age         |
+/// 104|                             tag                              |
+///   +---------------------------------------------------------------+
+/// ```
+pub mod offset {
+    /// [`MAGIC`](super::MAGIC), 4 octets.
+    pub const MAGIC: usize = 0;
+    /// [`VERSION`](super::VERSION), 1 octet.
+    pub const VERSION: usize = 4;
+    /// Virtual router, 1 octet.
+    pub const VRID: usize = 5;
+    /// [`Kind`](super::Kind), 1 octet.
+    pub const KIND: usize = 6;
+    /// Priority of the sender, 1 octet.
+    pub const PRIORITY: usize = 7;
+    /// Sequence number, 8 octets.
+    pub const SEQUENCE: usize = 8;
+    /// The kernel's random boot id, 16 octets.
+    pub const BOOT_ID: usize = 16;
+    /// Sender's `CLOCK_BOOTTIME`, nanoseconds, 8 octets.
+    pub const TIME: usize = 32;
+    /// The receiver's `CLOCK_BOOTTIME` as last heard, nanoseconds, 8 octets; 0: never heard.
+    pub const ECHO: usize = 40;
+    /// The sender, 8 octets.
+    pub const NODE: usize = 48;
+    /// The receiver, 8 octets.
+    pub const TO: usize = 56;
+    /// Term of the sender's record, 8 octets.
+    pub const TERM: usize = 64;
+    /// The primary that the record names, 8 octets; 0: no record.
+    pub const PRIMARY: usize = 72;
+    /// Position in the database's log, 8 octets.
+    pub const LSN: usize = 80;
+    /// [`Phase`](super::Phase), 1 octet.
+    pub const PHASE: usize = 88;
+    /// [`Role`](super::Role), 1 octet.
+    pub const ROLE: usize = 89;
+    /// Bit 0: restarting. The others are sent as 0 and ignored. 1 octet.
+    pub const FLAGS: usize = 90;
+    /// The path on which the probe was sent, by its sender's numbers; in a reply, the probe's.
+    /// 1 octet, below [`MAX_PATHS`](super::MAX_PATHS).
+    pub const PATH: usize = 91;
+    /// Bit 0: the kernel has filled in what follows; bit 1: the database's port has a listener;
+    /// bit 2: the agent's process has exited. The others are sent as 0 and ignored. 1 octet.
+    pub const FACTS: usize = 92;
+    /// [`Passage`](crate::maps::Passage), 1 octet.
+    pub const GATE: usize = 93;
+    /// Connections that wait to be accepted, 2 octets.
+    pub const QUEUE: usize = 94;
+    /// How many may wait, 2 octets.
+    pub const QUEUE_LIMIT: usize = 96;
+    /// For how long the sender promises not to promote, milliseconds, 2 octets; 0: it does not.
+    pub const GRANT: usize = 98;
+    /// Milliseconds since the agent last showed that it lives, 4 octets.
+    pub const HEARTBEAT: usize = 100;
+    /// SipHash-2-4 over all octets before it, 8 octets.
+    pub const TAG: usize = 104;
+}
+
+const _: () = assert!(LEN.is_multiple_of(8) && offset::HEARTBEAT + 4 == offset::TAG);
+
+/// The datagram as words.
+#[must_use]
+pub fn words(datagram: &[u8; LEN]) -> Words {
+    core::array::from_fn(|i| u64::from_ne_bytes(core::array::from_fn(|at| datagram[8 * i + at])))
+}
+
+/// All but the tag.
+#[must_use]
+#[inline(always)]
+pub fn body(words: &Words) -> Option<&Body> {
+    words.first_chunk()
+}
+
+/// A word of the datagram as a number, named by its [`offset`].
+#[must_use]
+#[inline(always)]
+pub const fn word(words: &Words, at: usize) -> u64 {
+    u64::from_be(words[at / 8])
+}
+
+/// An octet of the datagram, named by its [`offset`].
+#[must_use]
+#[inline(always)]
+pub const fn octet(words: &Words, at: usize) -> u8 {
+    (word(words, at) >> (56 - 8 * (at % 8))) as u8
+}
+
+/// For how long its sender promises not to promote, milliseconds.
+#[must_use]
+#[inline(always)]
+pub const fn grant_ms(words: &Words) -> u16 {
+    (word(words, offset::GRANT) >> 32) as u16
+}
