@@ -13,7 +13,7 @@ use std::vec::Vec;
 use super::*;
 use crate::{
     maps::Passage,
-    units::{Lsn, Priority, Term},
+    units::{Lsn, Members, Priority, Term},
     wire::probe::{Phase, Role, Status},
 };
 
@@ -47,9 +47,11 @@ const GOOD: Facts = Facts {
     status: Status {
         term: Term::new(7),
         primary: None,
+        in_sync: Members::NONE,
         phase: Phase::Serving,
         role: Role::Primary,
         restarting: false,
+        paused: false,
         priority: Priority::DEFAULT,
         lsn: Lsn::new(0),
     },
