@@ -156,6 +156,8 @@ pub struct Core {
     pub(super) restarts: u8,
     /// When a takeover that another node should do first is this one's business.
     pub(super) deferred_until: Option<Instant>,
+    /// When a backup looks again whether it is to take over.
+    pub(super) look_again_at: Option<Instant>,
     #[cfg(any(test, feature = "mutations"))]
     pub(super) broken: Option<super::Rule>,
 }
@@ -191,6 +193,7 @@ impl Core {
             forced: false,
             restarts: 0,
             deferred_until: None,
+            look_again_at: None,
             #[cfg(any(test, feature = "mutations"))]
             broken: None,
         }
@@ -203,7 +206,7 @@ impl Core {
             Input::Tick => self.tick(now, sink),
             Input::Stalled(time) => self.stalled(now, time),
             Input::Advert { node, advert } => self.advert(now, node, advert, sink),
-            Input::AdvertStamped { node, at } => self.advert_stamped(node, at),
+            Input::AdvertStamped { node, at } => self.advert_stamped(node, at, sink),
             Input::Peer { node, status } => self.peer(now, node, status, sink),
             Input::Answered { node, agent_age } => self.answered(now, node, agent_age, sink),
             Input::Unanswered { node } => self.unanswered(now, node, sink),
@@ -244,7 +247,7 @@ impl Core {
                 }
                 Some(due)
             }
-            Phase::Standby => self.return_timer().into_iter().chain(self.deferred_until).min(),
+            Phase::Standby => self.return_timer().into_iter().chain(self.look_again_at).min(),
             Phase::Fenced { .. } => self.return_timer(),
             Phase::Withdrawing { .. }
             | Phase::Proposing { .. }
@@ -345,6 +348,7 @@ impl Core {
             }
             Phase::Serving(renewal) => self.serve(now, renewal, sink),
             Phase::Standby => {
+                self.look_again_at = self.look_again_at.filter(|&at| now < at);
                 self.consider(now, sink);
                 self.come_back(now, sink);
             }
@@ -440,7 +444,7 @@ impl Core {
     }
 
     /// An advert that waits to be read is no silence. One that was read may have said goodbye since.
-    fn advert_stamped(&mut self, node: NodeId, at: Instant) {
+    fn advert_stamped(&mut self, node: NodeId, at: Instant, sink: Sink<'_>) {
         if let Some(view) = self.view_mut(node) {
             view.seen = view.seen.max(at);
         }
@@ -449,6 +453,7 @@ impl Core {
             heard.at = heard.at.max(at);
             heard.agent = heard.agent.max(at);
             self.election.heard(at);
+            self.stand_by_if_lost(sink);
         }
     }
 
@@ -526,13 +531,17 @@ impl Core {
         heard.at = now;
         heard.agent = heard.agent.max(now - agent_age);
         heard.lost = false;
-        // A dead agent's kernel answers too.
+        self.stand_by_if_lost(sink);
+        self.consider(now, sink);
+    }
+
+    /// The host that was given up is there. (A dead agent's kernel answers too.)
+    fn stand_by_if_lost(&mut self, sink: Sink<'_>) {
         if let Phase::Withdrawing { cause: Cause::HostLost(_), .. }
         | Phase::Waiting { cause: Cause::HostLost(_), .. } = self.phase
         {
             self.stand_by_again(sink);
         }
-        self.consider(now, sink);
     }
 
     fn stand_by_again(&mut self, sink: Sink<'_>) {

@@ -42,6 +42,12 @@ impl Core {
             }
             return self.cannot_take_over(now, hindrance, sink);
         }
+        // A word that is on its way still, an advert, or a probe of its agent, may be about to come.
+        let doubtful = heard.at + self.config.lease / 2;
+        if heard.lost && now < doubtful {
+            self.look_again_at = Some(doubtful);
+            return;
+        }
         let (since, cause, until) = if heard.lost {
             let until = heard.at + self.config.lease + self.config.margin();
             (heard.at, Cause::HostLost(heard.node), until)
@@ -73,9 +79,7 @@ impl Core {
             return false;
         }
         let until = *self.deferred_until.get_or_insert(since.max(now) + self.config.agent_timeout);
-        if now >= until {
-            self.deferred_until = None;
-        }
+        self.look_again_at = Some(until).filter(|&at| now < at);
         now < until
     }
 
@@ -265,7 +269,7 @@ impl Core {
     fn give_up(&mut self, now: Instant, sink: Sink<'_>) {
         sink(Action::Notice(Notice::NotLetOn));
         self.phase = Phase::Standby;
-        self.deferred_until = Some(now + self.config.lease);
+        self.look_again_at = Some(now + self.config.lease);
         sink(Action::End(Outcome::Standby));
         sink(Action::Publish);
     }

@@ -13,7 +13,7 @@ use std::vec::Vec;
 use super::*;
 use crate::{
     maps::Passage,
-    units::{Lsn, Members, Priority, Term},
+    units::{Lsn, Priority, Term},
     wire::probe::{Phase, Role, Status},
 };
 
@@ -47,7 +47,7 @@ const GOOD: Facts = Facts {
     status: Status {
         term: Term::new(7),
         primary: None,
-        in_sync: Members::NONE,
+        in_sync: crate::units::Members::NONE,
         phase: Phase::Serving,
         role: Role::Primary,
         restarting: false,
