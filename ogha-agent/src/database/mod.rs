@@ -24,7 +24,6 @@ pub mod ping;
 pub mod postgresql;
 pub mod process;
 mod promotion;
-pub mod receivers;
 mod socket;
 pub mod sql;
 mod stop;
