@@ -72,8 +72,8 @@ impl Instance {
         let vrrp = Arc::new(open_vrrp(config, interface, speaker, &peers, &addresses)?);
         let store = Store::open(&node.state_dir, &config.name)?;
         let record = store.load()?;
-        let opening = config.database.clone();
-        let database = background.spawn(async move { database::open(&opening).await }).await??;
+        let (opening, nodes) = (config.database.clone(), database_nodes(node, config));
+        let database = background.spawn(async move { database::open(&opening, nodes).await }).await??;
         let links = Addresses::open(&interface.name, interface.index, background.handle())?;
         let announcer = Announcer::open(interface)?;
         let core = Core::new(core_config(config, me, speaker, &peers)?);
@@ -174,6 +174,17 @@ fn speaker(
         (Transport::Multicast, IpAddr::V6(_)) => interface.link_local(virtual_addresses),
         _ => Ok(own),
     }
+}
+
+/// The nodes, as the database's driver needs to know them.
+fn database_nodes(node: &config::Node, config: &config::Instance) -> database::Nodes {
+    let port = config.database.port().unwrap_or(0);
+    let peer = |peer: &config::Peer| database::Peer {
+        name: peer.name.clone(),
+        addresses: peer.addresses.clone(),
+        port,
+    };
+    database::Nodes { own: node.name.clone(), peers: config.peers.iter().map(peer).collect() }
 }
 
 /// The first path to each peer begins at the node's own address, the others where the routes say.
