@@ -37,9 +37,9 @@ use std::{
 use anyhow::{Result, ensure};
 
 pub use self::{
-    agent::Agent, config::Families, etcd::Etcd, host::Host, keepalived::Keepalived, link::Link, link::ipv6_of,
-    namespace::Namespace, pair::Pair, postgres::Postgres, switch::Switch, template::Template,
-    watcher::Watcher, writer::Writer,
+    agent::Agent, config::Families, etcd::Etcd, host::Host, keepalived::Keepalived, link::Link,
+    link::ipv6_of, namespace::Namespace, pair::Pair, postgres::Postgres, switch::Switch,
+    template::Template, watcher::Watcher, writer::Writer,
 };
 use self::{directory::LabDirectory, spawner::Spawner};
 

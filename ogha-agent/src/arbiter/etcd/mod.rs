@@ -37,8 +37,9 @@ use crate::config;
 /// How long the member that answered last is waited for before the others are asked too. A LAN and a
 /// flushed write take a few milliseconds.
 const HEDGE: Duration = Duration::from_millis(50);
-/// How long before those that have not answered are asked once more, over new connections.
-const AGAIN: Duration = Duration::from_millis(300);
+/// How long before those that have not answered are asked once more: the first time over new
+/// connections, for the old ones may be dead without having been told.
+const AGAIN: Duration = Duration::from_millis(200);
 /// The pause after all have failed.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often each member is asked while nothing happens, and how long it has: so that a connection is
@@ -66,8 +67,15 @@ struct Shared {
     preferred: AtomicUsize,
     /// What was seen last; a guess that saves a round trip, and is checked by each transaction.
     last: Mutex<Option<Standing>>,
-    /// The cluster that answered first: members of another are not asked to decide.
-    cluster: Mutex<Option<u64>>,
+    /// The clusters that have answered. Once there are two, none is asked to decide.
+    clusters: Mutex<Clusters>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clusters {
+    None,
+    One(u64),
+    Two(u64, u64),
 }
 
 /// What stands under the key.
@@ -101,7 +109,7 @@ impl Etcd {
             members: config.endpoints.iter().map(member).collect(),
             preferred: AtomicUsize::new(0),
             last: Mutex::new(None),
-            cluster: Mutex::new(None),
+            clusters: Mutex::new(Clusters::None),
         });
         let first = Arc::clone(&shared.members[0]);
         // Certificates are parsed here, and nothing is sent.
@@ -151,7 +159,8 @@ impl Arbiter for Etcd {
         let probe = async move |member: &Arc<Member>| {
             let begin = Instant::now();
             let read = timeout(LIMIT, member.read(&shared.key)).await.context("no answer");
-            let answer = read.flatten().and_then(|seen| shared.understand(&seen));
+            let seen = read.flatten().and_then(|seen| shared.of_one_cluster(seen));
+            let answer = seen.and_then(|seen| shared.understand(&seen));
             (member.endpoint.clone(), answer.map(|_| begin.elapsed()))
         };
         async move { join_all(shared.members.iter().map(probe)).await }.boxed()
@@ -248,7 +257,7 @@ impl Shared {
                             _ => true,
                         };
                         if wanted {
-                            if waves > 1 {
+                            if waves == 2 {
                                 member.renew();
                             }
                             let answer = question(Arc::clone(member));
@@ -264,13 +273,17 @@ impl Shared {
 
     /// Two clusters would each grant what it is asked.
     fn of_one_cluster(&self, seen: Seen) -> anyhow::Result<Seen> {
-        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = *cluster.get_or_insert(seen.cluster);
-        if first != seen.cluster {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        *clusters = match *clusters {
+            Clusters::None => Clusters::One(seen.cluster),
+            Clusters::One(first) if first != seen.cluster => Clusters::Two(first, seen.cluster),
+            known => known,
+        };
+        if let Clusters::Two(first, other) = *clusters {
             bail!(
-                "belongs to the etcd cluster {:x}, and what answered first to {first:x}; the \
-                 endpoints must be members of one cluster (restart the agent if it was made anew)",
-                seen.cluster
+                "the endpoints answered for two etcd clusters, {first:x} and {other:x}, and nothing \
+                 is decided by either; name the members of one, or restart the agent if it was \
+                 made anew"
             );
         }
         Ok(seen)
