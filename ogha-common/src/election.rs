@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a virtual router was configured to be (RFC 9568 section 6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// 255 owns the addresses, 1 to 254 are ranks.
     pub priority: Priority,
@@ -34,7 +34,7 @@ pub struct Config {
 }
 
 /// A valid advert of another router for this virtual router.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Advert {
     /// Its priority.
     pub priority: Priority,
@@ -53,7 +53,7 @@ impl Advert {
 }
 
 /// What the virtual router learns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// It begins.
     Startup,
@@ -70,7 +70,7 @@ pub enum Input {
 }
 
 /// What the virtual router wants done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Send an advert with this priority.
     SendAdvert(Priority),
@@ -85,7 +85,7 @@ pub enum Action {
 }
 
 /// The states (RFC 9568 section 6.2). Each owns its timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Not started, or shut down.
     Initialize,
@@ -107,7 +107,7 @@ pub enum State {
 type Sink<'a> = &'a mut dyn FnMut(Action);
 
 /// One virtual router.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Election {
     config: Config,
     eligible: bool,

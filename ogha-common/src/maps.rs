@@ -247,7 +247,7 @@ pub struct Gate {
 }
 
 /// What the kernel does with a gate at some moment. The numbers go over the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Passage {
     /// Traffic passes, ARP is answered.

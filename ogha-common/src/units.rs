@@ -272,6 +272,34 @@ const fn fnv_1a(bytes: &[u8]) -> u64 {
     hash
 }
 
+/// A set of nodes on the wire: the exclusive-or of their identities. As these are hashes of 64 bits,
+/// the few sets that the nodes of an instance can make are told apart by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Members(u64);
+
+impl Members {
+    /// Of no node.
+    pub const NONE: Self = Self(0);
+
+    /// As it stands on the wire.
+    #[must_use]
+    pub const fn from_wire(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// As it stands on the wire.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// With that node, if it was not in the set; else without it.
+    #[must_use]
+    pub const fn with(self, node: NodeId) -> Self {
+        Self(self.0 ^ node.get())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;

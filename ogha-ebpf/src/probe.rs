@@ -256,12 +256,14 @@ fn said(words: &Words) -> Said {
     Said {
         term: word(words, offset::TERM),
         primary: word(words, offset::PRIMARY),
+        in_sync: word(words, offset::IN_SYNC),
         lsn: word(words, offset::LSN),
         phase: wire::octet(words, offset::PHASE),
         role: wire::octet(words, offset::ROLE),
         restarting: wire::octet(words, offset::FLAGS) & 1,
         priority: wire::octet(words, offset::PRIORITY),
-        reserved: 0,
+        paused: wire::octet(words, offset::FLAGS) >> 1 & 1,
+        reserved: [0; 3],
     }
 }
 
@@ -340,7 +342,7 @@ fn fill_in(ctx: &impl Context, own: &Own, address: impl Address, words: &mut Wor
     let (asked, asker) = (word(words, offset::TIME), word(words, offset::NODE));
     let state = u64::from(said.phase) << 56
         | u64::from(said.role) << 48
-        | u64::from(said.restarting) << 40
+        | u64::from(said.paused << 1 | said.restarting) << 40
         | u64::from(wire::octet(words, offset::PATH)) << 32
         | u64::from(live);
     let mut set = |at: usize, value: u64| words[at / 8] = value.to_be();
@@ -353,6 +355,7 @@ fn fill_in(ctx: &impl Context, own: &Own, address: impl Address, words: &mut Wor
     set(offset::TERM, said.term);
     set(offset::PRIMARY, said.primary);
     set(offset::LSN, said.lsn);
+    set(offset::IN_SYNC, said.in_sync);
     set(offset::PHASE, state);
     set(offset::QUEUE_LIMIT, rest | u64::from(grant_ms) << 32);
     words[offset::BOOT_ID / 8] = boot_id[0];

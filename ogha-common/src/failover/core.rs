@@ -3,8 +3,9 @@
 use ::core::time::Duration;
 
 use super::{
-    Action, Cause, Config, Database, GateOrder, Hindrance, Input, NodeSet, Notice, Outcome, Record,
-    Step,
+    Action, Arbiter, Cause, Config, Database, Hindrance, Input, Lease, NodeSet, Notice, Order,
+    Outcome, Record, Renewal, Ruling, Step, members::Membership, operator::Switchover,
+    rejoin::Return,
 };
 use crate::{
     election::{self, Election},
@@ -15,17 +16,8 @@ use crate::{
 /// Where actions go, in order.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(Action);
 
-/// When the addresses are announced again after the gate opened: a lost frame is a client that
-/// talks to the old node.
-const ANNOUNCE_AFTER: [Duration; 4] = [
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-];
-
 /// Where an instance is. Each variant owns its timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Not started.
     Initial,
@@ -36,10 +28,24 @@ pub enum Phase {
     },
     /// A backup.
     Standby,
+    /// Takes over: takes its word back.
+    Withdrawing {
+        /// The end of what it waits for in any case.
+        until: Instant,
+        /// Why it takes over.
+        cause: Cause,
+    },
     /// Takes over as soon as its promise to the old primary has run out.
     Waiting {
         /// The end of the promise.
         until: Instant,
+        /// Why it takes over.
+        cause: Cause,
+    },
+    /// Takes over: the arbiter is asked.
+    Proposing {
+        /// The record that names this node.
+        record: Record,
     },
     /// Takes over: the record is being written.
     Persisting {
@@ -56,10 +62,14 @@ pub enum Phase {
         lease: Lease,
     },
     /// Takes over: the kernel is told to open the gate.
-    Opening,
+    Opening {
+        /// The lease of the gate.
+        lease: Lease,
+    },
     /// The gate is open.
     Serving(Renewal),
-    /// The kernel is told to close the gate.
+    /// The kernel is told to close the gate; a database that hangs, or that hands over, is stopped
+    /// before that is told.
     Closing {
         /// Why.
         cause: Cause,
@@ -73,40 +83,8 @@ pub enum Phase {
     },
 }
 
-/// A lease that this node gave itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// When it is renewed: four times while it lasts, so that late timers cost nothing.
-    pub renew_at: Instant,
-    /// When it ends. A lease that has ended is never renewed: somebody else may hold one.
-    pub until: Instant,
-}
-
-impl Lease {
-    pub(super) fn new(now: Instant, lease: Duration) -> Self {
-        Self { renew_at: now + lease / 4, until: now + lease }
-    }
-}
-
-/// What a serving node does again and again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Renewal {
-    /// The lease of the gate.
-    pub lease: Lease,
-    /// When the gate opened.
-    pub(super) opened: Instant,
-    /// How many announcements of [`ANNOUNCE_AFTER`] are done.
-    pub(super) announced: usize,
-}
-
-impl Renewal {
-    pub(super) fn announce_at(&self) -> Option<Instant> {
-        ANNOUNCE_AFTER.get(self.announced).map(|&after| self.opened + after)
-    }
-}
-
 /// What is known of the node that serves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Heard {
     pub(super) node: NodeId,
     /// The last word of its agent, or the last answer of its kernel.
@@ -119,16 +97,23 @@ pub(super) struct Heard {
     pub(super) lost: bool,
 }
 
-/// The last status of a peer.
-#[derive(Clone, Copy, Debug)]
+/// What is known of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PeerView {
     pub(super) node: NodeId,
+    /// When its agent last spoke; what it said is `status`.
     pub(super) at: Instant,
-    pub(super) status: probe::Status,
+    pub(super) status: Option<probe::Status>,
+    /// The last sign of its host: a word, or an answer of its kernel.
+    pub(super) seen: Instant,
+    /// Its kernel does not answer.
+    pub(super) lost: bool,
+    /// In which term it promised not to promote, and till when.
+    pub(super) granted: (Term, Instant),
 }
 
 /// The decisions of one instance.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     pub(super) config: Config,
     pub(super) election: Election,
@@ -149,6 +134,32 @@ pub struct Core {
     pub(super) member: bool,
     /// The agent is about to end, to be started again.
     pub(super) restarting: bool,
+    /// Since when this node listens for others, to tell what it heard since.
+    pub(super) listening_since: Instant,
+    /// The arbiter has said what stands, since the start.
+    pub(super) consulted: bool,
+    /// For whom commits wait, as was last done; `None`: not known.
+    pub(super) synchronized: Option<NodeSet>,
+    /// Whose grants the kernel counts.
+    pub(super) granters: NodeSet,
+    /// Who joins or leaves the in-sync set.
+    pub(super) membership: Membership,
+    /// How the database here finds back to the others.
+    pub(super) returning: Return,
+    /// An operator has paused failovers here.
+    pub(super) paused: bool,
+    /// An operator moves the role.
+    pub(super) switchover: Option<Switchover>,
+    /// An operator forces this node, as soon as the arbiter has said what stands.
+    pub(super) forced: bool,
+    /// How often the database was started again in place since it last served for long.
+    pub(super) restarts: u8,
+    /// When a takeover that another node should do first is this one's business.
+    pub(super) deferred_until: Option<Instant>,
+    /// When a backup looks again whether it is to take over.
+    pub(super) look_again_at: Option<Instant>,
+    #[cfg(any(test, feature = "mutations"))]
+    pub(super) broken: Option<super::Rule>,
 }
 
 impl Core {
@@ -171,32 +182,52 @@ impl Core {
             promoted: false,
             member: false,
             restarting: false,
+            listening_since: Instant::default(),
+            consulted: false,
+            synchronized: None,
+            granters: NodeSet::EMPTY,
+            membership: Membership::default(),
+            returning: Return::default(),
+            paused: false,
+            switchover: None,
+            forced: false,
+            restarts: 0,
+            deferred_until: None,
+            look_again_at: None,
+            #[cfg(any(test, feature = "mutations"))]
+            broken: None,
         }
     }
 
     /// One input; the actions come out in the order in which they must be carried out.
     pub fn handle(&mut self, now: Instant, input: Input, sink: Sink<'_>) {
         match input {
-            Input::Started { record, open } => self.start(now, record, open, sink),
+            Input::Started { record, open, paused } => self.start(now, record, open, paused, sink),
             Input::Tick => self.tick(now, sink),
             Input::Stalled(time) => self.stalled(now, time),
             Input::Advert { node, advert } => self.advert(now, node, advert, sink),
-            Input::AdvertStamped { node, at } => self.advert_stamped(node, at),
+            Input::AdvertStamped { node, at } => self.advert_stamped(node, at, sink),
             Input::Peer { node, status } => self.peer(now, node, status, sink),
             Input::Answered { node, agent_age } => self.answered(now, node, agent_age, sink),
             Input::Unanswered { node } => self.unanswered(now, node, sink),
+            Input::Granted { node, term, until } => self.granted(node, term, until),
             Input::DatabaseDied { at, sign } => self.database_died(now, at, sign, sink),
+            Input::DatabaseHung { at } => self.database_hung(now, at, sink),
             Input::Database(database) => self.observed(now, database, sink),
+            Input::DatabaseDid { order, ok } => self.database_did(now, order, ok, sink),
             Input::Persisted(term) => self.persisted(now, term, sink),
             Input::PersistFailed(term) => self.persist_failed(now, term, sink),
+            Input::Ruled(ruling) => self.ruled(now, ruling, sink),
+            Input::Consulted(record) => self.consulted(now, record, sink),
             Input::GateSet(order) => self.gate_set(now, order, sink),
             Input::GateFailed(order) => self.gate_failed(now, order, sink),
+            Input::GrantersSet(granters) => self.granters_set(now, granters, sink),
+            Input::Withdrawn { promised_until } => self.withdrawn(now, promised_until, sink),
             Input::AddressesHeld => {
                 self.addresses_held = true;
                 self.open_if_ready(now, sink);
             }
             Input::Lapsed => self.lapsed(now, sink),
-            Input::PromotionRefused => self.promotion_failed(now, sink),
             Input::Stopping => self.stopping(now, sink),
         }
     }
@@ -206,18 +237,24 @@ impl Core {
     pub fn next_timer(&self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Initial => return None,
-            Phase::Listening { until } | Phase::Waiting { until } => Some(until),
+            Phase::Listening { until } | Phase::Waiting { until, .. } => Some(until),
             Phase::Promoting { give_up_at, lease } => Some(give_up_at.min(lease.renew_at)),
             Phase::Serving(renewal) => {
-                let renew = renewal.lease.renew_at;
-                Some(renewal.announce_at().map_or(renew, |announce| announce.min(renew)))
+                let mut due = renewal.lease.renew_at;
+                for at in [renewal.announce_at(), self.membership_timer(), self.switchover_timer()]
+                {
+                    due = due.min(at.unwrap_or(due));
+                }
+                Some(due)
             }
-            Phase::Standby
+            Phase::Standby => self.return_timer().into_iter().chain(self.look_again_at).min(),
+            Phase::Fenced { .. } => self.return_timer(),
+            Phase::Withdrawing { .. }
+            | Phase::Proposing { .. }
             | Phase::Persisting { .. }
             | Phase::Claiming
-            | Phase::Opening
             | Phase::Closing { .. }
-            | Phase::Fenced { .. } => None,
+            | Phase::Opening { .. } => None,
         };
         own.into_iter().chain(self.election.next_timer()).min()
     }
@@ -258,9 +295,11 @@ impl Core {
         probe::Status {
             term: self.term(),
             primary: self.record.map(|record| record.primary),
+            in_sync: self.record.map(|record| record.in_sync.members()).unwrap_or_default(),
             phase: self.wire_phase(),
             role: self.database.role,
             restarting: self.restarting,
+            paused: self.paused,
             priority: self.config.priority,
             lsn: self.database.lsn,
         }
@@ -269,28 +308,34 @@ impl Core {
     fn wire_phase(&self) -> probe::Phase {
         match self.phase {
             Phase::Initial | Phase::Listening { .. } => probe::Phase::Listening,
-            Phase::Standby | Phase::Waiting { .. } => probe::Phase::Standby,
-            Phase::Persisting { .. }
+            Phase::Standby | Phase::Withdrawing { .. } | Phase::Waiting { .. } => {
+                probe::Phase::Standby
+            }
+            Phase::Proposing { .. }
+            | Phase::Persisting { .. }
             | Phase::Claiming
             | Phase::Promoting { .. }
-            | Phase::Opening => probe::Phase::TakingOver,
+            | Phase::Opening { .. } => probe::Phase::TakingOver,
             // Rule 5: until the kernel has the closed gate, this node serves.
+            Phase::Closing { .. } if !self.keeps(super::Rule::ClosedBeforeReported) => {
+                probe::Phase::Fenced
+            }
             Phase::Serving(_) | Phase::Closing { .. } => probe::Phase::Serving,
             Phase::Fenced { .. } => probe::Phase::Fenced,
         }
     }
 
-    pub(super) fn all_nodes(&self) -> NodeSet {
-        self.config.nodes
+    pub(super) fn is_named(&self) -> bool {
+        self.record.is_some_and(|record| record.primary == self.config.node)
     }
 
     fn tick(&mut self, now: Instant, sink: Sink<'_>) {
         self.drive_election(now, election::Input::Tick, sink);
         match self.phase {
             Phase::Listening { until } if now >= until => self.listened(now, sink),
-            Phase::Waiting { until } if now >= until => {
+            Phase::Waiting { until, .. } if now >= until => {
                 sink(Action::Step(Step::PromiseRanOut));
-                self.persist_takeover(sink);
+                self.propose_takeover(now, sink);
             }
             Phase::Promoting { give_up_at, .. } if now >= give_up_at => {
                 sink(Action::Notice(Notice::PromotionTimedOut));
@@ -302,7 +347,12 @@ impl Core {
                 }
             }
             Phase::Serving(renewal) => self.serve(now, renewal, sink),
-            Phase::Standby => self.consider(now, sink),
+            Phase::Standby => {
+                self.look_again_at = self.look_again_at.filter(|&at| now < at);
+                self.consider(now, sink);
+                self.come_back(now, sink);
+            }
+            Phase::Fenced { .. } => self.come_back(now, sink),
             _ => {}
         }
     }
@@ -315,26 +365,22 @@ impl Core {
             sink(Action::Announce);
         }
         self.phase = Phase::Serving(renewal);
+        self.tend_members(now, sink);
+        self.tend_switchover(now, sink);
     }
 
-    /// Renews the lease if that is due; `None` when it has ended. The word goes out before the
-    /// lease is longer, so no peer's wait can end before the lease does.
-    fn renew(&mut self, now: Instant, lease: Lease, sink: Sink<'_>) -> Option<Lease> {
-        if now >= lease.until {
-            self.lapsed(now, sink);
-            return None;
+    /// What came of an order to the database.
+    fn database_did(&mut self, now: Instant, order: Order, ok: bool, sink: Sink<'_>) {
+        match order {
+            Order::Promote if !ok => self.promotion_failed(now, sink),
+            Order::Start => self.restarted(now, ok, sink),
+            Order::Synchronize(set) => self.synchronized(now, set, ok, sink),
+            Order::Stop => self.stopped(now, sink),
+            Order::Checkpoint => self.checkpointed(now, ok, sink),
+            Order::Demote => self.demoted(now, ok, sink),
+            Order::Follow(_) | Order::Rejoin(_) => self.returned(now, order, ok, sink),
+            Order::Promote | Order::AfterFailover => {}
         }
-        if now < lease.renew_at {
-            return Some(lease);
-        }
-        let renewed = Lease::new(now, self.config.agent_timeout);
-        sink(Action::Publish);
-        sink(Action::Renew { until: renewed.until });
-        Some(renewed)
-    }
-
-    pub(super) fn set_gate(&self, now: Instant, order: GateOrder, sink: Sink<'_>) {
-        sink(Action::SetGate { order, term: self.term(), until: now + self.config.agent_timeout });
     }
 
     /// Drives VRRP and takes what concerns the instance out of its actions.
@@ -355,7 +401,7 @@ impl Core {
         }
         match role {
             Some(true) if !self.config.database && self.phase == Phase::Standby => {
-                self.take_over(now, Cause::Elected, None, sink);
+                self.take_over(now, now, Cause::Elected, None, sink);
             }
             Some(false) if !self.config.database && self.holds_addresses() => {
                 self.fence(now, now, Cause::Outranked, sink);
@@ -371,7 +417,7 @@ impl Core {
             Phase::Persisting { .. }
                 | Phase::Claiming
                 | Phase::Promoting { .. }
-                | Phase::Opening
+                | Phase::Opening { .. }
                 | Phase::Serving(_)
         )
     }
@@ -398,20 +444,24 @@ impl Core {
     }
 
     /// An advert that waits to be read is no silence. One that was read may have said goodbye since.
-    fn advert_stamped(&mut self, node: NodeId, at: Instant) {
+    fn advert_stamped(&mut self, node: NodeId, at: Instant, sink: Sink<'_>) {
+        if let Some(view) = self.view_mut(node) {
+            view.seen = view.seen.max(at);
+        }
         let active = self.heard.as_mut().filter(|heard| heard.node == node);
         if let (true, Some(heard)) = (self.config.database && at > self.advert_at, active) {
             heard.at = heard.at.max(at);
             heard.agent = heard.agent.max(at);
             self.election.heard(at);
+            self.stand_by_if_lost(sink);
         }
     }
 
     fn peer(&mut self, now: Instant, node: NodeId, status: probe::Status, sink: Sink<'_>) {
-        if node == self.config.node || !self.config.nodes.contains(node) {
-            return;
-        }
-        self.remember(PeerView { node, at: now, status });
+        let Some(view) = self.view_mut(node) else { return };
+        view.at = now;
+        view.seen = now;
+        view.status = Some(status);
         // A node of ours: its gate is known to lapse, and is waited for. (To preempt is to
         // interrupt, and stays plain VRRP.)
         self.election.set_eligible(!self.config.database && self.config.election.preempt);
@@ -428,13 +478,25 @@ impl Core {
         }
     }
 
-    fn remember(&mut self, view: PeerView) {
-        let known = |slot: &&mut Option<PeerView>| slot.is_some_and(|v| v.node == view.node);
-        if let Some(slot) = self.peers.iter_mut().find(known) {
-            *slot = Some(view);
-        } else if let Some(slot) = self.peers.iter_mut().find(|slot| slot.is_none()) {
-            *slot = Some(view);
+    pub(super) fn view(&self, node: NodeId) -> Option<&PeerView> {
+        self.peers.iter().flatten().find(|view| view.node == node)
+    }
+
+    /// What is known of that configured peer; `None` for a stranger.
+    pub(super) fn view_mut(&mut self, node: NodeId) -> Option<&mut PeerView> {
+        if node == self.config.node || !self.config.nodes.contains(node) {
+            return None;
         }
+        let known = |slot: &Option<PeerView>| slot.is_none_or(|view| view.node == node);
+        let slot = self.peers.iter_mut().find(|slot| known(slot))?;
+        Some(slot.get_or_insert(PeerView {
+            node,
+            at: Instant::default(),
+            status: None,
+            seen: Instant::default(),
+            lost: false,
+            granted: (Term::ZERO, Instant::default()),
+        }))
     }
 
     /// A late local timer is no miss: every wait for a peer's word is longer by so much. Our own
@@ -445,47 +507,101 @@ impl Core {
             heard.at = now.min(heard.at + time);
             heard.agent = now.min(heard.agent + time);
         }
+        for view in self.peers.iter_mut().flatten() {
+            view.seen = now.min(view.seen + time);
+        }
         // What came meanwhile the kernel has heard, and this node is told before it goes on. Only
         // if the whole host was away somebody may speak who could not be heard.
-        if let Phase::Waiting { until } | Phase::Listening { until } = &mut self.phase
+        if let Phase::Withdrawing { until, .. }
+        | Phase::Waiting { until, .. }
+        | Phase::Listening { until } = &mut self.phase
             && time >= self.config.lease
         {
             *until = (*until).max(now + self.config.lease);
         }
     }
 
-    /// The kernel of the active node answered, and said how long ago its agent was alive.
+    /// A peer's kernel answered, and said how long ago its agent was alive.
     fn answered(&mut self, now: Instant, node: NodeId, agent_age: Duration, sink: Sink<'_>) {
+        if let Some(view) = self.view_mut(node) {
+            view.seen = now;
+            view.lost = false;
+        }
         let Some(heard) = self.heard.as_mut().filter(|heard| heard.node == node) else { return };
         heard.at = now;
         heard.agent = heard.agent.max(now - agent_age);
         heard.lost = false;
-        if let Phase::Waiting { .. } = self.phase {
-            self.phase = Phase::Standby;
-            sink(Action::End(Outcome::Standby));
-            sink(Action::Publish);
-        }
+        self.stand_by_if_lost(sink);
         self.consider(now, sink);
+    }
+
+    /// The host that was given up is there. (A dead agent's kernel answers too.)
+    fn stand_by_if_lost(&mut self, sink: Sink<'_>) {
+        if let Phase::Withdrawing { cause: Cause::HostLost(_), .. }
+        | Phase::Waiting { cause: Cause::HostLost(_), .. } = self.phase
+        {
+            self.stand_by_again(sink);
+        }
+    }
+
+    fn stand_by_again(&mut self, sink: Sink<'_>) {
+        self.phase = Phase::Standby;
+        sink(Action::End(Outcome::Standby));
+        sink(Action::Publish);
     }
 
     /// Probes to this host were sent, one after another, and not answered.
     fn unanswered(&mut self, now: Instant, node: NodeId, sink: Sink<'_>) {
+        if let Some(view) = self.view_mut(node) {
+            view.lost = true;
+        }
         if let Some(heard) = self.heard.as_mut().filter(|heard| heard.node == node) {
             heard.lost = true;
-            self.consider(now, sink);
         }
+        self.consider(now, sink);
+        self.tend_members(now, sink);
     }
 
     /// Notes a word of the active node. A wait for its lease begins anew.
-    fn hear(&mut self, now: Instant, node: NodeId, sink: Sink<'_>) {
+    pub(super) fn hear(&mut self, now: Instant, node: NodeId, sink: Sink<'_>) {
         self.heard = Some(Heard { node, at: now, agent: now, silent: false, lost: false });
         self.told = None;
+        self.deferred_until = None;
         match self.phase {
-            Phase::Waiting { .. } => sink(Action::End(Outcome::Standby)),
-            Phase::Listening { .. } => {}
-            _ => return,
+            Phase::Withdrawing { .. } | Phase::Waiting { .. } => self.stand_by_again(sink),
+            Phase::Listening { .. } => {
+                self.phase = Phase::Standby;
+                sink(Action::Publish);
+            }
+            _ => {}
         }
-        self.phase = Phase::Standby;
-        sink(Action::Publish);
+    }
+
+    /// What the arbiter says of a record that was proposed.
+    fn ruled(&mut self, now: Instant, ruling: Ruling, sink: Sink<'_>) {
+        if let Phase::Proposing { record } = self.phase {
+            self.ruled_on_takeover(now, record, ruling, sink);
+        } else {
+            self.ruled_on_members(now, ruling, sink);
+        }
+    }
+
+    /// What stands at the arbiter. It alone knows: what was remembered may be older, or was never
+    /// granted.
+    fn consulted(&mut self, now: Instant, record: Option<Record>, sink: Sink<'_>) {
+        self.consulted = true;
+        if let Some(stands) = record {
+            self.adopt(now, stands, sink);
+        }
+        if ::core::mem::take(&mut self.forced) {
+            self.force_now(now, sink);
+        } else if self.phase == Phase::Standby {
+            self.bootstrap(now, sink);
+        }
+    }
+
+    /// Whether the arbiter keeps the record.
+    pub(super) fn has_register(&self) -> bool {
+        self.config.database && self.config.arbiter == Arbiter::Etcd
     }
 }

@@ -1,12 +1,13 @@
 //! Fencing: close the gate, have the kernel confirm it, then say so.
 
 use super::{
-    Action, Cause, GateOrder, Notice, Outcome, Record, Role, Sign, Step,
-    core::{Core, Phase, Sink},
+    Action, Arbiter, Cause, GateOrder, NodeSet, Notice, Order, Outcome, Phase, Record, Role, Rule,
+    Sign, Step,
+    core::{Core, Sink},
 };
 use crate::{
     election,
-    units::{Instant, NodeId},
+    units::{Instant, NodeId, Term},
     wire::probe,
 };
 
@@ -14,8 +15,49 @@ impl Core {
     /// Rule 6: the database died, the host lives.
     pub(super) fn database_died(&mut self, now: Instant, at: Instant, sign: Sign, sink: Sink<'_>) {
         self.database = super::Database::default();
-        if self.config.database && self.holds_addresses() {
+        if !self.config.database || !self.holds_addresses() {
+            return;
+        }
+        let serves = matches!(self.phase, Phase::Serving(_)) && self.switchover.is_none();
+        if serves && self.restarts < self.config.restart_attempts && !self.is_paused() {
+            self.restart_in_place(now, at, sign, sink);
+        } else {
             self.fence(now, at, Cause::DatabaseDied(sign), sink);
+        }
+    }
+
+    /// The database is started again where it died. The peers hear that this node is at it.
+    fn restart_in_place(&mut self, now: Instant, at: Instant, sign: Sign, sink: Sink<'_>) {
+        self.restarts += 1;
+        sink(Action::Begin { cause: Cause::DatabaseDied(sign), at });
+        self.start_in_place(now, sink);
+    }
+
+    /// Clients are refused at once while the database starts.
+    pub(super) fn start_in_place(&mut self, now: Instant, sink: Sink<'_>) {
+        self.synchronized = None;
+        self.promoted = false;
+        let lease = self.set_gate(now, GateOrder::Claim, sink);
+        self.phase = Phase::Promoting { give_up_at: now + self.config.promotion_timeout, lease };
+        sink(Action::Database(Order::Start));
+        sink(Action::Publish);
+        sink(Action::Step(Step::Restarting));
+    }
+
+    /// The database that was started in place is up, or will not be.
+    pub(super) fn restarted(&mut self, now: Instant, ok: bool, sink: Sink<'_>) {
+        self.returning.end(now, ok);
+        if !ok && matches!(self.phase, Phase::Promoting { .. }) && !self.promoted {
+            self.fence(now, now, Cause::DatabaseDied(Sign::Observed), sink);
+        }
+    }
+
+    /// The database answers nothing, but its process is there: it could still acknowledge a write
+    /// when it wakes. It is stopped before anybody hears that it is fenced.
+    pub(super) fn database_hung(&mut self, now: Instant, at: Instant, sink: Sink<'_>) {
+        let serves = matches!(self.phase, Phase::Serving(_));
+        if serves && self.config.database && !self.is_paused() {
+            self.fence(now, at, Cause::DatabaseHung, sink);
         }
     }
 
@@ -23,6 +65,13 @@ impl Core {
     pub(super) fn fence(&mut self, now: Instant, at: Instant, cause: Cause, sink: Sink<'_>) {
         if !matches!(self.phase, Phase::Serving(_)) {
             sink(Action::End(Outcome::Fenced));
+        }
+        self.membership.forget();
+        if !matches!(cause, Cause::Switchover(_)) {
+            self.switchover = None;
+        }
+        if let Cause::SplitBrain(_) = cause {
+            self.returning.note_split();
         }
         self.phase = Phase::Closing { cause };
         self.set_gate(now, GateOrder::Close, sink);
@@ -32,13 +81,38 @@ impl Core {
     /// The lease ended before it was renewed: a peer may be about to serve. Close for good, and
     /// listen as after a start.
     pub(super) fn lapsed(&mut self, now: Instant, sink: Sink<'_>) {
-        if self.holds_addresses() {
+        if self.holds_addresses() && self.keeps(Rule::LapsedStaysLapsed) {
             self.fence(now, now, Cause::LeaseLapsed, sink);
         }
     }
 
-    /// The kernel has the closed gate.
+    /// The kernel has the closed gate. Some databases are stopped before that is told.
     pub(super) fn closed(&mut self, now: Instant, cause: Cause, sink: Sink<'_>) {
+        match cause {
+            Cause::DatabaseHung if self.keeps(Rule::StopBeforeReported) => {
+                sink(Action::Step(Step::GateClosed));
+                sink(Action::Database(Order::Stop));
+            }
+            Cause::Switchover(_) => {
+                sink(Action::Step(Step::GateClosed));
+                sink(Action::Database(Order::Demote));
+            }
+            _ => {
+                sink(Action::Step(Step::GateClosed));
+                self.report_closed(now, cause, sink);
+            }
+        }
+    }
+
+    /// A database was stopped at once, or what can be done to that end is done.
+    pub(super) fn stopped(&mut self, now: Instant, sink: Sink<'_>) {
+        if let Phase::Closing { cause: cause @ Cause::DatabaseHung } = self.phase {
+            sink(Action::Step(Step::DatabaseStopped));
+            self.report_closed(now, cause, sink);
+        }
+    }
+
+    pub(super) fn report_closed(&mut self, now: Instant, cause: Cause, sink: Sink<'_>) {
         let outcome = match cause {
             Cause::Outranked => Outcome::Standby,
             Cause::LeaseLapsed => Outcome::Listening,
@@ -46,17 +120,22 @@ impl Core {
         };
         self.phase = match outcome {
             Outcome::Standby => Phase::Standby,
-            Outcome::Listening => Phase::Listening { until: now + self.listening_time() },
+            Outcome::Listening => {
+                self.listening_since = now;
+                Phase::Listening { until: now + self.listening_time() }
+            }
             _ => Phase::Fenced { cause, since: now },
         };
-        sink(Action::Step(Step::GateClosed));
+        self.synchronized = None;
+        self.granters = NodeSet::EMPTY;
+        sink(Action::SetGranters(NodeSet::EMPTY));
         sink(Action::Publish);
         self.drive_election(now, election::Input::Release, sink);
         sink(Action::Step(Step::FencedReported));
         sink(Action::DropAddresses);
         self.addresses_held = false;
         if let Cause::DatabaseDied(_) | Cause::HigherTerm(_) | Cause::SplitBrain(_) = cause {
-            sink(Action::StopDatabase);
+            sink(Action::Database(Order::Stop));
         }
         sink(Action::End(outcome));
     }
@@ -70,27 +149,63 @@ impl Core {
         sink: Sink<'_>,
     ) {
         let primary = status.primary.unwrap_or(node);
-        let record = Record { term: status.term, primary, in_sync: self.all_nodes() };
-        let deposed = self.record.is_some_and(|old| old.primary == self.config.node);
+        // Of nodes that are not configured here nothing is known but that they are not this one.
+        let in_sync = self.config.nodes.subset(status.in_sync);
+        let in_sync = in_sync.unwrap_or_else(|| NodeSet::of(primary));
+        self.adopt(now, Record { term: status.term, primary, in_sync }, sink);
+    }
+
+    /// Goes by that record from now on, if it is newer, or if it stands at the arbiter.
+    pub(super) fn adopt(&mut self, now: Instant, record: Record, sink: Sink<'_>) {
+        if self.record == Some(record) || record.term < self.term() {
+            return;
+        }
+        if record.primary == self.config.node {
+            return self.adopt_own(now, record, sink);
+        }
+        if !self.keeps(Rule::HigherTermFences) {
+            return;
+        }
+        let deposed = self.is_named();
         let before = self.phase;
         self.member |= deposed;
         self.record = Some(record);
         sink(Action::Persist(record));
-        let cause = Cause::HigherTerm(status.term);
+        let cause = Cause::HigherTerm(record.term);
         match before {
-            Phase::Claiming | Phase::Promoting { .. } | Phase::Opening | Phase::Serving(_) => {
+            Phase::Claiming
+            | Phase::Promoting { .. }
+            | Phase::Opening { .. }
+            | Phase::Serving(_) => {
                 self.fence(now, now, cause, sink);
             }
-            Phase::Persisting { .. } | Phase::Waiting { .. } => {
+            // What was proposed can't be granted any more.
+            Phase::Withdrawing { .. }
+            | Phase::Waiting { .. }
+            | Phase::Proposing { .. }
+            | Phase::Persisting { .. } => {
                 self.phase = Phase::Standby;
                 sink(Action::End(Outcome::Standby));
+                sink(Action::Publish);
             }
             Phase::Fenced { since, .. } => self.phase = Phase::Fenced { cause, since },
+            Phase::Closing { cause: Cause::Switchover(_) | Cause::DatabaseHung } => {}
+            Phase::Closing { .. } => self.phase = Phase::Closing { cause },
             Phase::Listening { .. } | Phase::Standby if deposed => {
                 self.phase = Phase::Fenced { cause, since: now };
                 sink(Action::Publish);
             }
-            Phase::Initial | Phase::Listening { .. } | Phase::Standby | Phase::Closing { .. } => {}
+            Phase::Initial | Phase::Listening { .. } | Phase::Standby => {}
+        }
+    }
+
+    /// A record that names this node, which it did not know: it was granted, and the answer was lost.
+    fn adopt_own(&mut self, now: Instant, record: Record, sink: Sink<'_>) {
+        self.record = Some(record);
+        sink(Action::Persist(record));
+        if let Phase::Serving(_) = self.phase {
+            self.reset_lease(now, sink);
+            self.tend_members(now, sink);
         }
     }
 
@@ -102,14 +217,23 @@ impl Core {
         status: probe::Status,
         sink: Sink<'_>,
     ) {
-        if !self.config.database || !matches!(self.phase, Phase::Serving(_)) {
+        // Of another node's record in our term nothing but a split can come; what names this node is
+        // the record that we know.
+        if !self.config.database || !self.is_named() || status.primary == Some(self.config.node) {
             return;
         }
         let mine = (self.config.priority, self.config.node);
-        if mine < (status.priority, node) {
-            self.fence(now, now, Cause::SplitBrain(node), sink);
-        } else {
-            sink(Action::Notice(Notice::SplitBrain(node)));
+        match self.phase {
+            Phase::Serving(_) if mine > (status.priority, node) => {
+                sink(Action::Notice(Notice::SplitBrain(node)));
+            }
+            Phase::Serving(_)
+            | Phase::Claiming
+            | Phase::Promoting { .. }
+            | Phase::Opening { .. } => {
+                self.fence(now, now, Cause::SplitBrain(node), sink);
+            }
+            _ => {}
         }
     }
 
@@ -120,6 +244,8 @@ impl Core {
             self.database_died(now, now, Sign::Observed, sink);
         } else if self.database.role == Role::Standby {
             self.fence(now, now, Cause::NotWritable, sink);
+        } else {
+            self.tend_members(now, sink);
         }
     }
 
@@ -129,11 +255,23 @@ impl Core {
         let named = self.record.is_none_or(|record| record.primary == self.config.node);
         if named {
             self.bootstrap(now, sink);
+            self.start_database(now, sink);
         } else if self.member && self.database.role == Role::Primary && self.anyone_active(now) {
             let cause = Cause::HigherTerm(self.term());
             self.phase = Phase::Fenced { cause, since: now };
             sink(Action::Publish);
             self.check_fenced(now, cause, now, sink);
+        }
+        if let (Phase::Standby, Role::Standby) = (self.phase, self.database.role) {
+            self.release_commits(sink);
+        }
+    }
+
+    /// A standby that will be promoted must not wait for those that are gone then.
+    fn release_commits(&mut self, sink: Sink<'_>) {
+        if self.synchronized.is_none() && !self.membership.is_ordering() {
+            self.membership.order(NodeSet::EMPTY);
+            sink(Action::Database(Order::Synchronize(NodeSet::EMPTY)));
         }
     }
 
@@ -145,28 +283,51 @@ impl Core {
         since: Instant,
         sink: Sink<'_>,
     ) {
-        let named = self.record.is_some_and(|record| record.primary == self.config.node);
         let waited = now.since(since);
         match (self.database.role, cause) {
-            (Role::Unknown, _) => {}
+            (Role::Unknown, _) => {
+                self.start_database(now, sink);
+                self.come_back(now, sink);
+            }
             (Role::Standby, Cause::PromotionFailed) if waited < self.config.promotion_timeout => {}
+            // Only a person can tell which of two histories is worth more.
+            (Role::Standby, Cause::SplitBrain(_)) if self.is_named() => {}
             (Role::Standby, _) => {
                 self.phase = Phase::Standby;
                 sink(Action::Publish);
+                self.release_commits(sink);
             }
             // Restarted in place, or promoted after all. A peer that could take over has by now.
             (
                 Role::Primary,
-                Cause::DatabaseDied(_) | Cause::PromotionFailed | Cause::DiskFailed,
-            ) if named => {
+                Cause::DatabaseDied(_)
+                | Cause::DatabaseHung
+                | Cause::PromotionFailed
+                | Cause::DiskFailed
+                | Cause::Switchover(_),
+            ) if self.is_named() => {
                 if waited >= self.config.agent_timeout {
+                    self.listening_since = since;
                     self.bootstrap(now, sink);
                 }
             }
             (Role::Primary, _) => {
                 sink(Action::Notice(Notice::Stopping));
-                sink(Action::StopDatabase);
+                sink(Action::Database(Order::Stop));
             }
+        }
+    }
+
+    /// The record could not be written. With a register that is a pity; without one, this node
+    /// cannot keep its word.
+    pub(super) fn persist_failed(&mut self, now: Instant, term: Term, sink: Sink<'_>) {
+        if self.config.arbiter == Arbiter::Etcd {
+            sink(Action::Notice(Notice::NotOnDisk));
+            return self.persisted(now, term, sink);
+        }
+        let takes_over = matches!(self.phase, Phase::Persisting { record } if record.term == term);
+        if takes_over || self.membership.is_proposed(term) {
+            self.fence(now, now, Cause::DiskFailed, sink);
         }
     }
 }

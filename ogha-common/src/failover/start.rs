@@ -1,8 +1,8 @@
 //! Start and stop: listen first, take up what the last agent left, hand over to the next.
 
 use super::{
-    Action, Cause, GateOrder, NodeSet, Outcome, Record, Role,
-    core::{Core, Phase, Renewal, Sink},
+    Action, Cause, GateOrder, NodeSet, Order, Outcome, Phase, Record, Renewal, Role, Rule,
+    core::{Core, Sink},
 };
 use crate::{
     election,
@@ -18,23 +18,34 @@ impl Core {
         now: Instant,
         record: Option<Record>,
         open: Option<Term>,
+        paused: bool,
         sink: Sink<'_>,
     ) {
         self.record = record;
         self.member = record.is_some();
+        self.paused = paused;
+        self.listening_since = now;
         self.drive_election(now, election::Input::Startup, sink);
-        let ours = record.is_some_and(|r| r.primary == self.config.node && Some(r.term) == open);
-        if ours {
+        let ours = record.filter(|r| r.primary == self.config.node && Some(r.term) == open);
+        if let Some(record) = ours {
+            self.granters = self.wanted_granters(&record, None);
+            sink(Action::SetGranters(self.granters));
             self.drive_election(now, election::Input::Take, sink);
-            self.set_gate(now, GateOrder::Open, sink);
+            let lease = self.set_gate(now, GateOrder::Open, sink);
             sink(Action::HoldAddresses);
-            self.phase = Phase::Serving(Renewal::new(now, self.config.agent_timeout));
+            self.phase = Phase::Serving(Renewal::new(now, lease));
         } else {
             self.set_gate(now, GateOrder::Close, sink);
             sink(Action::DropAddresses);
             self.phase = Phase::Listening { until: now + self.listening_time() };
         }
+        if self.has_register() {
+            sink(Action::Consult);
+        }
         sink(Action::Publish);
+        if !self.keeps(Rule::ListenFirst) && matches!(self.phase, Phase::Listening { .. }) {
+            self.listened(now, sink);
+        }
     }
 
     /// Long enough to hear whoever serves, and for any gate of an agent that died to lapse.
@@ -48,22 +59,41 @@ impl Core {
         sink(Action::Publish);
         if !self.config.database && self.election.is_active() {
             // Elected while it listened.
-            self.take_over(now, Cause::Elected, None, sink);
+            self.take_over(now, now, Cause::Elected, None, sink);
         } else {
             self.bootstrap(now, sink);
         }
     }
 
-    /// Serves without a promotion, where nobody does and the database here accepts writes.
+    /// Serves where nobody does, and this node may.
     ///
     /// This is how a pair begins (no record yet), how a primary goes on after its host came
-    /// back before anyone took over, and how a database that was restarted in place returns.
+    /// back before anyone took over, and how a database that was restarted in place returns. Where
+    /// the arbiter's record names this node, its database is promoted if it is still a standby: its
+    /// agent died between the two.
     pub(super) fn bootstrap(&mut self, now: Instant, sink: Sink<'_>) {
         let may = self.record.is_none_or(|record| record.primary == self.config.node);
-        let primary = self.database.writable && self.database.role == Role::Primary;
-        if self.config.database && may && primary && !self.anyone_active(now) {
-            self.take_over(now, Cause::Bootstrap, None, sink);
+        if !self.config.database || !may || self.anyone_active(now) || !self.knows_the_others(now) {
+            return;
         }
+        if self.database.writable && self.database.role == Role::Primary {
+            self.take_over(now, now, Cause::Bootstrap, None, sink);
+        } else if self.has_register() && self.is_named() && self.database.role == Role::Standby {
+            self.take_over(now, now, Cause::Named, None, sink);
+        }
+    }
+
+    /// Whether this node can know that none of those that might have been promoted was: it has
+    /// heard them since it listens, or the arbiter has said so.
+    fn knows_the_others(&self, now: Instant) -> bool {
+        if self.has_register() {
+            return self.consulted;
+        }
+        let fresh = now - self.config.agent_timeout;
+        let since = self.listening_since.max(fresh);
+        let heard = |node| self.view(node).is_some_and(|view| view.at >= since);
+        self.record.is_none_or(|record| record.others().iter().all(heard))
+            || !self.keeps(Rule::ListenFirst)
     }
 
     /// Whether a peer serves or takes over, or has a primary of its own.
@@ -71,12 +101,11 @@ impl Core {
         let fresh = |at: Instant| now.since(at) < self.config.agent_timeout;
         let heard = self.heard.is_some_and(|heard| fresh(heard.at));
         heard
-            || self.peers.iter().flatten().any(|view| {
-                fresh(view.at)
-                    && (matches!(
-                        view.status.phase,
-                        probe::Phase::Serving | probe::Phase::TakingOver
-                    ) || view.status.role == Role::Primary)
+            || self.peers.iter().flatten().filter(|view| fresh(view.at)).any(|view| {
+                view.status.is_some_and(|status| {
+                    matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
+                        || status.role == Role::Primary
+                })
             })
     }
 
@@ -86,7 +115,9 @@ impl Core {
         self.restarting = true;
         sink(Action::Publish);
         if let Phase::Serving(_) = self.phase {
-            sink(Action::Renew { until: now + self.config.agent_timeout });
+            if self.renews_itself() {
+                sink(Action::Renew { until: now + self.config.agent_timeout });
+            }
         } else if self.holds_addresses() {
             self.set_gate(now, GateOrder::Close, sink);
             self.drive_election(now, election::Input::Release, sink);
@@ -95,9 +126,27 @@ impl Core {
         }
     }
 
-    /// A record that counts every configured node in sync, with this node as primary.
+    /// The next record with this node as primary, and alone in the in-sync set: the others join as
+    /// soon as they have everything.
     pub(super) fn next_record(&self) -> Record {
-        let in_sync: NodeSet = self.all_nodes();
-        Record { term: self.term().next(), primary: self.config.node, in_sync }
+        Record {
+            term: self.term().next(),
+            primary: self.config.node,
+            in_sync: NodeSet::of(self.config.node),
+        }
+    }
+
+    /// A database that is not running, at a node that is to serve: started, if this node may do so.
+    pub(super) fn start_database(&mut self, now: Instant, sink: Sink<'_>) {
+        let may = self.config.database
+            && self.config.restart_attempts > 0
+            && self.is_named()
+            && !self.is_paused()
+            && !self.database.alive
+            && !self.anyone_active(now);
+        if may && self.returning.is_due(now) {
+            self.returning.begin(now);
+            sink(Action::Database(Order::Start));
+        }
     }
 }

@@ -3,7 +3,7 @@
 use core::mem::size_of;
 
 use crate::{
-    units::{Lsn, NodeId, Priority, Term},
+    units::{Lsn, Members, NodeId, Priority, Term},
     wire::{
         probe::{Error, Kind, MAX_PATHS, Status},
         replay::Replay,
@@ -39,6 +39,8 @@ pub struct Said {
     pub term: u64,
     /// The primary that its record names; 0: none.
     pub primary: u64,
+    /// The in-sync set that the record names.
+    pub in_sync: u64,
     /// Where its database's log stands.
     pub lsn: u64,
     /// [`Phase`](crate::wire::probe::Phase); 0: nothing was said yet.
@@ -49,8 +51,10 @@ pub struct Said {
     pub restarting: u8,
     /// Its priority.
     pub priority: u8,
+    /// 1: an operator has paused failovers there.
+    pub paused: u8,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u8; 3],
 }
 
 impl Said {
@@ -60,9 +64,11 @@ impl Said {
         Some(Status {
             term: Term::new(self.term),
             primary: NodeId::from_wire(self.primary),
+            in_sync: Members::from_wire(self.in_sync),
             phase: self.phase.try_into().ok()?,
             role: self.role.try_into().ok()?,
             restarting: self.restarting != 0,
+            paused: self.paused != 0,
             priority: Priority::new(self.priority),
             lsn: Lsn::new(self.lsn),
         })
@@ -74,9 +80,11 @@ impl Said {
     pub const fn differs(&self, other: &Self) -> bool {
         self.term != other.term
             || self.primary != other.primary
+            || self.in_sync != other.in_sync
             || self.phase != other.phase
             || self.role != other.role
             || self.restarting != other.restarting
+            || self.paused != other.paused
     }
 }
 
@@ -85,12 +93,14 @@ impl From<Status> for Said {
         Self {
             term: status.term.get(),
             primary: status.primary.map_or(0, NodeId::get),
+            in_sync: status.in_sync.get(),
             lsn: status.lsn.get(),
             phase: status.phase as u8,
             role: status.role as u8,
             restarting: u8::from(status.restarting),
             priority: status.priority.get(),
-            reserved: 0,
+            paused: u8::from(status.paused),
+            reserved: [0; 3],
         }
     }
 }
@@ -335,10 +345,10 @@ impl ProbeCounters {
 
 const _: () = {
     assert!(size_of::<Endpoint>() == 20);
-    assert!(size_of::<Said>() == 32);
-    assert!(size_of::<Offer>() == 112);
+    assert!(size_of::<Said>() == 40);
+    assert!(size_of::<Offer>() == 120);
     assert!(size_of::<PeerKey>() == 16);
-    assert!(size_of::<Peer>() == 280);
+    assert!(size_of::<Peer>() == 288);
     assert!(size_of::<ProbeCounters>() == 104);
 };
 

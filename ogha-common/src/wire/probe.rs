@@ -19,10 +19,11 @@ pub use self::{
 };
 use crate::{
     maps::Passage,
-    units::{Lsn, NodeId, Priority, Term, Vrid},
+    units::{Lsn, Members, NodeId, Priority, Term, Vrid},
 };
 
 const RESTARTING: u8 = 1;
+const PAUSED: u8 = 2;
 const FILLED_IN: u8 = 1;
 const LISTENING: u8 = 2;
 const EXITED: u8 = 4;
@@ -31,7 +32,8 @@ const EXITED: u8 = 4;
 pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
     let status = &probe.status;
     let primary = status.primary.map_or(0, NodeId::get);
-    let flags = if status.restarting { RESTARTING } else { 0 };
+    let flags =
+        if status.restarting { RESTARTING } else { 0 } | if status.paused { PAUSED } else { 0 };
     let mut out = [0; LEN];
     put(&mut out, offset::MAGIC, MAGIC);
     put(&mut out, offset::VERSION, [VERSION]);
@@ -47,6 +49,7 @@ pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
     put(&mut out, offset::TERM, status.term.get().to_be_bytes());
     put(&mut out, offset::PRIMARY, primary.to_be_bytes());
     put(&mut out, offset::LSN, status.lsn.get().to_be_bytes());
+    put(&mut out, offset::IN_SYNC, status.in_sync.get().to_be_bytes());
     put(&mut out, offset::PHASE, [status.phase as u8]);
     put(&mut out, offset::ROLE, [status.role as u8]);
     put(&mut out, offset::FLAGS, [flags]);
@@ -146,9 +149,11 @@ fn read_status(packet: &[u8; LEN]) -> Result<Status, Error> {
     Ok(Status {
         term: Term::new(number(packet, offset::TERM)),
         primary: NodeId::from_wire(number(packet, offset::PRIMARY)),
+        in_sync: Members::from_wire(number(packet, offset::IN_SYNC)),
         phase: packet[offset::PHASE].try_into()?,
         role: packet[offset::ROLE].try_into()?,
         restarting: packet[offset::FLAGS] & RESTARTING != 0,
+        paused: packet[offset::FLAGS] & PAUSED != 0,
         priority: Priority::new(packet[offset::PRIORITY]),
         lsn: Lsn::new(number(packet, offset::LSN)),
     })

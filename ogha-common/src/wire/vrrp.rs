@@ -33,7 +33,7 @@ const AUTH_NONE: u8 = 0;
 const AUTH_SIMPLE_TEXT: u8 = 1;
 
 /// The version of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// RFC 3768: intervals in whole seconds, IPv4 only.
     V2,

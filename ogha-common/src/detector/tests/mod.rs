@@ -47,9 +47,11 @@ const GOOD: Facts = Facts {
     status: Status {
         term: Term::new(7),
         primary: None,
+        in_sync: crate::units::Members::NONE,
         phase: Phase::Serving,
         role: Role::Primary,
         restarting: false,
+        paused: false,
         priority: Priority::DEFAULT,
         lsn: Lsn::new(0),
     },

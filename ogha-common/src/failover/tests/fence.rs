@@ -39,12 +39,12 @@ fn a_higher_term_fences() {
         node.input(peer(probe::Phase::TakingOver, 9));
         node.assert_fenced(Cause::HigherTerm(Term::new(9)));
         assert_eq!(node.core.term(), Term::new(9));
-        assert!(node.done.contains(&Action::StopDatabase));
+        assert!(node.done.contains(&Action::Database(Order::Stop)));
         node.done.clear();
         node.input(Input::Database(PRIMARY));
         node.pass(Duration::from_secs(60));
         assert_eq!(node.ordered(GateOrder::Open), None, "never again before it has rejoined");
-        assert!(node.done.contains(&Action::StopDatabase), "nor may anyone write to it");
+        assert!(node.done.contains(&Action::Database(Order::Stop)), "nor may anyone write to it");
         node.input(Input::Database(STANDBY));
         assert_eq!(node.core.phase(), Phase::Standby, "rejoined");
     }
@@ -55,11 +55,11 @@ fn an_old_primary_that_comes_back_is_fenced_and_stopped() {
     let record =
         Record { term: Term::new(3), primary: ME, in_sync: NodeSet::new(&[ME, PEER]).unwrap() };
     let mut node = Node::new();
-    node.input(Input::Started { record: Some(record), open: None });
+    node.input(started(Some(record), None));
     node.input(peer(probe::Phase::Serving, 4));
     node.input(Input::Database(PRIMARY));
     node.assert_fenced(Cause::HigherTerm(Term::new(4)));
-    assert!(node.done.contains(&Action::StopDatabase));
+    assert!(node.done.contains(&Action::Database(Order::Stop)));
     node.pass(Duration::from_secs(60));
     assert_eq!(node.ordered(GateOrder::Open), None);
 }
@@ -109,18 +109,18 @@ fn a_lapsed_lease_is_not_renewed() {
         assert_eq!(node.index(|a| matches!(a, Action::Renew { .. })), None);
         assert!(node.ordered(GateOrder::Close).is_some());
         assert!(matches!(node.core.phase(), Phase::Listening { .. }));
-        assert!(!node.done.contains(&Action::StopDatabase), "nobody has replaced it yet");
+        assert!(!node.done.contains(&Action::Database(Order::Stop)), "nobody has replaced it yet");
         node.input(peer(probe::Phase::TakingOver, 9));
         node.input(Input::Database(PRIMARY));
         node.assert_fenced(Cause::HigherTerm(Term::new(9)));
-        assert!(node.done.contains(&Action::StopDatabase));
+        assert!(node.done.contains(&Action::Database(Order::Stop)));
     }
 }
 
 #[test]
 fn a_database_that_does_not_answer_is_not_dead() {
     let mut node = Node::serving();
-    let silent = Database { role: Role::Unknown, writable: false, alive: true, lsn: Lsn::new(0) };
+    let silent = Database { role: Role::Unknown, ..STANDBY };
     node.input(Input::Database(silent));
     node.assert_serving();
     node.input(Input::Database(Database { alive: false, ..silent }));

@@ -2,40 +2,57 @@
 
 extern crate std;
 
+mod arbiter;
 mod fence;
+mod members;
+mod operator;
 mod start;
 mod takeover;
 
 use std::{vec, vec::Vec};
 
 use super::*;
-use crate::units::Centis;
+use crate::{
+    units::{Centis, Instant, Lsn, Term},
+    wire::probe,
+};
 
 const ME: NodeId = NodeId::new(1);
 const PEER: NodeId = NodeId::new(2);
 const LEASE: Duration = Duration::from_millis(100);
 const AGENT_TIMEOUT: Duration = Duration::from_secs(3);
 
-const STANDBY: Database =
-    Database { role: Role::Standby, writable: false, alive: true, lsn: Lsn::new(7) };
-const PRIMARY: Database =
-    Database { role: Role::Primary, writable: true, alive: true, lsn: Lsn::new(7) };
+const STANDBY: Database = Database {
+    role: Role::Standby,
+    writable: false,
+    alive: true,
+    lsn: Lsn::new(7),
+    streaming: NodeSet::EMPTY,
+    confirmed: NodeSet::EMPTY,
+};
+const PRIMARY: Database = Database { role: Role::Primary, writable: true, ..STANDBY };
 
 /// A core, its clock, and what it did.
 struct Node {
     core: Core,
     now: Instant,
     done: Vec<Action>,
+    /// What it has promised to the peer.
+    promised_until: Instant,
     /// Effects whose outcome the test gives by hand.
     held_back: fn(&Action) -> bool,
 }
 
 impl Node {
     fn new() -> Self {
-        Self::of(true)
+        Self::with(|_| {})
     }
 
     fn of(database: bool) -> Self {
+        Self::with(|config| config.database = database)
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
         let election = election::Config {
             priority: Priority::DEFAULT,
             advert_interval: Centis::new(1).unwrap(),
@@ -43,26 +60,39 @@ impl Node {
             version: crate::wire::vrrp::Version::V3,
             address: [192, 0, 2, 1].into(),
         };
-        let core = Core::new(Config {
+        let mut config = Config {
             node: ME,
             nodes: NodeSet::new(&[ME, PEER]).unwrap(),
             priority: Priority::DEFAULT,
-            database,
+            database: true,
+            arbiter: Arbiter::None,
             lease: LEASE,
             agent_timeout: AGENT_TIMEOUT,
             promotion_timeout: Duration::from_secs(60),
+            switchover_timeout: Duration::from_secs(30),
+            max_lag: None,
+            rejoin: false,
+            restart_attempts: 0,
             election,
-        });
+        };
+        change(&mut config);
+        let core = Core::new(config);
         let now = Instant::from_ns(1_000_000_000);
-        Self { core, now, done: vec![], held_back: |_| false }
+        let promised_until = Instant::default();
+        Self { core, now, done: vec![], promised_until, held_back: |_| false }
     }
 
     /// A backup that hears its peer serve in term 4.
     fn standby() -> Self {
-        let mut node = Self::new();
-        node.input(Input::Started { record: None, open: None });
-        node.input(Input::Database(STANDBY));
+        Self::new().into_standby()
+    }
+
+    fn into_standby(self) -> Self {
+        let mut node = self;
+        node.input(started(None, None));
+        node.input(Input::Consulted(None));
         node.input(peer(probe::Phase::Serving, 4));
+        node.input(Input::Database(STANDBY));
         assert_eq!(node.core.phase(), Phase::Standby);
         node.done.clear();
         node
@@ -70,8 +100,13 @@ impl Node {
 
     /// A node that serves in term 1.
     fn serving() -> Self {
-        let mut node = Self::new();
-        node.input(Input::Started { record: None, open: None });
+        Self::new().into_serving()
+    }
+
+    fn into_serving(self) -> Self {
+        let mut node = self;
+        node.input(started(None, None));
+        node.input(Input::Consulted(None));
         node.input(Input::Database(PRIMARY));
         node.pass(AGENT_TIMEOUT * 2);
         node.assert_serving();
@@ -93,6 +128,16 @@ impl Node {
                     Action::SetGate { order, .. } => inputs.push_back(Input::GateSet(order)),
                     Action::Persist(record) => inputs.push_back(Input::Persisted(record.term)),
                     Action::HoldAddresses => inputs.push_back(Input::AddressesHeld),
+                    Action::Withdraw => {
+                        inputs.push_back(Input::Withdrawn { promised_until: self.promised_until });
+                    }
+                    Action::SetGranters(granters) => inputs.push_back(Input::GrantersSet(granters)),
+                    Action::Propose(record) => {
+                        inputs.push_back(Input::Ruled(Ruling::Granted(record.term)));
+                    }
+                    Action::Database(order @ Order::Synchronize(_)) => {
+                        inputs.push_back(Input::DatabaseDid { order, ok: true });
+                    }
                     _ => {}
                 }
             }
@@ -102,7 +147,10 @@ impl Node {
     /// Lets time pass, timer by timer.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
+        let mut at_once = 0;
         while let Some(due) = self.core.next_timer().filter(|&due| due <= end) {
+            at_once = if due > self.now { 0 } else { at_once + 1 };
+            assert!(at_once < 100, "a timer that is never done: {:#?}", self.core);
             self.now = self.now.max(due);
             self.input(Input::Tick);
         }
@@ -134,9 +182,11 @@ fn status(phase: probe::Phase, term: u64) -> probe::Status {
     probe::Status {
         term: Term::new(term),
         primary: Some(PEER),
+        in_sync: NodeSet::new(&[ME, PEER]).unwrap().members(),
         phase,
         role: if phase == probe::Phase::Serving { Role::Primary } else { Role::Unknown },
         restarting: false,
+        paused: false,
         priority: Priority::DEFAULT,
         lsn: Lsn::new(7),
     }
@@ -144,6 +194,10 @@ fn status(phase: probe::Phase, term: u64) -> probe::Status {
 
 fn peer(phase: probe::Phase, term: u64) -> Input {
     Input::Peer { node: PEER, status: status(phase, term) }
+}
+
+fn started(record: Option<Record>, open: Option<Term>) -> Input {
+    Input::Started { record, open, paused: false }
 }
 
 fn process_exit(at: Instant) -> Input {
@@ -161,5 +215,5 @@ fn answered(agent_age: Duration) -> Input {
 }
 
 fn promoted(node: &Node) -> bool {
-    node.index(|a| matches!(a, Action::Promote(_))).is_some()
+    node.done.contains(&Action::Database(Order::Promote))
 }

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_node_listens_before_it_serves() {
     let mut node = Node::new();
-    node.input(Input::Started { record: None, open: None });
+    node.input(started(None, None));
     node.input(Input::Database(PRIMARY));
     node.pass(AGENT_TIMEOUT);
     assert_eq!(node.ordered(GateOrder::Open), None);
@@ -16,25 +16,28 @@ fn a_node_listens_before_it_serves() {
 #[test]
 fn a_primary_beside_a_serving_peer_does_not_serve() {
     let mut node = Node::new();
-    node.input(Input::Started { record: None, open: None });
+    node.input(started(None, None));
     node.input(peer(probe::Phase::Serving, 1));
     node.input(Input::Database(PRIMARY));
     node.pass(Duration::from_millis(50));
     node.input(peer(probe::Phase::Serving, 1));
     assert_eq!(node.ordered(GateOrder::Open), None);
-    assert!(!node.done.contains(&Action::StopDatabase), "the two may never have been a pair");
+    assert!(
+        !node.done.contains(&Action::Database(Order::Stop)),
+        "the two may never have been a pair"
+    );
 }
 
 #[test]
 fn a_restarted_agent_goes_on_where_the_last_one_left() {
     let record = Record { term: Term::new(3), primary: ME, in_sync: NodeSet::new(&[ME]).unwrap() };
     let mut node = Node::new();
-    node.input(Input::Started { record: Some(record), open: Some(Term::new(3)) });
+    node.input(started(Some(record), Some(Term::new(3))));
     node.assert_serving();
     assert_eq!(node.ordered(GateOrder::Close), None);
 
     let mut node = Node::new();
-    node.input(Input::Started { record: Some(record), open: Some(Term::new(2)) });
+    node.input(started(Some(record), Some(Term::new(2))));
     assert!(node.ordered(GateOrder::Close).is_some(), "another term's gate is not ours");
 }
 

@@ -25,11 +25,11 @@ fn the_steps_of_a_takeover_come_in_their_order() {
         node.index(|a| matches!(a, Action::Begin { cause: Cause::PeerFenced(PEER), .. })),
         node.index(|a| matches!(a, Action::Persist(_))),
         node.ordered(GateOrder::Claim),
-        node.index(|a| matches!(a, Action::Promote(_))),
+        node.index(|a| *a == Action::Database(Order::Promote)),
         node.index(|a| matches!(a, Action::Announce)),
         node.ordered(GateOrder::Open),
         node.index(|a| matches!(a, Action::End(Outcome::Serving))),
-        node.index(|a| matches!(a, Action::AfterFailover)),
+        node.index(|a| matches!(a, Action::Database(Order::AfterFailover))),
     ];
     assert!(order.iter().all(Option::is_some), "{order:?}: {:#?}", node.done);
     assert!(order.is_sorted(), "{order:?}: {:#?}", node.done);
@@ -43,10 +43,10 @@ fn nothing_is_claimed_before_the_record_is_on_disk() {
     node.held_back = |a| matches!(a, Action::Persist(_));
     node.input(peer(probe::Phase::Fenced, 4));
     assert_eq!(node.ordered(GateOrder::Claim), None);
-    assert_eq!(node.index(|a| matches!(a, Action::Promote(_))), None);
+    assert_eq!(node.index(|a| *a == Action::Database(Order::Promote)), None);
     node.input(Input::PersistFailed(Term::new(5)));
     node.assert_fenced(Cause::DiskFailed);
-    assert_eq!(node.index(|a| matches!(a, Action::Promote(_))), None);
+    assert_eq!(node.index(|a| *a == Action::Database(Order::Promote)), None);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_fenced_report_ends_the_wait() {
 #[test]
 fn a_node_that_never_heard_a_primary_does_not_promote() {
     let mut node = Node::new();
-    node.input(Input::Started { record: None, open: None });
+    node.input(started(None, None));
     node.input(Input::Database(STANDBY));
     node.pass(Duration::from_secs(60));
     assert!(!promoted(&node));
@@ -201,16 +201,16 @@ fn a_fenced_report_of_someone_else_promotes_nobody() {
 fn a_promotion_that_fails_leaves_the_addresses() {
     let mut node = Node::standby();
     node.input(peer(probe::Phase::Fenced, 4));
-    node.input(Input::PromotionRefused);
+    node.input(Input::DatabaseDid { order: Order::Promote, ok: false });
     node.assert_fenced(Cause::PromotionFailed);
     assert!(node.done.contains(&Action::DropAddresses));
-    assert!(!node.done.contains(&Action::StopDatabase), "a standby harms nobody");
+    assert!(!node.done.contains(&Action::Database(Order::Stop)), "a standby harms nobody");
 }
 
 #[test]
 fn an_address_without_a_database_goes_where_vrrp_elects() {
     let mut node = Node::of(false);
-    node.input(Input::Started { record: None, open: None });
+    node.input(started(None, None));
     node.pass(AGENT_TIMEOUT);
     assert_eq!(node.ordered(GateOrder::Open), None, "it listens first");
     node.pass(Duration::from_secs(1));

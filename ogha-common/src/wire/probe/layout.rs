@@ -13,7 +13,7 @@ pub type Body = [u64; WORDS - 1];
 /// The first four octets.
 pub const MAGIC: [u8; 4] = *b"OGHA";
 /// The version of this layout.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// How many paths to a peer are told apart: a power of two.
 pub const MAX_PATHS: usize = 4;
 
@@ -33,9 +33,10 @@ pub const MAX_PATHS: usize = 4;
 /// 64|                             term                              |
 /// 72|                primary that the record names                  |
 /// 80|                       log position (LSN)                      |
-/// 88| phase | role  | flags | path  | facts | gate  | accept queue  |
-/// 96|  queue limit  |     grant     |       heartbeat's age         |
-/// 104|                             tag                              |
+/// 88|               in-sync set that the record names               |
+/// 96| phase | role  | flags | path  | facts | gate  | accept queue  |
+///104|  queue limit  |     grant     |       heartbeat's age         |
+///112|                              tag                              |
 ///   +---------------------------------------------------------------+
 /// ```
 pub mod offset {
@@ -67,30 +68,32 @@ pub mod offset {
     pub const PRIMARY: usize = 72;
     /// Position in the database's log, 8 octets.
     pub const LSN: usize = 80;
+    /// The in-sync set that the record names: [`Members`](crate::units::Members), 8 octets.
+    pub const IN_SYNC: usize = 88;
     /// [`Phase`](super::Phase), 1 octet.
-    pub const PHASE: usize = 88;
+    pub const PHASE: usize = 96;
     /// [`Role`](super::Role), 1 octet.
-    pub const ROLE: usize = 89;
-    /// Bit 0: restarting. The others are sent as 0 and ignored. 1 octet.
-    pub const FLAGS: usize = 90;
+    pub const ROLE: usize = 97;
+    /// Bit 0: restarting; bit 1: paused. The others are sent as 0 and ignored. 1 octet.
+    pub const FLAGS: usize = 98;
     /// The path on which the probe was sent, by its sender's numbers; in a reply, the probe's.
     /// 1 octet, below [`MAX_PATHS`](super::MAX_PATHS).
-    pub const PATH: usize = 91;
+    pub const PATH: usize = 99;
     /// Bit 0: the kernel has filled in what follows; bit 1: the database's port has a listener;
     /// bit 2: the agent's process has exited. The others are sent as 0 and ignored. 1 octet.
-    pub const FACTS: usize = 92;
+    pub const FACTS: usize = 100;
     /// [`Passage`](crate::maps::Passage), 1 octet.
-    pub const GATE: usize = 93;
+    pub const GATE: usize = 101;
     /// Connections that wait to be accepted, 2 octets.
-    pub const QUEUE: usize = 94;
+    pub const QUEUE: usize = 102;
     /// How many may wait, 2 octets.
-    pub const QUEUE_LIMIT: usize = 96;
+    pub const QUEUE_LIMIT: usize = 104;
     /// For how long the sender promises not to promote, milliseconds, 2 octets; 0: it does not.
-    pub const GRANT: usize = 98;
+    pub const GRANT: usize = 106;
     /// Milliseconds since the agent last showed that it lives, 4 octets.
-    pub const HEARTBEAT: usize = 100;
+    pub const HEARTBEAT: usize = 108;
     /// SipHash-2-4 over all octets before it, 8 octets.
-    pub const TAG: usize = 104;
+    pub const TAG: usize = 112;
 }
 
 const _: () = assert!(LEN.is_multiple_of(8) && offset::HEARTBEAT + 4 == offset::TAG);

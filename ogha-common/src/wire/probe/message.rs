@@ -2,11 +2,11 @@
 
 use crate::{
     maps::Passage,
-    units::{Lsn, NodeId, Priority, Term, Vrid},
+    units::{Lsn, Members, NodeId, Priority, Term, Vrid},
 };
 
 /// Question or answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// Wants a reply.
@@ -16,7 +16,7 @@ pub enum Kind {
 }
 
 /// What an instance is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Phase {
     /// Just started: does nothing yet but listen.
@@ -32,7 +32,7 @@ pub enum Phase {
 }
 
 /// The role of a database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Role {
     /// It does not answer, or there is none.
@@ -92,18 +92,22 @@ from_octet! {
 }
 
 /// What a node says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Status {
     /// The term of its record; zero without one.
     pub term: Term,
     /// The primary that its record names.
     pub primary: Option<NodeId>,
+    /// The in-sync set that its record names.
+    pub in_sync: Members,
     /// What it is doing.
     pub phase: Phase,
     /// The role of its database.
     pub role: Role,
     /// Its agent is away on purpose and comes back.
     pub restarting: bool,
+    /// An operator has paused failovers there.
+    pub paused: bool,
     /// Its priority.
     pub priority: Priority,
     /// Where its database's log stands.
@@ -111,7 +115,7 @@ pub struct Status {
 }
 
 /// What a kernel finds out about its node while it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// The database's port has a listener.
     pub listening: bool,
@@ -128,7 +132,7 @@ pub struct Facts {
 }
 
 /// A probe or a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
     /// The virtual router.
     pub vrid: Vrid,

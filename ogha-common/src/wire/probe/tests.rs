@@ -14,7 +14,7 @@ fn tag(body: &Body) -> u64 {
 /// Signs a packet that was changed.
 fn sign(packet: &mut [u8; LEN]) {
     let signed = tag(body(&words(packet)).unwrap());
-    packet[104..].copy_from_slice(&signed.to_be_bytes());
+    packet[offset::TAG..].copy_from_slice(&signed.to_be_bytes());
 }
 
 fn probe() -> Probe {
@@ -32,9 +32,11 @@ fn probe() -> Probe {
         status: Status {
             term: Term::new(15),
             primary: Some(NodeId::new(16)),
+            in_sync: Members::from_wire(18),
             phase: Phase::Serving,
             role: Role::Primary,
             restarting: true,
+            paused: false,
             priority: Priority::new(100),
             lsn: Lsn::new(17),
         },
@@ -45,16 +47,16 @@ fn probe() -> Probe {
 #[test]
 fn the_layout_is_fixed() {
     let packet = encode(&probe(), tag);
-    assert_eq!(packet.len(), 112);
-    assert_eq!(packet[..8], *b"OGHA\x01\x3b\x02\x64");
+    assert_eq!(packet.len(), 120);
+    assert_eq!(packet[..8], *b"OGHA\x02\x3b\x02\x64");
     assert_eq!(packet[8..16], [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(packet[16..32], *b"sixteen octets!!");
-    for (number, at) in [11, 12, 13, 14, 15, 16, 17].into_iter().zip((32..).step_by(8)) {
+    for (number, at) in [11, 12, 13, 14, 15, 16, 17, 18].into_iter().zip((32..).step_by(8)) {
         assert_eq!(packet[at..at + 8], [0, 0, 0, 0, 0, 0, 0, number]);
     }
-    assert_eq!(packet[88..92], [4, 1, 1, 2]);
-    assert_eq!(packet[92..104], [0; 12]);
-    assert_eq!(packet[104..], tag(body(&words(&packet)).unwrap()).to_be_bytes());
+    assert_eq!(packet[96..100], [4, 1, 1, 2]);
+    assert_eq!(packet[100..112], [0; 12]);
+    assert_eq!(packet[112..], tag(body(&words(&packet)).unwrap()).to_be_bytes());
     assert_eq!(parse(&packet, tag), Ok(probe()));
 }
 
@@ -70,7 +72,7 @@ fn facts_have_their_place() {
     };
     let told = Probe { facts: Some(facts), grant_ms: 0x090a, ..probe() };
     let packet = encode(&told, tag);
-    assert_eq!(packet[88..104], [4, 1, 1, 2, 7, 4, 1, 2, 3, 4, 9, 10, 5, 6, 7, 8]);
+    assert_eq!(packet[96..112], [4, 1, 1, 2, 7, 4, 1, 2, 3, 4, 9, 10, 5, 6, 7, 8]);
     assert_eq!(parse(&packet, tag), Ok(told));
 }
 
@@ -87,21 +89,21 @@ fn words_and_octets_are_named_by_their_offset() {
 #[test]
 fn each_rule_refuses() {
     let packet = encode(&probe(), tag);
-    assert_eq!(parse(&packet[..111], tag), Err(Error::Length));
-    assert_eq!(parse(&[0; 113], tag), Err(Error::Length));
+    assert_eq!(parse(&packet[..119], tag), Err(Error::Length));
+    assert_eq!(parse(&[0; 121], tag), Err(Error::Length));
     assert_eq!(parse(&packet, |body| !tag(body)), Err(Error::Tag));
     for (at, octet, error) in [
         (0, b'o', Error::Magic),
-        (4, 2, Error::Version),
+        (4, 1, Error::Version),
         (5, 0, Error::Vrid),
         (6, 0, Error::Kind),
         (6, 3, Error::Kind),
         (55, 0, Error::Node),
         (63, 0, Error::Node),
-        (88, 0, Error::Phase),
-        (88, 6, Error::Phase),
-        (89, 3, Error::Role),
-        (91, 4, Error::Path),
+        (96, 0, Error::Phase),
+        (96, 6, Error::Phase),
+        (97, 3, Error::Role),
+        (99, 4, Error::Path),
     ] {
         let mut changed = packet;
         changed[at] = octet;
@@ -113,13 +115,13 @@ fn each_rule_refuses() {
 #[test]
 fn what_a_later_version_may_add_is_ignored() {
     let mut packet = encode(&probe(), tag);
-    packet[90] = 0xff;
-    packet[92] = 0xfe;
-    packet[93..98].fill(0xff);
-    packet[100..104].fill(0xff);
+    packet[98] = 0xfd;
+    packet[100] = 0xfe;
+    packet[101..106].fill(0xff);
+    packet[108..112].fill(0xff);
     sign(&mut packet);
     assert_eq!(parse(&packet, tag), Ok(probe()));
-    packet[92] = 0xff;
+    packet[100] = 0xff;
     sign(&mut packet);
     assert_eq!(parse(&packet, tag).unwrap().facts.unwrap().gate, None);
 }
@@ -163,13 +165,15 @@ fn any_facts() -> impl Strategy<Value = Option<Facts>> {
 
 fn any_status() -> impl Strategy<Value = Status> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u8>());
-    (numbers, 1..=5u8, 0..=2u8, any::<bool>()).prop_map(
-        |((term, primary, lsn, priority), phase, role, restarting)| Status {
+    (numbers, any::<u64>(), 1..=5u8, 0..=2u8, any::<[bool; 2]>()).prop_map(
+        |((term, primary, lsn, priority), members, phase, role, [restarting, paused])| Status {
             term: Term::new(term),
             primary: NodeId::from_wire(primary),
+            in_sync: Members::from_wire(members),
             phase: phase.try_into().unwrap(),
             role: role.try_into().unwrap(),
             restarting,
+            paused,
             priority: Priority::new(priority),
             lsn: Lsn::new(lsn),
         },
@@ -207,8 +211,8 @@ proptest! {
     /// The kernel goes by `check` alone: what that lets through, user space can read.
     #[test]
     fn what_is_checked_is_read(mut packet: [u8; LEN], small: [u8; 5]) {
-        packet[..5].copy_from_slice(b"OGHA\x01");
-        for (at, octet) in [5, 6, 88, 89, 91].into_iter().zip(small) {
+        packet[..5].copy_from_slice(b"OGHA\x02");
+        for (at, octet) in [5, 6, 96, 97, 99].into_iter().zip(small) {
             packet[at] = octet % 8;
         }
         sign(&mut packet);
@@ -221,7 +225,7 @@ proptest! {
             packet[..4].copy_from_slice(&MAGIC);
             packet[4] = VERSION;
         }
-        let own = u64::from_be_bytes(packet[104..].try_into().unwrap());
+        let own = u64::from_be_bytes(packet[offset::TAG..].try_into().unwrap());
         let _ = parse(&packet, |_| own);
     }
 }

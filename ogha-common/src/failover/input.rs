@@ -1,0 +1,167 @@
+//! What an instance learns.
+
+use core::time::Duration;
+
+use super::{NodeSet, Order, Record, action::GateOrder};
+use crate::{
+    election,
+    units::{Instant, Lsn, NodeId, Term},
+    wire::probe,
+};
+
+/// The database's role.
+pub use crate::wire::probe::Role;
+
+/// What the instance learns. `at` is when it happened, where that is not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The agent has started. What the last agent left: the record on disk, and whether the
+    /// kernel still held the gate open in the record's term.
+    Started {
+        /// The record on disk.
+        record: Option<Record>,
+        /// The gate was found open in this term, its lease not yet over.
+        open: Option<Term>,
+        /// Failovers were paused.
+        paused: bool,
+    },
+    /// A timer has come due ([`Core::next_timer`](super::Core::next_timer)).
+    Tick,
+    /// This agent was not running for so long: what it did not hear meanwhile is nobody's
+    /// silence.
+    Stalled(Duration),
+    /// A valid advert of a configured peer.
+    Advert {
+        /// Who sent it.
+        node: NodeId,
+        /// What it says.
+        advert: election::Advert,
+    },
+    /// The kernel has had a valid advert of a configured peer, at that time. What it says comes as
+    /// [`Input::Advert`], which a busy agent may read late.
+    AdvertStamped {
+        /// Who sent it.
+        node: NodeId,
+        /// When the kernel had it.
+        at: Instant,
+    },
+    /// A valid status of a configured peer.
+    Peer {
+        /// Who says it.
+        node: NodeId,
+        /// What it says.
+        status: probe::Status,
+    },
+    /// A peer's kernel has answered a probe. It does so for a dead agent too.
+    Answered {
+        /// Whose kernel.
+        node: NodeId,
+        /// How long before the answer its agent was last alive.
+        agent_age: Duration,
+    },
+    /// As many probes as `detect_multiplier` says were sent in a row, and none was answered.
+    Unanswered {
+        /// Whose host is lost.
+        node: NodeId,
+    },
+    /// A peer promises not to promote before `until`, while this node's term is `term`.
+    Granted {
+        /// Who promises.
+        node: NodeId,
+        /// In which term.
+        term: Term,
+        /// Till when, by this node's clock.
+        until: Instant,
+    },
+    /// The kernel saw the database's main process exit, or its listener go with nobody left.
+    DatabaseDied {
+        /// When the kernel saw it.
+        at: Instant,
+        /// What it saw.
+        sign: Sign,
+    },
+    /// The database here answers nothing, by two kinds of evidence.
+    DatabaseHung {
+        /// The first sign.
+        at: Instant,
+    },
+    /// The database was looked at.
+    Database(Database),
+    /// What came of [`Action::Database`](super::Action::Database).
+    DatabaseDid {
+        /// The order.
+        order: Order,
+        /// Whether its effect was seen.
+        ok: bool,
+    },
+    /// The record is on disk, flushed.
+    Persisted(Term),
+    /// The record could not be written: a node that cannot keep its word must not give it.
+    PersistFailed(Term),
+    /// What the arbiter says of [`Action::Propose`](super::Action::Propose).
+    Ruled(Ruling),
+    /// What stands at the arbiter: the answer to [`Action::Consult`](super::Action::Consult).
+    Consulted(Option<Record>),
+    /// The kernel has the gate that [`Action::SetGate`](super::Action::SetGate) ordered.
+    GateSet(GateOrder),
+    /// The kernel refused it.
+    GateFailed(GateOrder),
+    /// The kernel's gate lapsed before [`Action::Renew`](super::Action::Renew) reached it.
+    Lapsed,
+    /// The kernel counts the grants of these nodes, and of nobody else.
+    GrantersSet(NodeSet),
+    /// This node grants nothing any more. What it had promised ends then.
+    Withdrawn {
+        /// The last promise to any peer, by this node's clock.
+        promised_until: Instant,
+    },
+    /// The addresses are on the interface.
+    AddressesHeld,
+    /// The agent is about to end, to be started again.
+    Stopping,
+}
+
+/// How the death of a database was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sign {
+    /// `sched_process_exit` of the main process.
+    ProcessExit,
+    /// The listener went, and the process with it.
+    ListenerGone,
+    /// An observation found no process.
+    Observed,
+}
+
+/// What an observation of the database found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Database {
+    /// Its role; unknown where it did not answer.
+    pub role: Role,
+    /// It accepts writes.
+    pub writable: bool,
+    /// Its main process is there.
+    pub alive: bool,
+    /// Where its log stands: a primary's end of the log on disk, what a standby has received.
+    pub lsn: Lsn,
+    /// Of a primary: the peers that receive its log now.
+    pub streaming: NodeSet,
+    /// Of a primary: those of `streaming` without whose confirmation no commit returns, and which
+    /// have confirmed all that was acknowledged before that was so.
+    pub confirmed: NodeSet,
+}
+
+/// What an arbiter says of a proposed record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ruling {
+    /// The proposed record, of this term, is the cluster's.
+    Granted(Term),
+    /// It is not, and will not be.
+    Refused {
+        /// The proposed term.
+        term: Term,
+        /// What stands instead, where the arbiter keeps records.
+        record: Option<Record>,
+    },
+    /// No answer in time: it may have been granted or not. To ask again does no harm.
+    Unknown(Term),
+}

@@ -1,0 +1,375 @@
+//! What an operator orders, and what the instance waits for an operator to do.
+
+use core::fmt;
+
+use super::{
+    Action, Cause, Hindrance, NodeSet, Notice, Order, Phase, Role, Step,
+    core::{Core, Sink},
+};
+use crate::{
+    units::{Instant, NodeId},
+    wire::probe,
+};
+
+/// What an operator orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Hand the role to that node, or to the best; nothing is lost.
+    Switchover {
+        /// `None`: the best of the in-sync set.
+        to: Option<NodeId>,
+    },
+    /// Take over here, though this node may not by itself: writes may be lost.
+    Force,
+    /// No failover until [`Command::Resume`].
+    Pause,
+    /// Failovers again.
+    Resume,
+    /// Make the database here a standby of the primary.
+    Rejoin,
+}
+
+/// Why a command is refused. Nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The instance has no database.
+    NoDatabase,
+    /// Another node serves: the command belongs there, or makes no sense while that is so.
+    Serves(NodeId),
+    /// Nobody serves.
+    NobodyServes,
+    /// This node serves.
+    ServesHere,
+    /// Another operation is under way.
+    Busy,
+    /// That is no other node of the instance.
+    UnknownNode,
+    /// That node is not in sync.
+    NotInSync(NodeId),
+    /// That node is not heard, or its database is no standby.
+    NotReady(NodeId),
+    /// No other node is in sync.
+    NobodyInSync,
+    /// The database here is neither standby nor primary.
+    NoDatabaseHere,
+    /// That node has paused, and must resume.
+    PausedAt(NodeId),
+}
+
+/// What the instance waits for, that it can't bring about by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// The arbiter must answer.
+    Arbiter,
+    /// The database here must be started.
+    StartDatabase,
+    /// The database here must be made a standby again: `rejoin`.
+    Rejoin,
+    /// These nodes must be heard, or an operator must force: one of them may have been promoted.
+    Others(NodeSet),
+    /// An operator must force: this stands against it.
+    Force(Hindrance),
+    /// An operator must resume.
+    Resume,
+}
+
+/// The role on its way to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Switchover {
+    to: NodeId,
+    deadline: Instant,
+    /// The database has written out what it can before it is stopped.
+    prepared: bool,
+}
+
+impl Core {
+    /// An operator's order. It is accepted or refused at once; what comes of it is seen in the status
+    /// and in the history.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn command(
+        &mut self,
+        now: Instant,
+        command: Command,
+        sink: &mut dyn FnMut(Action),
+    ) -> Result<(), Refusal> {
+        if !self.config.database {
+            return Err(Refusal::NoDatabase);
+        }
+        match command {
+            Command::Switchover { to } => self.switch_over(now, to, sink),
+            Command::Force => self.force(now, sink),
+            Command::Pause => {
+                self.set_paused(true, sink);
+                Ok(())
+            }
+            Command::Resume => self.resume(now, sink),
+            Command::Rejoin => self.rejoin(now, sink),
+        }
+    }
+
+    fn switch_over(
+        &mut self,
+        now: Instant,
+        to: Option<NodeId>,
+        sink: Sink<'_>,
+    ) -> Result<(), Refusal> {
+        if !matches!(self.phase, Phase::Serving(_)) {
+            return Err(self.serving_primary(now).map_or(Refusal::NobodyServes, Refusal::Serves));
+        }
+        if self.switchover.is_some() {
+            return Err(Refusal::Busy);
+        }
+        let others = self.record.map(|record| record.others()).unwrap_or_default();
+        let to = match to {
+            Some(node) if !self.config.nodes.without(self.config.node).contains(node) => {
+                return Err(Refusal::UnknownNode);
+            }
+            Some(node) if !others.contains(node) => return Err(Refusal::NotInSync(node)),
+            Some(node) => node,
+            None => self.best_of(now, &others).ok_or(Refusal::NobodyInSync)?,
+        };
+        if !self.is_ready(now, to) {
+            return Err(Refusal::NotReady(to));
+        }
+        let deadline = now + self.config.switchover_timeout;
+        self.switchover = Some(Switchover { to, deadline, prepared: false });
+        sink(Action::Database(Order::Checkpoint));
+        Ok(())
+    }
+
+    fn is_ready(&self, now: Instant, node: NodeId) -> bool {
+        self.view(node).is_some_and(|view| {
+            let fresh = !view.lost && now.since(view.at) < self.config.agent_timeout;
+            fresh && view.status.is_some_and(|status| status.role == Role::Standby)
+        })
+    }
+
+    fn best_of(&self, now: Instant, nodes: &NodeSet) -> Option<NodeId> {
+        let ready = nodes.iter().filter(|&node| self.is_ready(now, node));
+        ready.max_by_key(|&node| {
+            let status = self.view(node).and_then(|view| view.status);
+            status.map(|status| (status.priority, status.lsn))
+        })
+    }
+
+    /// When a switchover is given up.
+    pub(super) fn switchover_timer(&self) -> Option<Instant> {
+        let serves = matches!(self.phase, Phase::Serving(_));
+        self.switchover.filter(|_| serves).map(|switchover| switchover.deadline)
+    }
+
+    /// What could be written out before the database stops is written out, or can't be.
+    pub(super) fn checkpointed(&mut self, now: Instant, ok: bool, sink: Sink<'_>) {
+        if let Some(switchover) = &mut self.switchover {
+            if !ok {
+                return self.undo_switchover(sink);
+            }
+            switchover.prepared = true;
+            self.tend_switchover(now, sink);
+        }
+    }
+
+    /// The role is handed over as soon as nobody but the two could be promoted.
+    pub(super) fn tend_switchover(&mut self, now: Instant, sink: Sink<'_>) {
+        let (Some(switchover), Some(record), Phase::Serving(_)) =
+            (self.switchover, self.record, self.phase)
+        else {
+            return;
+        };
+        let to = switchover.to;
+        if now >= switchover.deadline || !record.in_sync.contains(to) || !self.is_ready(now, to) {
+            self.undo_switchover(sink);
+        } else if switchover.prepared && !self.membership_changes() {
+            if record.others() == NodeSet::of(to) {
+                self.fence(now, now, Cause::Switchover(to), sink);
+            } else {
+                self.propose_members(NodeSet::of(to).with(self.config.node), sink);
+            }
+        }
+    }
+
+    fn undo_switchover(&mut self, sink: Sink<'_>) {
+        self.switchover = None;
+        sink(Action::Notice(Notice::SwitchoverUndone));
+    }
+
+    /// The database was stopped cleanly, or could not be: then it goes on where it was.
+    pub(super) fn demoted(&mut self, now: Instant, ok: bool, sink: Sink<'_>) {
+        let Phase::Closing { cause: cause @ Cause::Switchover(_) } = self.phase else { return };
+        self.switchover = None;
+        self.database = super::Database::default();
+        if !self.is_named() {
+            sink(Action::Step(Step::DatabaseStopped));
+            self.report_closed(now, Cause::HigherTerm(self.term()), sink);
+        } else if ok {
+            sink(Action::Step(Step::DatabaseStopped));
+            self.returning.want();
+            self.report_closed(now, cause, sink);
+        } else {
+            sink(Action::Notice(Notice::SwitchoverUndone));
+            self.start_in_place(now, sink);
+        }
+    }
+
+    fn force(&mut self, now: Instant, sink: Sink<'_>) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Serving(_) => return Err(Refusal::ServesHere),
+            Phase::Standby | Phase::Fenced { .. } | Phase::Listening { .. } => {}
+            _ => return Err(Refusal::Busy),
+        }
+        if let Some(node) = self.active_peer(now) {
+            return Err(Refusal::Serves(node));
+        }
+        let primary = self.database.role == Role::Primary && self.database.writable;
+        if !primary && self.database.role != Role::Standby {
+            return Err(Refusal::NoDatabaseHere);
+        }
+        if self.has_register() {
+            self.forced = true;
+            sink(Action::Consult);
+        } else {
+            self.force_now(now, sink);
+        }
+        Ok(())
+    }
+
+    /// What stands is known: nobody serves, and a person wants this node to.
+    pub(super) fn force_now(&mut self, now: Instant, sink: Sink<'_>) {
+        if let Some(hindrance) = self.hindrance() {
+            sink(Action::Notice(Notice::Forced(hindrance)));
+        }
+        self.phase = Phase::Standby;
+        self.returning.forget();
+        let until = now + self.config.lease + self.config.margin();
+        self.take_over(now, now, Cause::Forced, Some(until), sink);
+    }
+
+    fn active_peer(&self, now: Instant) -> Option<NodeId> {
+        let fresh = |view: &&super::core::PeerView| {
+            !view.lost && now.since(view.at) < self.config.agent_timeout
+        };
+        let active = |view: &&super::core::PeerView| {
+            view.status.is_some_and(|status| {
+                matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
+            })
+        };
+        let mut peers = self.peers.iter().flatten().filter(fresh);
+        peers.find(active).map(|view| view.node)
+    }
+
+    fn set_paused(&mut self, paused: bool, sink: Sink<'_>) {
+        if self.paused != paused {
+            self.paused = paused;
+            sink(Action::PersistPause(paused));
+            sink(Action::Publish);
+        }
+    }
+
+    fn resume(&mut self, now: Instant, sink: Sink<'_>) -> Result<(), Refusal> {
+        self.set_paused(false, sink);
+        for view in self.peers.iter_mut().flatten() {
+            let Some(status) = view.status.as_mut().filter(|status| status.paused) else {
+                continue;
+            };
+            if now.since(view.at) < self.config.agent_timeout {
+                return Err(Refusal::PausedAt(view.node));
+            }
+            // What a node said that is gone holds nobody back for ever.
+            status.paused = false;
+        }
+        self.told = None;
+        Ok(())
+    }
+
+    /// Whether an operator has paused failovers, here or at a peer.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        let said = |view: &super::core::PeerView| view.status.is_some_and(|status| status.paused);
+        self.paused || self.peers.iter().flatten().any(said)
+    }
+
+    fn rejoin(&mut self, now: Instant, sink: Sink<'_>) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Standby | Phase::Fenced { .. } => {}
+            Phase::Serving(_) => return Err(Refusal::ServesHere),
+            _ => return Err(Refusal::Busy),
+        }
+        if self.returning.is_busy() {
+            return Err(Refusal::Busy);
+        }
+        if self.serving_primary(now).is_none() {
+            return Err(Refusal::NobodyServes);
+        }
+        self.returning.want();
+        self.come_back(now, sink);
+        Ok(())
+    }
+
+    /// What a person must do, or see to, so that this node goes on.
+    #[must_use]
+    pub fn waits_for(&self, now: Instant) -> Option<Wait> {
+        if !self.config.database {
+            return None;
+        }
+        match self.phase {
+            Phase::Fenced { .. } | Phase::Standby => {}
+            Phase::Listening { .. } if self.has_register() && !self.consulted => {
+                return Some(Wait::Arbiter);
+            }
+            _ => return None,
+        }
+        let named = self.is_named();
+        let served = self.serving_primary(now).is_some();
+        if self.has_register() && !self.consulted && !served {
+            return Some(Wait::Arbiter);
+        }
+        if self.database.role == Role::Unknown && !self.returning.is_busy() {
+            let by_itself = if named {
+                self.config.restart_attempts > 0
+            } else {
+                served && self.returning.is_automatic(self.config.rejoin)
+            };
+            return match (by_itself, named || !served) {
+                (true, _) => None,
+                (false, true) => Some(Wait::StartDatabase),
+                (false, false) => Some(Wait::Rejoin),
+            };
+        }
+        if served || self.anyone_active(now) {
+            return None;
+        }
+        if self.is_paused() {
+            return Some(Wait::Resume);
+        }
+        if named {
+            let others = self.record.map(|record| record.others()).unwrap_or_default();
+            let silent = others.filter(|node| {
+                let heard = self.view(node).map(|view| view.at);
+                heard.is_none_or(|at| at < self.listening_since)
+            });
+            let waits = !silent.is_empty() && !self.has_register();
+            return waits.then_some(Wait::Others(silent));
+        }
+        self.hindrance().map(Wait::Force)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoDatabase => "this instance has no database; VRRP alone decides",
+            Self::Serves(_) => "another node serves",
+            Self::NobodyServes => "no node serves",
+            Self::ServesHere => "this node serves",
+            Self::Busy => "another operation is under way; see `ogha-agent status`",
+            Self::UnknownNode => "no other node of the instance has that name",
+            Self::NotInSync(_) => "that node is not in sync: acknowledged writes would be lost",
+            Self::NotReady(_) => "that node is not heard, or its database is no standby",
+            Self::NobodyInSync => "no other node is in sync and ready",
+            Self::NoDatabaseHere => "the database here does not run; start it first",
+            Self::PausedAt(_) => "another node is paused too; resume there",
+        })
+    }
+}
