@@ -14,30 +14,14 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use ogha_common::{
-    failover::{NodeSet, Record},
-    units::{NodeId, Term},
+    failover::{NodeSet, Record, Ruling},
+    units::NodeId,
 };
 
 use crate::config;
 
 /// How long a question may take in all.
 pub const LIMIT: Duration = Duration::from_secs(1);
-
-/// What an arbiter says of a proposed record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ruling {
-    /// The proposed record, of this term, is the cluster's now.
-    Granted(Term),
-    /// It is not.
-    Refused {
-        /// The proposed term.
-        term: Term,
-        /// What stands instead, where the arbiter keeps a record.
-        record: Option<Record>,
-    },
-    /// No answer came in time; the record of this term may have been accepted or not.
-    Unknown(Term),
-}
 
 /// Where each address or endpoint was asked, and in what time it answered or why it did not.
 pub type Answers = Vec<(String, anyhow::Result<Duration>)>;
