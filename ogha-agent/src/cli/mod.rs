@@ -19,6 +19,7 @@ mod rejoin;
 mod run;
 mod status;
 mod switchover;
+mod top;
 mod unload;
 
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Command {
     Resume(order::Args),
     /// Make the database here a standby of the node that serves
     Rejoin(rejoin::Args),
+    /// Show what the running agent is doing, again each second
+    Top(top::Args),
     /// Check all that a failover needs on this node, and say what to do
     Doctor(doctor::Args),
     /// Write a configuration from a keepalived.conf, with blanks for what only you know
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Pause(args) => pause::pause(&args),
         Command::Resume(args) => pause::resume(&args),
         Command::Rejoin(args) => rejoin::command(&args),
+        Command::Top(args) => top::command(&args),
         Command::Doctor(args) => doctor::command(&args),
         Command::ImportKeepalived(args) => import_keepalived::command(&args),
         Command::Load(args) => load::command(&args),
