@@ -1,5 +1,6 @@
 //! The agent of ogha: what runs on each node beside its database.
 
+pub mod arbiter;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -8,4 +9,5 @@ pub mod database;
 pub mod kernel;
 pub mod net;
 pub mod run;
+pub mod secret;
 pub mod store;

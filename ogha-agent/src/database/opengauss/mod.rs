@@ -11,7 +11,7 @@ use ogha_common::units::Lsn;
 use tokio::time::timeout;
 
 use super::{
-    Database, Observation, Role, Server, Step,
+    Database, Nodes, Observation, Role, Server, Step,
     local::Local,
     promotion::{self, Trigger},
     sql::{self, Row, Sql},
@@ -56,7 +56,7 @@ impl Opengauss {
     ///
     /// # Errors
     /// When there is no such user.
-    pub async fn open(server: &Server) -> anyhow::Result<Self> {
+    pub async fn open(server: &Server, _nodes: Nodes) -> anyhow::Result<Self> {
         let local = Arc::new(Local::open(server, HOMES).await?);
         Ok(Self { sql: Sql::new(Arc::clone(&local)), local })
     }
@@ -198,6 +198,7 @@ impl Database for Opengauss {
             Step::Promote => self.promote().boxed(),
             Step::StopImmediate => stop::immediate(&self.local).boxed(),
             Step::AfterFailover => self.refreshconf().boxed(),
+            _ => async { Ok(()) }.boxed(),
         }
     }
 }
