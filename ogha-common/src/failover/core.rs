@@ -142,6 +142,9 @@ pub struct Core {
     pub(super) synchronized: Option<NodeSet>,
     /// Whose grants the kernel counts.
     pub(super) granters: NodeSet,
+    /// The last agent's gate was taken up, and what it had asked of the arbiter may be granted yet: the
+    /// kernel counts whose grants it counted, till a record of this agent stands.
+    pub(super) inherited: bool,
     /// Who joins or leaves the in-sync set.
     pub(super) membership: Membership,
     /// How the database here finds back to the others.
@@ -186,6 +189,7 @@ impl Core {
             consulted: false,
             synchronized: None,
             granters: NodeSet::EMPTY,
+            inherited: false,
             membership: Membership::default(),
             returning: Return::default(),
             paused: false,

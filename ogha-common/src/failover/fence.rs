@@ -204,7 +204,12 @@ impl Core {
         self.record = Some(record);
         sink(Action::Persist(record));
         if let Phase::Serving(_) = self.phase {
+            // It was the last that this node had asked for, so that nothing can be granted any more
+            // that the last agent had asked for.
+            self.inherited = false;
+            self.granters = self.wanted_granters(&record, None);
             self.reset_lease(now, sink);
+            sink(Action::SetGranters(self.granters));
             self.tend_members(now, sink);
         }
     }
@@ -298,14 +303,7 @@ impl Core {
                 self.release_commits(sink);
             }
             // Restarted in place, or promoted after all. A peer that could take over has by now.
-            (
-                Role::Primary,
-                Cause::DatabaseDied(_)
-                | Cause::DatabaseHung
-                | Cause::PromotionFailed
-                | Cause::DiskFailed
-                | Cause::Switchover(_),
-            ) if self.is_named() => {
+            (Role::Primary, cause) if self.is_named() && !matches!(cause, Cause::SplitBrain(_)) => {
                 if waited >= self.config.agent_timeout {
                     self.listening_since = since;
                     self.bootstrap(now, sink);

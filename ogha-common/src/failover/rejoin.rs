@@ -139,6 +139,6 @@ impl Core {
             }
             _ => {}
         }
-        self.come_back(now, sink);
+        // What is to be done next the next look at the database says.
     }
 }

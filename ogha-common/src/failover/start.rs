@@ -1,7 +1,7 @@
 //! Start and stop: listen first, take up what the last agent left, hand over to the next.
 
 use super::{
-    Action, Cause, GateOrder, NodeSet, Order, Outcome, Phase, Record, Renewal, Role, Rule,
+    Action, Cause, GateOrder, Lease, NodeSet, Order, Outcome, Phase, Record, Renewal, Role, Rule,
     core::{Core, Sink},
 };
 use crate::{
@@ -29,9 +29,14 @@ impl Core {
         let ours = record.filter(|r| r.primary == self.config.node && Some(r.term) == open);
         if let Some(record) = ours {
             self.granters = self.wanted_granters(&record, None);
-            sink(Action::SetGranters(self.granters));
+            self.inherited = self.has_register();
             self.drive_election(now, election::Input::Take, sink);
-            let lease = self.set_gate(now, GateOrder::Open, sink);
+            let lease = if self.inherited {
+                Lease { renew_at: Instant::from_ns(u64::MAX), until: now }
+            } else {
+                sink(Action::SetGranters(self.granters));
+                self.set_gate(now, GateOrder::Open, sink)
+            };
             sink(Action::HoldAddresses);
             self.phase = Phase::Serving(Renewal::new(now, lease));
         } else {

@@ -288,6 +288,7 @@ impl Core {
         }
         self.record = Some(record);
         self.granters = NodeSet::EMPTY;
+        self.inherited = false;
         self.membership.forget();
         sink(Action::Step(Step::RecordWritten));
         sink(Action::SetGranters(NodeSet::EMPTY));
