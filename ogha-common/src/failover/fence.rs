@@ -202,6 +202,7 @@ impl Core {
     /// A record that names this node, which it did not know: it was granted, and the answer was lost.
     fn adopt_own(&mut self, now: Instant, record: Record, sink: Sink<'_>) {
         self.record = Some(record);
+        self.heard = None;
         sink(Action::Persist(record));
         if let Phase::Serving(_) = self.phase {
             // It was the last that this node had asked for, so that nothing can be granted any more
@@ -291,7 +292,10 @@ impl Core {
         let waited = now.since(since);
         match (self.database.role, cause) {
             (Role::Unknown, _) => {
-                self.start_database(now, sink);
+                // One that was stopped to hand over is started by the end of the handover alone.
+                if !matches!(cause, Cause::Switchover(_)) {
+                    self.start_database(now, sink);
+                }
                 self.come_back(now, sink);
             }
             (Role::Standby, Cause::PromotionFailed) if waited < self.config.promotion_timeout => {}

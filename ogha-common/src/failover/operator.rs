@@ -337,6 +337,10 @@ impl Core {
                 (false, false) => Some(Wait::Rejoin),
             };
         }
+        let diverged = self.returning.is_diverged() && self.database.role == Role::Standby;
+        if served && diverged && !self.returning.is_automatic(self.config.rejoin) {
+            return Some(Wait::Rejoin);
+        }
         if served || self.anyone_active(now) {
             return None;
         }

@@ -74,8 +74,8 @@ impl Core {
     ///
     /// This is how a pair begins (no record yet), how a primary goes on after its host came
     /// back before anyone took over, and how a database that was restarted in place returns. Where
-    /// the arbiter's record names this node, its database is promoted if it is still a standby: its
-    /// agent died between the two.
+    /// the record names this node, its database is promoted if it is still a standby: the promotion
+    /// failed, or the agent died before it.
     pub(super) fn bootstrap(&mut self, now: Instant, sink: Sink<'_>) {
         let may = self.record.is_none_or(|record| record.primary == self.config.node);
         if !self.config.database || !may || self.anyone_active(now) || !self.knows_the_others(now) {
@@ -83,7 +83,7 @@ impl Core {
         }
         if self.database.writable && self.database.role == Role::Primary {
             self.take_over(now, now, Cause::Bootstrap, None, sink);
-        } else if self.has_register() && self.is_named() && self.database.role == Role::Standby {
+        } else if self.is_named() && self.database.role == Role::Standby {
             self.take_over(now, now, Cause::Named, None, sink);
         }
     }
@@ -101,7 +101,8 @@ impl Core {
             || !self.keeps(Rule::ListenFirst)
     }
 
-    /// Whether a peer serves or takes over, or has a primary of its own.
+    /// Whether a peer serves or takes over, or has a primary of its own where no register tells
+    /// which of them counts.
     pub(super) fn anyone_active(&self, now: Instant) -> bool {
         let fresh = |at: Instant| now.since(at) < self.config.agent_timeout;
         let heard = self.heard.is_some_and(|heard| fresh(heard.at));
@@ -109,7 +110,7 @@ impl Core {
             || self.peers.iter().flatten().filter(|view| fresh(view.at)).any(|view| {
                 view.status.is_some_and(|status| {
                     matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
-                        || status.role == Role::Primary
+                        || status.role == Role::Primary && !self.has_register()
                 })
             })
     }

@@ -287,6 +287,8 @@ impl Core {
             return;
         }
         self.record = Some(record);
+        // Whoever served till now does not any more.
+        self.heard = None;
         self.granters = NodeSet::EMPTY;
         self.inherited = false;
         self.membership.forget();
