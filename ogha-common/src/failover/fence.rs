@@ -245,10 +245,11 @@ impl Core {
 
     /// A serving node's database was looked at. One that does not answer is not known to be
     /// dead; one that is gone or has become a standby must not be served.
-    pub(super) fn check_serving(&mut self, now: Instant, sink: Sink<'_>) {
+    pub(super) fn check_serving(&mut self, now: Instant, before: Role, sink: Sink<'_>) {
         if !self.database.alive {
             self.database_died(now, now, Sign::Observed, sink);
-        } else if self.database.role == Role::Standby {
+        } else if self.database.role == Role::Standby && before == Role::Standby {
+            // Seen twice: one look may have begun before the promotion ended.
             self.fence(now, now, Cause::NotWritable, sink);
         } else {
             self.tend_members(now, sink);
@@ -258,8 +259,7 @@ impl Core {
     /// A backup's database was looked at. A second primary beside the one that serves is
     /// stopped; one that nobody has replaced may serve.
     pub(super) fn check_standby(&mut self, now: Instant, sink: Sink<'_>) {
-        let named = self.record.is_none_or(|record| record.primary == self.config.node);
-        if named {
+        if self.is_unreplaced() {
             self.bootstrap(now, sink);
             self.start_database(now, sink);
         } else if self.member && self.database.role == Role::Primary && self.anyone_active(now) {
@@ -307,7 +307,9 @@ impl Core {
                 self.release_commits(sink);
             }
             // Restarted in place, or promoted after all. A peer that could take over has by now.
-            (Role::Primary, cause) if self.is_named() && !matches!(cause, Cause::SplitBrain(_)) => {
+            (Role::Primary, cause)
+                if self.is_unreplaced() && !matches!(cause, Cause::SplitBrain(_)) =>
+            {
                 if waited >= self.config.agent_timeout {
                     self.listening_since = since;
                     self.bootstrap(now, sink);

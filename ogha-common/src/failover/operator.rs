@@ -332,7 +332,7 @@ impl Core {
                 served && self.returning.is_automatic(self.config.rejoin)
             };
             return match (by_itself, named || !served) {
-                (true, _) => None,
+                (true, _) => self.is_paused().then_some(Wait::Resume),
                 (false, true) => Some(Wait::StartDatabase),
                 (false, false) => Some(Wait::Rejoin),
             };

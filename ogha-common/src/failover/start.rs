@@ -77,7 +77,7 @@ impl Core {
     /// the record names this node, its database is promoted if it is still a standby: the promotion
     /// failed, or the agent died before it.
     pub(super) fn bootstrap(&mut self, now: Instant, sink: Sink<'_>) {
-        let may = self.record.is_none_or(|record| record.primary == self.config.node);
+        let may = self.is_unreplaced();
         if !self.config.database || !may || self.anyone_active(now) || !self.knows_the_others(now) {
             return;
         }
@@ -105,11 +105,16 @@ impl Core {
     /// which of them counts.
     pub(super) fn anyone_active(&self, now: Instant) -> bool {
         let fresh = |at: Instant| now.since(at) < self.config.agent_timeout;
-        let heard = self.heard.is_some_and(|heard| fresh(heard.at));
+        let active = |phase| matches!(phase, probe::Phase::Serving | probe::Phase::TakingOver);
+        let heard = self.heard.is_some_and(|heard| {
+            // The kernel of one that has said that it does not serve answers too.
+            let said = self.view(heard.node).and_then(|view| view.status);
+            fresh(heard.at) && said.is_none_or(|status| active(status.phase))
+        });
         heard
             || self.peers.iter().flatten().filter(|view| fresh(view.at)).any(|view| {
                 view.status.is_some_and(|status| {
-                    matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
+                    active(status.phase)
                         || status.role == Role::Primary && !self.has_register()
                 })
             })
