@@ -58,7 +58,7 @@ impl Store {
         };
         file.write_all_at(&[0; 2 * SLOT], 0)?;
         file.sync_all()?;
-        File::open(self.path.parent().unwrap_or(Path::new("/")))?.sync_all()
+        sync_directory(&self.path)
     }
 
     /// The record, or `None` before the first.
@@ -107,9 +107,51 @@ impl Store {
         Ok(if length == bytes.len() { [decode(first), decode(second)] } else { [None, None] })
     }
 
+    /// Whether an operator has paused failovers.
+    ///
+    /// # Errors
+    /// When that can't be told.
+    pub fn is_paused(&self) -> anyhow::Result<bool> {
+        let path = self.pause();
+        path.try_exists().with_context(|| format!("cannot look for {}", path.display()))
+    }
+
+    /// Remembers whether an operator has paused failovers, over a power cut too.
+    ///
+    /// # Errors
+    /// When that can't be written.
+    pub fn save_paused(&self, paused: bool) -> anyhow::Result<()> {
+        let path = self.pause();
+        let write = || -> io::Result<()> {
+            if paused {
+                let mut new = OpenOptions::new();
+                new.write(true).create(true).truncate(true).mode(0o600).open(&path)?.sync_all()?;
+            } else {
+                match fs::remove_file(&path) {
+                    Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+                    _ => {}
+                }
+            }
+            sync_directory(&path)
+        };
+        let what = if paused { "make" } else { "remove" };
+        write().with_context(|| {
+            format!("cannot {what} {}: the pause lasts until the agent ends", path.display())
+        })
+    }
+
+    fn pause(&self) -> PathBuf {
+        self.path.with_extension("paused")
+    }
+
     fn cannot(&self, what: &str) -> String {
         format!("cannot {what} the cluster record {}", self.path.display())
     }
+}
+
+/// What was made or removed beside this file is so on disk.
+fn sync_directory(file: &Path) -> io::Result<()> {
+    File::open(file.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 /// A line of JSON with its checksum before it, for people who look: `0123456789abcdef {..}`.
@@ -207,6 +249,18 @@ mod tests {
             fs::write(&store.path, damaged).unwrap();
             let error = format!("{:#}", store.load().unwrap_err());
             assert!(error.contains("VI_1.record"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_remembered_until_it_ends() {
+        let (_directory, store) = store();
+        assert!(!store.is_paused().unwrap());
+        for paused in [true, true, false, false, true] {
+            store.save_paused(paused).unwrap();
+            let again = Store::open(store.path.parent().unwrap(), "VI_1").unwrap();
+            assert_eq!(again.is_paused().unwrap(), paused);
+            assert_eq!(again.load().unwrap(), None, "the record is another matter");
         }
     }
 

@@ -24,6 +24,7 @@ pub mod ping;
 pub mod postgresql;
 pub mod process;
 mod promotion;
+pub mod receivers;
 mod socket;
 pub mod sql;
 mod stop;

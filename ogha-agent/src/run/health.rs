@@ -29,6 +29,8 @@ const CHECK_GAP: Duration = Duration::from_millis(200);
 pub struct Health {
     watcher: Option<Watcher>,
     own: Own,
+    /// Since when it has not been healthy.
+    suspect_since: Option<Instant>,
     next_look: Instant,
 }
 
@@ -36,7 +38,7 @@ impl Health {
     /// Of a database of which nothing is known; the first look is due now. (Not at the epoch: the
     /// loop would take all the time since for a stall of its own.)
     pub fn new() -> Self {
-        Self { watcher: None, own: Own::default(), next_look: clock::now() }
+        Self { watcher: None, own: Own::default(), suspect_since: None, next_look: clock::now() }
     }
 
     /// When the counters are to be looked at.
@@ -49,6 +51,11 @@ impl Health {
         self.own.verdict()
     }
 
+    /// The first sign of a hang, while the verdict is that it hangs.
+    pub fn hung_since(&self) -> Option<Instant> {
+        matches!(self.verdict(), Verdict::Hung(_)).then_some(self.suspect_since).flatten()
+    }
+
     /// The counters of its port now.
     pub fn look(&mut self, instance: &str, now: Instant, counters: PortCounters) {
         self.next_look = now + LOOK_EVERY;
@@ -57,12 +64,23 @@ impl Health {
             return;
         };
         let passive = watcher.look(now, counters);
-        tell(instance, self.own.passive(passive));
+        let verdict = self.own.passive(passive);
+        self.judged(instance, now, verdict);
     }
 
     /// An active check has ended.
     pub fn checked(&mut self, instance: &str, check: Check) {
-        tell(instance, self.own.checked(check.began, check.outcome));
+        let verdict = self.own.checked(check.began, check.outcome);
+        self.judged(instance, check.began, verdict);
+    }
+
+    fn judged(&mut self, instance: &str, sign: Instant, verdict: Option<Verdict>) {
+        if self.verdict().is_good() {
+            self.suspect_since = None;
+        } else {
+            self.suspect_since.get_or_insert(sign);
+        }
+        tell(instance, verdict);
     }
 }
 

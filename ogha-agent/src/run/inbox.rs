@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::health::Check;
 use crate::{
     control::protocol::{Request, Response},
-    database::Observation,
+    database::{Observation, receivers::Receiver},
 };
 
 /// A message to the loop. Instances are named by their index.
@@ -16,8 +16,8 @@ use crate::{
 pub enum Message {
     /// The outcome of an effect.
     Outcome(usize, Input),
-    /// The database was looked at.
-    Observed(usize, Observation),
+    /// The database was looked at, and who receives its log.
+    Observed(usize, Observation, Vec<Receiver>),
     /// An active check of a database has ended.
     Checked(usize, Check),
     /// The kernel saw something.

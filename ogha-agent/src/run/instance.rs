@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use ogha_common::{
     election,
-    failover::{Action, Core, Database, GateOrder, Input, Notice, Record, Sign},
+    failover::{Action, Core, Database, GateOrder, Input, NodeSet, Record, Sign},
     maps::{self, Event, Gate, Passage, Watch},
     units::{Instant as Moment, NodeId, Priority, Term},
     wire::vrrp,
@@ -13,13 +13,15 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     health::{Check, Checks, Health},
+    notices,
+    orders::Ask,
     peers::Peers,
     story::{History, Story},
-    workers::{Order, Workers},
+    workers::Workers,
 };
 use crate::{
     clock, config,
-    database::{Observation, pidfile},
+    database::{Observation, pidfile, receivers::Receiver},
     kernel::Kernel,
     net::{announce::Announcer, interface::Interface, listeners, vrrp::VrrpSocket},
 };
@@ -34,6 +36,7 @@ pub struct Instance {
     pub(super) seen: Observation,
     pub(super) listening: bool,
     pub(super) record: Option<Record>,
+    pub(super) paused: bool,
     pub(super) vips: Vec<(IpAddr, u8)>,
     pub(super) interface: Interface,
     pub(super) workers: Workers,
@@ -60,7 +63,7 @@ impl Instance {
             self.input(Input::Tick, kernel, history);
         }
         if self.peers.is_due(now) {
-            self.peers.probe(&self.core.status(), kernel);
+            self.probe(kernel);
         }
         self.peers.tick(clock::now());
         for node in self.peers.lost() {
@@ -68,6 +71,18 @@ impl Instance {
         }
         if now >= self.health.next_look() {
             self.look_at_health(now, kernel);
+            self.act_on_hang(kernel, history);
+        }
+    }
+
+    fn probe(&mut self, kernel: &mut Kernel) {
+        self.peers.probe(&self.core.status(), self.core.grant(), kernel);
+    }
+
+    /// A hang is told again and again, for whether it matters changes: by a pause, by who serves.
+    fn act_on_hang(&mut self, kernel: &mut Kernel, history: &mut History) {
+        if let Some(at) = self.health.hung_since() {
+            self.input(Input::DatabaseHung { at }, kernel, history);
         }
     }
 
@@ -101,6 +116,9 @@ impl Instance {
             if let Some(at) = news.advert {
                 self.input(Input::AdvertStamped { node, at }, kernel, history);
             }
+            if let Some((term, until)) = news.granted {
+                self.input(Input::Granted { node, term, until }, kernel, history);
+            }
             if let Some(agent_age) = news.answered {
                 self.input(Input::Answered { node, agent_age }, kernel, history);
             }
@@ -118,7 +136,7 @@ impl Instance {
             self.core.handle(clock::now(), input, &mut |action| actions.push(action));
             // The kernel speaks for this node from now on, before anything is done: what it says
             // in between is what the core would say.
-            self.peers.offer(&self.core.status(), kernel);
+            self.peers.offer(&self.core.status(), self.core.grant(), kernel);
             for action in actions.drain(..) {
                 inputs.extend(self.effect(action, kernel, history));
             }
@@ -144,10 +162,18 @@ impl Instance {
             Action::DropAddresses => self.workers.hold_addresses(false),
             Action::Announce => self.announce(),
             Action::SendAdvert(priority) => self.advertise(priority),
-            Action::Publish => self.peers.probe(&self.core.status(), kernel),
-            Action::Promote(_) => self.workers.database(Order::Promote),
-            Action::StopDatabase => self.workers.database(Order::Stop),
-            Action::AfterFailover => self.workers.database(Order::AfterFailover),
+            Action::SetGranters(granters) => return self.set_granters(granters, kernel),
+            Action::Withdraw => {
+                return self
+                    .peers
+                    .promised_until(kernel)
+                    .map(|promised_until| Input::Withdrawn { promised_until });
+            }
+            Action::PersistPause(paused) => self.workers.save_paused(paused),
+            // Nobody is asked where the arbiter is none.
+            Action::Propose(_) | Action::Consult => {}
+            Action::Publish => self.probe(kernel),
+            Action::Database(order) => self.workers.database(Ask::Do(order)),
             Action::Begin { cause, at } => {
                 info!(instance = self.config.name, "{cause}");
                 self.story = Some(Story::begin(cause, at));
@@ -162,7 +188,7 @@ impl Instance {
                     history.add(story.end(&self.config.name, self.core.term(), outcome));
                 }
             }
-            Action::Notice(notice) => self.tell(notice),
+            Action::Notice(notice) => notices::tell(&self.config.name, &self.peers, notice),
         }
         None
     }
@@ -179,6 +205,18 @@ impl Instance {
             Err(e) => {
                 error!(instance = self.config.name, "the gate could not be set: {e:#}");
                 Input::GateFailed(order)
+            }
+        }
+    }
+
+    /// Without its word the core widens no record and narrows no list: it asks again.
+    fn set_granters(&self, granters: NodeSet, kernel: &mut Kernel) -> Option<Input> {
+        let nodes: Vec<NodeId> = granters.iter().collect();
+        match kernel.set_granters(self.slot(), &nodes) {
+            Ok(()) => Some(Input::GrantersSet(granters)),
+            Err(e) => {
+                error!(instance = self.config.name, "who grants the lease can't be set: {e:#}");
+                None
             }
         }
     }
@@ -218,38 +256,24 @@ impl Instance {
         }
     }
 
-    fn tell(&self, notice: Notice) {
-        let instance = &self.config.name;
-        match notice {
-            Notice::CannotTakeOver(why) => {
-                warn!(instance, "nobody serves, and this node may not take over: {why}");
-            }
-            Notice::SplitBrain(_) => error!(
-                instance,
-                "split brain: another node serves in the same term. This node has the higher \
-                 priority and goes on. What the other one acknowledged may be lost: compare the \
-                 two databases before you rebuild it"
-            ),
-            Notice::RivalAdvert => {
-                warn!(instance, "another node sends adverts while this one serves");
-            }
-            Notice::Stopping => warn!(
-                instance,
-                "the database here is a second primary and is stopped; rebuild it as a standby \
-                 of the new primary"
-            ),
-            Notice::PromotionTimedOut => error!(instance, "the promotion took too long"),
-        }
-    }
-
     /// The database was looked at: the watch follows its main process.
-    pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
+    pub fn observed(
+        &mut self,
+        seen: Observation,
+        receivers: &[Receiver],
+        kernel: &mut Kernel,
+        history: &mut History,
+    ) {
         self.follow_process(seen.main_pid, kernel);
         let database = Database {
             role: seen.role,
             writable: seen.writable,
             alive: seen.main_pid.is_some(),
             lsn: seen.lsn.unwrap_or_default(),
+            streaming: self.peers.set(receivers.iter().map(|r| r.name.as_str())),
+            confirmed: self
+                .peers
+                .set(receivers.iter().filter(|r| r.confirmed).map(|r| r.name.as_str())),
         };
         if seen.role != self.seen.role {
             info!(instance = self.config.name, "the database is {}", seen.role.as_str());
@@ -268,7 +292,7 @@ impl Instance {
             error!(instance = self.config.name, "the database can't be watched: {e:#}");
         }
         // Whoever died between the look and the watch was seen by neither.
-        self.workers.database(Order::Look);
+        self.workers.database(Ask::Look);
     }
 
     /// A valid advert. A router that is no configured peer is known by its address.
@@ -298,12 +322,12 @@ impl Instance {
                 if self.watch.tgid != 0 && !self.process_lives() {
                     self.died(at, Sign::ListenerGone, kernel, history);
                 } else {
-                    self.workers.database(Order::Look);
+                    self.workers.database(Ask::Look);
                 }
             }
             maps::EVENT_LISTENER_UP => {
                 self.look_for_listener();
-                self.workers.database(Order::Look);
+                self.workers.database(Ask::Look);
             }
             maps::EVENT_PEER => self.look_at_peers(kernel, history),
             maps::EVENT_CONFLICT => warn!(

@@ -7,6 +7,8 @@
 mod health;
 mod inbox;
 mod instance;
+mod notices;
+mod orders;
 mod peer;
 mod peers;
 mod prepare;
@@ -182,8 +184,8 @@ impl Agent {
             Message::Outcome(index, input) => {
                 self.instances[index].input(input, kernel, history);
             }
-            Message::Observed(index, seen) => {
-                self.instances[index].observed(seen, kernel, history);
+            Message::Observed(index, seen, receivers) => {
+                self.instances[index].observed(seen, &receivers, kernel, history);
             }
             Message::Checked(index, check) => self.instances[index].checked(check),
             Message::Advert(index, source, advert) => {

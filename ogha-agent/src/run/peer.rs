@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use ogha_common::{
     detector::{AcceptQueue, Detector, Facts, Input, Outcome, Verdict},
     maps::{self, NS_PER_MS, Passage},
-    units::{Instant, NodeId},
+    units::{Instant, NodeId, Term},
     wire::probe::Status,
 };
 use tracing::{debug, info, warn};
@@ -26,6 +26,8 @@ pub struct Peer {
     /// The kernel's word about it, when it was last looked at.
     seen: maps::Peer,
     detector: Detector,
+    /// Till when this node's own probes have promised something to it.
+    promised_until: Instant,
 }
 
 /// What a look at a peer found, in the order in which the core should hear it.
@@ -33,6 +35,8 @@ pub struct Peer {
 pub struct News {
     /// The kernel has had an advert of it, then.
     pub advert: Option<Instant>,
+    /// It promises not to promote before then, in that term.
+    pub granted: Option<(Term, Instant)>,
     /// Its kernel answered; its agent was alive so long ago.
     pub answered: Option<Duration>,
     /// What its agent said.
@@ -44,12 +48,37 @@ impl Peer {
     pub fn new(name: String, paths: Vec<(IpAddr, usize)>, detector: Detector) -> Self {
         let node = NodeId::of(&name);
         let (addresses, sockets) = paths.into_iter().unzip();
-        Self { name, node, addresses, sockets, seen: maps::Peer::default(), detector }
+        Self {
+            name,
+            node,
+            addresses,
+            sockets,
+            seen: maps::Peer::default(),
+            detector,
+            promised_until: Instant::default(),
+        }
     }
 
-    /// What the last agent has heard is no news to this one.
-    pub fn start(&mut self, seen: maps::Peer) {
+    /// What the last agent has heard is no news to this one, and what it promised by its last probe
+    /// ends by `promised_until`.
+    pub fn start(&mut self, seen: maps::Peer, promised_until: Instant) {
         self.seen = seen;
+        self.promised_until = promised_until;
+    }
+
+    /// What it has granted, as far as is known.
+    pub fn granted(&self) -> (Term, Instant) {
+        (Term::new(self.seen.granted_term), Instant::from_ns(self.seen.granted_until_ns))
+    }
+
+    /// A probe is about to promise so much.
+    pub fn promise(&mut self, until: Instant) {
+        self.promised_until = self.promised_until.max(until);
+    }
+
+    /// Till when this agent's probes have promised something to it.
+    pub fn promised_until(&self) -> Instant {
+        self.promised_until
     }
 
     /// The peer's time as it was last heard, for our probes to echo.
@@ -139,9 +168,12 @@ impl Peer {
         }
         let answered = heard.last_reply_ns != before.last_reply_ns;
         let spoke = probed || answered && self.beat() < lease;
+        let granted = (heard.granted_term, heard.granted_until_ns)
+            != (before.granted_term, before.granted_until_ns);
         let advertised = heard.last_advert_ns != before.last_advert_ns;
         News {
             advert: advertised.then(|| Instant::from_ns(heard.last_advert_ns)),
+            granted: granted.then(|| self.granted()),
             answered: if answered { self.agent_age(now) } else { None },
             said: if spoke { self.status() } else { None },
         }

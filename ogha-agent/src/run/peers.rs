@@ -7,6 +7,7 @@ use std::{net::IpAddr, time::Duration};
 
 use ogha_common::{
     detector::Outcome,
+    failover::NodeSet,
     maps::Offer,
     units::{Instant, NodeId, Vrid},
     wire::probe::{Kind, Probe, Status},
@@ -45,7 +46,8 @@ pub struct Peers {
     lease: Duration,
     next_probe: Instant,
     sequence: u64,
-    offered: Option<Status>,
+    /// What the kernel says for this node: its status, and to whom it grants.
+    offered: Option<(Status, Option<NodeId>)>,
 }
 
 impl Peers {
@@ -69,10 +71,11 @@ impl Peers {
     /// When the kernel refuses.
     pub fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
         let instance = self.own.instance;
+        let promised_until = clock::now() + self.lease;
         let nodes: Vec<NodeId> = self.list.iter().map(|peer| peer.node).collect();
         kernel.set_peers(instance, &nodes)?;
         for peer in &mut self.list {
-            peer.start(kernel.peer(instance, peer.node)?.unwrap_or_default());
+            peer.start(kernel.peer(instance, peer.node)?.unwrap_or_default(), promised_until);
         }
         Ok(())
     }
@@ -125,21 +128,22 @@ impl Peers {
     }
 
     /// Has the kernel tell the peers this status, if it is another one than before.
-    pub fn offer(&mut self, status: &Status, kernel: &mut Kernel) {
-        if self.offered != Some(*status) {
-            self.beat(status, kernel);
+    pub fn offer(&mut self, status: &Status, grant: Option<NodeId>, kernel: &mut Kernel) {
+        if self.offered != Some((*status, grant)) {
+            self.beat(status, grant, kernel);
         }
     }
 
     /// A heartbeat: the kernel tells its age to the peers.
-    fn beat(&mut self, status: &Status, kernel: &mut Kernel) {
-        match kernel.set_self(self.own.instance, self.offer_of(status)) {
-            Ok(()) => self.offered = Some(*status),
+    fn beat(&mut self, status: &Status, grant: Option<NodeId>, kernel: &mut Kernel) {
+        self.offered = None;
+        match kernel.set_self(self.own.instance, self.offer_of(status, grant)) {
+            Ok(()) => self.offered = Some((*status, grant)),
             Err(e) => error!("the kernel cannot speak for this node: {e:#}"),
         }
     }
 
-    fn offer_of(&self, status: &Status) -> Offer {
+    fn offer_of(&self, status: &Status, grant: Option<NodeId>) -> Offer {
         let (key, boot_id) = (self.sockets.key().words(), self.sockets.boot_id());
         let (first, last) = boot_id.split_at(8);
         let word = |octets: &[u8]| u64::from_ne_bytes(std::array::from_fn(|i| octets[i]));
@@ -152,17 +156,59 @@ impl Peers {
             boot_id: [word(first), word(last)],
             heartbeat_ns: clock::now().ns(),
             said: (*status).into(),
+            grant_to: grant.map_or(0, NodeId::get),
+            grant_ms: u32::from(grant.map_or(0, |_| self.grant_ms())),
             ..Offer::default()
         }
     }
 
+    /// How long a lease this node grants, as it goes over the wire.
+    fn grant_ms(&self) -> u16 {
+        u16::try_from(self.lease.as_millis()).unwrap_or(u16::MAX)
+    }
+
+    /// The last promise to any peer: what the kernel has given by its answers, and this agent by its
+    /// probes. `None` while the kernel may be giving more, or can't be asked.
+    pub fn promised_until(&self, kernel: &Kernel) -> Option<Instant> {
+        if !matches!(self.offered, Some((_, None))) {
+            error!("the kernel still promises for this node, which can't take over then");
+            return None;
+        }
+        let mut until = Instant::default();
+        for peer in &self.list {
+            match kernel.peer(self.own.instance, peer.node) {
+                Ok(seen) => {
+                    let answered = Instant::from_ns(seen.unwrap_or_default().promised_until_ns);
+                    until = until.max(answered).max(peer.promised_until());
+                }
+                Err(e) => {
+                    error!(peer = peer.name, "cannot tell what was promised: {e:#}");
+                    return None;
+                }
+            }
+        }
+        Some(until)
+    }
+
+    /// A peer's name, for people.
+    pub fn name_of(&self, node: NodeId) -> &str {
+        let peer = self.list.iter().find(|peer| peer.node == node);
+        peer.map_or("a node that is not configured here", |peer| &peer.name)
+    }
+
+    /// The peers that have these names.
+    pub fn set<'a>(&self, names: impl Iterator<Item = &'a str>) -> NodeSet {
+        let node = |name| self.list.iter().find(|peer| peer.name == name).map(|peer| peer.node);
+        names.filter_map(node).fold(NodeSet::EMPTY, NodeSet::with)
+    }
+
     /// Probes each peer with this status. An interval that was missed is not made up for.
-    pub fn probe(&mut self, status: &Status, kernel: &mut Kernel) {
-        self.beat(status, kernel);
+    pub fn probe(&mut self, status: &Status, grant: Option<NodeId>, kernel: &mut Kernel) {
+        self.beat(status, grant, kernel);
         self.next_probe = clock::now() + self.interval;
         for index in 0..self.list.len() {
             for path in 0..self.list[index].addresses.len() {
-                self.send(index, path, status);
+                self.send(index, path, status, grant);
             }
         }
     }
@@ -198,11 +244,16 @@ impl Peers {
         }
     }
 
-    fn send(&mut self, index: usize, path: usize, status: &Status) {
+    fn send(&mut self, index: usize, path: usize, status: &Status, grant: Option<NodeId>) {
         // Nanoseconds since boot, so that a restarted agent goes on above its predecessor.
         let now = clock::now();
         self.sequence = now.ns().max(self.sequence + 1);
+        let grant_ms = grant.map_or(0, |_| self.grant_ms());
         let peer = &mut self.list[index];
+        let grant_ms = if grant == Some(peer.node) { grant_ms } else { 0 };
+        if grant_ms > 0 {
+            peer.promise(now + Duration::from_millis(grant_ms.into()));
+        }
         let path_number = path as u8;
         let probe = Probe {
             vrid: self.own.vrid,
@@ -214,7 +265,7 @@ impl Peers {
             node: self.own.node,
             to: peer.node,
             path: path_number,
-            grant_ms: 0,
+            grant_ms,
             status: *status,
             facts: None,
         };

@@ -22,16 +22,17 @@ use super::{
     health::{Checks, Health},
     inbox::Inbox,
     instance::Instance,
+    orders::Ask,
     peer::Peer,
     peers::{self, Peers},
     sources,
     story::History,
-    workers::{Order, Workers},
+    workers::Workers,
 };
 use crate::{
     clock,
     config::{self, Transport},
-    database::{self, Observation},
+    database::{self, Observation, receivers::Receivers},
     kernel::{Kernel, Place},
     net::{
         Family,
@@ -46,6 +47,8 @@ use crate::{
 
 /// How long a promotion may take: what was received must be replayed first.
 const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a switchover may take.
+const SWITCHOVER_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Instance {
     /// Opens what the instance needs: its key, its sockets, its record, its database.
@@ -72,8 +75,14 @@ impl Instance {
         let vrrp = Arc::new(open_vrrp(config, interface, speaker, &peers, &addresses)?);
         let store = Store::open(&node.state_dir, &config.name)?;
         let record = store.load()?;
+        let paused = store.is_paused()?;
         let opening = config.database.clone();
-        let database = background.spawn(async move { database::open(&opening).await }).await??;
+        let database = background
+            .spawn(async move {
+                let database = database::open(&opening).await?;
+                anyhow::Ok((database, Receivers::open(&opening).await?))
+            })
+            .await??;
         let links = Addresses::open(&interface.name, interface.index, background.handle())?;
         let announcer = Announcer::open(interface)?;
         let core = Core::new(core_config(config, me, speaker, &peers)?);
@@ -101,6 +110,7 @@ impl Instance {
             seen: Observation::default(),
             listening: false,
             record,
+            paused,
             vips,
             interface: interface.clone(),
             workers,
@@ -142,9 +152,16 @@ impl Instance {
         let gate = kernel.gate(slot)?;
         let open = kernel.passage(slot, clock::now().ns())? == Passage::Open;
         let open = open.then(|| Term::new(gate.term));
-        self.input(Input::Started { record: self.record, open }, kernel, history);
+        let started = Input::Started { record: self.record, open, paused: self.paused };
+        self.input(started, kernel, history);
+        // A gate that stays open does so by what was granted before, and is again in a moment.
+        for index in 0..self.peers.list.len() {
+            let peer = &self.peers.list[index];
+            let (node, (term, until)) = (peer.node, peer.granted());
+            self.input(Input::Granted { node, term, until }, kernel, history);
+        }
         self.peers.listen(kernel)?;
-        self.workers.database(Order::Look);
+        self.workers.database(Ask::Look);
         Ok(())
     }
 }
@@ -266,9 +283,14 @@ fn core_config(
         nodes,
         priority: config.priority,
         database,
+        arbiter: failover::Arbiter::None,
         lease: config.liveness.lease,
         agent_timeout: config.liveness.agent_timeout,
         promotion_timeout: PROMOTION_TIMEOUT,
+        switchover_timeout: SWITCHOVER_TIMEOUT,
+        max_lag: None,
+        rejoin: false,
+        restart_attempts: 0,
         election: election::Config {
             priority: config.priority,
             advert_interval: config.vrrp.advert_interval,

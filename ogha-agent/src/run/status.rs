@@ -125,10 +125,11 @@ fn phase(phase: Phase) -> String {
     match phase {
         Phase::Initial | Phase::Listening { .. } => "listening".to_owned(),
         Phase::Standby => "standby".to_owned(),
-        Phase::Waiting { .. } => "waiting".to_owned(),
+        Phase::Withdrawing { .. } | Phase::Waiting { .. } => "waiting".to_owned(),
+        Phase::Proposing { .. } => "asking the arbiter".to_owned(),
         Phase::Persisting { .. } | Phase::Claiming => "claiming".to_owned(),
         Phase::Promoting { .. } => "promoting".to_owned(),
-        Phase::Opening => "opening".to_owned(),
+        Phase::Opening { .. } => "opening".to_owned(),
         Phase::Serving(_) => "serving".to_owned(),
         Phase::Closing { cause } => format!("closing: {cause}"),
         Phase::Fenced { cause, .. } => format!("fenced: {cause}"),

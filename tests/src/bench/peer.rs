@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ogha_common::{
     maps::{Offer, Peer, PeerKey},
-    units::{Lsn, NodeId, Priority, Term, Vrid},
+    units::{Lsn, Members, NodeId, Priority, Term, Vrid},
     wire::{
         probe::{self, Kind, Phase, Probe, Role, Status, offset},
         replay::Replay,
@@ -74,9 +74,11 @@ fn status(primary: NodeId, phase: Phase, role: Role) -> Status {
     Status {
         term: Term::new(TERM),
         primary: Some(primary),
+        in_sync: Members::NONE.with(NODE).with(PEER),
         phase,
         role,
         restarting: false,
+        paused: false,
         priority: Priority::new(100),
         lsn: Lsn::new(0x500_0148),
     }

@@ -143,8 +143,8 @@ impl Pair {
         Ok(Self { nodes, vips, client, switch, lab })
     }
 
-    /// The whole pair at work: the first node serves, the second stands by, and a write through
-    /// the VIP has been acknowledged.
+    /// The whole pair at work: the first node serves, the second stands by and is in sync, and a
+    /// write through the VIP has been acknowledged.
     ///
     /// # Errors
     /// If that does not come about; the error holds what the agents last logged.
@@ -167,6 +167,7 @@ impl Pair {
             node.agent.start()?;
         }
         self.wait_until_serving(0)?;
+        self.wait_until_in_sync(0)?;
         clock::wait_until("the second node to see the first", GENEROUS, OFTEN, || {
             let instance = self.nodes[1].agent.instance()?;
             let (vrrp, host) = (&instance["vrrp"], &instance["peers"][0]["host"]);
@@ -191,6 +192,20 @@ impl Pair {
             let instance = agent.instance()?;
             let serves = instance["phase"] == "serving" && instance["gate"] == "open";
             ensure!(serves, "{instance}");
+            Ok(Some(instance))
+        })
+    }
+
+    /// Waits until the record of that node, which serves, counts the other in sync: only then the
+    /// other takes over when this one fails.
+    ///
+    /// # Errors
+    /// If it does not within a minute.
+    pub fn wait_until_in_sync(&self, node: usize) -> Result<Value> {
+        let agent = &self.nodes[node].agent;
+        clock::wait_until("the other node to be in sync", GENEROUS, OFTEN, || {
+            let instance = agent.instance()?;
+            ensure!(instance["peers"][0]["in_sync"] == true, "{instance}");
             Ok(Some(instance))
         })
     }

@@ -4,7 +4,7 @@ use std::{net::UdpSocket, time::Duration};
 
 use ogha_common::{
     maps::{self, Offer, ProbeCounters},
-    units::{Lsn, NodeId, Priority, Term, Vrid},
+    units::{Lsn, Members, NodeId, Priority, Term, Vrid},
     wire::{
         probe::{self, Facts, Kind, Phase, Probe, Role, Status},
         siphash,
@@ -132,9 +132,11 @@ pub fn serving() -> Status {
     Status {
         term: Term::new(TERM),
         primary: Some(NODE),
+        in_sync: Members::NONE.with(NODE).with(PEER),
         phase: Phase::Serving,
         role: Role::Primary,
         restarting: true,
+        paused: true,
         priority: Priority::new(150),
         lsn: Lsn::new(0x500_0148),
     }
@@ -146,6 +148,7 @@ pub fn standby() -> Status {
         phase: Phase::Standby,
         role: Role::Standby,
         restarting: false,
+        paused: false,
         priority: Priority::new(100),
         ..serving()
     }

@@ -163,9 +163,9 @@ fn what_is_refused_moves_only_its_counter(version: Version) {
         ([&datagram(&probe)[..], &[0]].concat(), |c| c.length += 1),
         (vec![], |c| c.length += 1),
         (changed(&probe, 0, b'o'), |c| c.magic += 1),
-        (changed(&probe, 4, 2), |c| c.version += 1),
-        (changed(&probe, 88, 0), |c| c.field += 1),
-        (changed(&probe, 91, 4), |c| c.field += 1),
+        (changed(&probe, 4, 1), |c| c.version += 1),
+        (changed(&probe, 96, 0), |c| c.field += 1),
+        (changed(&probe, 99, 4), |c| c.field += 1),
         (good(&Probe { vrid: Vrid::new(60).unwrap(), ..probe }), |c| c.receiver += 1),
         (good(&Probe { to: PEER, ..probe }), |c| c.receiver += 1),
         (good(&Probe { node: NodeId::of("stranger"), ..probe }), |c| c.stranger += 1),
@@ -205,7 +205,7 @@ fn changed(probe: &Probe, at: usize, octet: u8) -> Vec<u8> {
     let mut datagram = datagram(probe);
     datagram[at] = octet;
     let body = *probe::body(&probe::words(&datagram)).unwrap();
-    datagram[104..].copy_from_slice(&siphash::tag(KEY, &body).to_be_bytes());
+    datagram[probe::offset::TAG..].copy_from_slice(&siphash::tag(KEY, &body).to_be_bytes());
     datagram.to_vec()
 }
 

@@ -12,7 +12,7 @@ fn proposed(node: &Node) -> Option<Record> {
 
 #[test]
 fn promotion_waits_for_the_last_word_that_was_given() {
-    let mut node = with(Arbiter::Etcd).as_standby();
+    let mut node = with(Arbiter::Etcd).into_standby();
     assert_eq!(node.core.grant(), Some(PEER));
     node.held_back = |a| *a == Action::Withdraw;
     lose_host(&mut node);
@@ -29,7 +29,7 @@ fn promotion_waits_for_the_last_word_that_was_given() {
 
 #[test]
 fn a_primary_that_is_fenced_is_not_waited_for() {
-    let mut node = with(Arbiter::Etcd).as_standby();
+    let mut node = with(Arbiter::Etcd).into_standby();
     node.promised_until = node.now + LEASE;
     node.input(peer(probe::Phase::Fenced, 4));
     assert!(promoted(&node));
@@ -38,7 +38,7 @@ fn a_primary_that_is_fenced_is_not_waited_for() {
 #[test]
 fn the_arbiter_comes_before_the_record_and_the_record_before_the_claim() {
     for arbiter in [Arbiter::Gateway, Arbiter::Etcd] {
-        let mut node = with(arbiter).as_standby();
+        let mut node = with(arbiter).into_standby();
         node.input(peer(probe::Phase::Fenced, 4));
         let order = [
             node.index(|a| *a == Action::Withdraw),
@@ -55,7 +55,7 @@ fn who_is_refused_stands_by_and_grants_again() {
     for (arbiter, unknown) in
         [(Arbiter::Gateway, false), (Arbiter::Gateway, true), (Arbiter::Etcd, true)]
     {
-        let mut node = with(arbiter).as_standby();
+        let mut node = with(arbiter).into_standby();
         node.held_back = |a| matches!(a, Action::Propose(_));
         lose_host(&mut node);
         node.pass(LEASE * 2);
@@ -74,7 +74,7 @@ fn who_is_refused_stands_by_and_grants_again() {
 
 #[test]
 fn who_lost_the_race_goes_by_the_winners_record() {
-    let mut node = with(Arbiter::Etcd).as_standby();
+    let mut node = with(Arbiter::Etcd).into_standby();
     node.held_back = |a| matches!(a, Action::Propose(_));
     lose_host(&mut node);
     node.pass(LEASE * 2);
@@ -88,7 +88,7 @@ fn who_lost_the_race_goes_by_the_winners_record() {
 
 #[test]
 fn a_record_that_was_granted_though_no_answer_came_is_taken_up() {
-    let mut node = with(Arbiter::Etcd).as_standby();
+    let mut node = with(Arbiter::Etcd).into_standby();
     node.held_back = |a| matches!(a, Action::Propose(_));
     lose_host(&mut node);
     node.pass(LEASE * 2);

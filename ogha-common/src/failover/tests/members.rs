@@ -32,7 +32,7 @@ const BOTH: fn() -> NodeSet = || NodeSet::of(ME).with(PEER);
 
 /// A node that serves, with its peer in sync, under that arbiter.
 fn pair(arbiter: Arbiter) -> Node {
-    let mut node = Node::with(|config| config.arbiter = arbiter).as_serving();
+    let mut node = Node::with(|config| config.arbiter = arbiter).into_serving();
     for _ in 0..30 {
         node.pass(LEASE / 10);
         node.input(follower(node.core.term().get()));
@@ -93,7 +93,7 @@ fn a_peer_whose_database_is_gone_leaves_at_once() {
 
 #[test]
 fn a_peers_grant_is_needed_before_the_record_counts_it_in() {
-    let mut node = Node::with(|config| config.arbiter = Arbiter::Etcd).as_serving();
+    let mut node = Node::with(|config| config.arbiter = Arbiter::Etcd).into_serving();
     node.input(follower(1));
     node.input(granted(&node));
     node.input(streaming(true));

@@ -84,10 +84,10 @@ impl Node {
 
     /// A backup that hears its peer serve in term 4.
     fn standby() -> Self {
-        Self::new().as_standby()
+        Self::new().into_standby()
     }
 
-    fn as_standby(self) -> Self {
+    fn into_standby(self) -> Self {
         let mut node = self;
         node.input(started(None, None));
         node.input(Input::Consulted(None));
@@ -100,10 +100,10 @@ impl Node {
 
     /// A node that serves in term 1.
     fn serving() -> Self {
-        Self::new().as_serving()
+        Self::new().into_serving()
     }
 
-    fn as_serving(self) -> Self {
+    fn into_serving(self) -> Self {
         let mut node = self;
         node.input(started(None, None));
         node.input(Input::Consulted(None));

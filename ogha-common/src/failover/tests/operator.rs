@@ -138,7 +138,7 @@ fn force_overrides_what_stands_against_it_but_not_one_who_serves() {
 #[test]
 fn an_old_primary_waits_for_a_word_unless_it_may_rejoin() {
     for rejoin in [false, true] {
-        let mut node = Node::with(|config| config.rejoin = rejoin).as_serving();
+        let mut node = Node::with(|config| config.rejoin = rejoin).into_serving();
         let order = Action::Database(Order::Rejoin(PEER));
         node.input(peer(probe::Phase::Serving, 9));
         for _ in 0..3 {
@@ -158,7 +158,7 @@ fn an_old_primary_waits_for_a_word_unless_it_may_rejoin() {
 
 #[test]
 fn after_a_split_brain_nothing_rejoins_by_itself() {
-    let mut node = Node::with(|config| config.rejoin = true).as_serving();
+    let mut node = Node::with(|config| config.rejoin = true).into_serving();
     let rival = probe::Status {
         priority: Priority::new(200),
         ..status(probe::Phase::Serving, node.core.term().get())
@@ -179,7 +179,7 @@ fn after_a_split_brain_nothing_rejoins_by_itself() {
 
 #[test]
 fn a_database_that_died_is_started_again_as_often_as_is_allowed() {
-    let mut node = Node::with(|config| config.restart_attempts = 1).as_serving();
+    let mut node = Node::with(|config| config.restart_attempts = 1).into_serving();
     node.input(process_exit(node.now));
     assert!(node.done.contains(&Action::Database(Order::Start)));
     assert_eq!(node.core.status().phase, probe::Phase::TakingOver, "the peers wait");

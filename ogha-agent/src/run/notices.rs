@@ -1,0 +1,47 @@
+//! What a person should know, as the core says it: a line in the log.
+
+use ogha_common::{failover::Notice, units::NodeId};
+use tracing::{error, info, warn};
+
+use super::peers::Peers;
+
+/// Says it, with the names of nodes.
+pub fn tell(instance: &str, peers: &Peers, notice: Notice) {
+    let name = |node: NodeId| peers.name_of(node);
+    match notice {
+        Notice::CannotTakeOver(why) => {
+            warn!(instance, "nobody serves, and this node may not take over: {why}");
+        }
+        Notice::SplitBrain(node) => error!(
+            instance,
+            "split brain: {} serves in the same term. This node has the higher priority and goes \
+             on. What the other one acknowledged may be lost: compare the two databases before \
+             you rebuild it",
+            name(node)
+        ),
+        Notice::RivalAdvert => warn!(instance, "another node sends adverts while this one serves"),
+        Notice::Stopping => warn!(
+            instance,
+            "the database here is a second primary and is stopped; `ogha-agent rejoin` makes it a \
+             standby of the new primary"
+        ),
+        Notice::PromotionTimedOut => error!(instance, "the promotion took too long"),
+        Notice::NotOnDisk => error!(
+            instance,
+            "the record is not on this node's disk; the arbiter has it, and this node goes on"
+        ),
+        Notice::Forced(hindrance) => warn!(
+            instance,
+            "an operator forces this node to take over, though {hindrance}: acknowledged writes \
+             may be lost"
+        ),
+        Notice::OutOfSync(node) => {
+            warn!(instance, "{} is no more in sync: it may not be promoted", name(node));
+        }
+        Notice::InSync(node) => info!(instance, "{} is in sync: it may be promoted", name(node)),
+        Notice::NotLetOn => {
+            warn!(instance, "the arbiter does not let this node go on without the others");
+        }
+        Notice::SwitchoverUndone => warn!(instance, "the switchover was undone"),
+    }
+}
