@@ -37,6 +37,9 @@ impl Core {
     pub(super) fn start_in_place(&mut self, now: Instant, sink: Sink<'_>) {
         self.synchronized = None;
         self.promoted = false;
+        // What was asked of the arbiter may be granted yet.
+        self.inherited |= self.membership_changes() && self.has_register();
+        self.membership.forget();
         let lease = self.set_gate(now, GateOrder::Claim, sink);
         self.phase = Phase::Promoting { give_up_at: now + self.config.promotion_timeout, lease };
         sink(Action::Database(Order::Start));
@@ -315,6 +318,8 @@ impl Core {
                     self.bootstrap(now, sink);
                 }
             }
+            // Nobody else serves either: a person must be able to choose this one.
+            (Role::Primary, Cause::SplitBrain(_)) if self.is_named() && !self.anyone_active(now) => {}
             (Role::Primary, _) => {
                 sink(Action::Notice(Notice::Stopping));
                 sink(Action::Database(Order::Stop));

@@ -360,6 +360,15 @@ impl Core {
         if served && diverged && !self.returning.is_automatic(self.config.rejoin) {
             return Some(Wait::Rejoin);
         }
+        if !served
+            && named
+            && let Phase::Fenced { cause: Cause::SplitBrain(node), .. } = self.phase
+        {
+            return Some(Wait::Force(Hindrance::Rival(node)));
+        }
+        if served && !named && self.database.role == Role::Primary && !self.member {
+            return Some(Wait::Rejoin);
+        }
         if let Some(rival) = self.rival(now).filter(|_| named && !served) {
             return Some(Wait::Force(Hindrance::Rival(rival)));
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use ogha_common::{
     detector::{AcceptQueue, Detector, Facts, Input as Sign, Verdict},
-    failover::{Action, Core, Database, Input, Order, Record},
+    failover::{Action, Cause, Core, Database, Input, Order, Phase, Record},
     maps::{NS_PER_MS, Passage, Peer, Said},
     units::Instant,
     wire::probe::Kind,
@@ -14,6 +14,7 @@ use ogha_common::{
 use super::{
     MAX,
     kernel::Probe,
+    story::Violation,
     world::{Event, World},
 };
 
@@ -41,6 +42,28 @@ pub enum Work {
     ProbeIfDue,
     TickDetectors,
     Lost(usize),
+}
+
+/// Which steps count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// All.
+    All,
+    /// Those by which something is promised, taken or given.
+    Weighty,
+}
+
+/// Whether an action is one after which the world is another.
+fn is_weighty(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::SetGate { .. }
+            | Action::SetGranters(_)
+            | Action::Withdraw
+            | Action::Propose(_)
+            | Action::Persist(_)
+            | Action::Database(_)
+    )
 }
 
 /// What happens when a number of steps is done.
@@ -76,8 +99,8 @@ pub struct Agent {
     pub stalled_until: u64,
     due: Option<u64>,
     wake_at: u64,
-    /// What happens after so many steps.
-    pub fuse: Option<(u32, Fuse)>,
+    /// What happens before the so-manieth step, or only before such steps as count.
+    pub fuse: Option<(u32, Count, Fuse)>,
     spun: (u64, u32),
     /// Orders that wait for the database's worker.
     pub orders: VecDeque<Order>,
@@ -91,6 +114,8 @@ pub struct Agent {
     pub saving: bool,
     /// The addresses are wanted.
     pub hold: bool,
+    /// An order to stop has failed.
+    pub stop_failed: bool,
     /// The proposal that waits for its answer.
     pub asked: u64,
 }
@@ -123,6 +148,7 @@ impl Agent {
             saves: VecDeque::new(),
             saving: false,
             hold: false,
+            stop_failed: false,
             asked: 0,
         }
     }
@@ -182,7 +208,8 @@ impl World {
         }
         while !agent.is_idle() {
             match &mut agent.fuse {
-                Some((0, Fuse::Stall(time))) => {
+                Some((_, Count::Weighty, _)) if !agent.actions.front().is_some_and(is_weighty) => {}
+                Some((0, _, Fuse::Stall(time))) => {
                     agent.stalled_until = self.now + *time;
                     agent.fuse = None;
                     self.note(|| format!("{} stalls in the middle of its work", super::story::NAMES[node]));
@@ -190,13 +217,13 @@ impl World {
                     self.nodes[node].agent = Some(agent);
                     return self.wake(node, until);
                 }
-                Some((0, Fuse::Die(time))) => {
+                Some((0, _, Fuse::Die(time))) => {
                     let back = self.now + *time;
                     self.note(|| format!("{} dies in the middle of its work", super::story::NAMES[node]));
                     self.nodes[node].kernel.offer.exited = true;
                     return self.queue.push(back, Event::StartAgent { node });
                 }
-                Some((steps, _)) => *steps -= 1,
+                Some((steps, _, _)) => *steps -= 1,
                 None => {}
             }
             self.step(node, &mut agent);
@@ -346,7 +373,14 @@ impl World {
             return;
         }
         agent.offered = Some((said, grant_to));
-        let node = &mut self.nodes[node];
+        let node_place = node;
+        let node = &self.nodes[node];
+        let hangs = node.database.hung && node.database.primary && !agent.stop_failed;
+        let cause = agent.core.phase();
+        if hangs && matches!(cause, Phase::Fenced { cause: Cause::DatabaseHung, .. }) {
+            self.violated(Violation::NotStopped(node_place));
+        }
+        let node = &mut self.nodes[node_place];
         let offer = &mut node.kernel.offer;
         offer.said = said;
         offer.grant_to = grant_to;

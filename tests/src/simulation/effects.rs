@@ -228,6 +228,9 @@ impl World {
         let happens = !fails || self.random.permille(400);
         let done = happens && self.obey(node, order);
         let ok = done && !fails;
+        if let (Order::Stop, Some(agent)) = (order, &mut self.nodes[node].agent) {
+            agent.stop_failed = !done;
+        }
         self.note(|| format!("{}'s database: {order:?}: done {done}, reported {ok}", NAMES[node]));
         if order == Order::Promote && done {
             self.look_at_database(node, life, 0);

@@ -2,7 +2,7 @@
 
 use ogha_common::failover::Command;
 
-use super::{clock::MS, random::Random, story::Setting};
+use super::{agent::Count, clock::MS, random::Random, story::Setting};
 
 /// A fault, and how long it lasts, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,12 +11,12 @@ pub enum Fault {
     AgentDies(usize),
     /// The agent ends in an orderly way, and comes back.
     AgentStops(usize),
-    /// The agent dies after so many further steps of its work.
-    AgentDiesAtStep(usize, u32),
+    /// The agent dies after so many further steps of its work; or of those that count.
+    AgentDiesAtStep(usize, u32, Count),
     /// The agent gets no processor.
     AgentStalls(usize),
     /// The agent gets no processor after so many further steps of its work.
-    AgentStallsAtStep(usize, u32),
+    AgentStallsAtStep(usize, u32, Count),
     /// The host is gone, with all but its disk.
     PowerOff(usize),
     /// All hosts are.
@@ -49,6 +49,8 @@ pub enum Fault {
     Delay(u64),
     /// Packets come twice.
     Duplicate,
+    /// The standby's log comes late, though its connection stands.
+    Lag(usize),
     /// Nothing can be written to the disk.
     DiskFull(usize),
     /// Orders to the database fail.
@@ -100,13 +102,15 @@ fn kind(random: &mut Random, setting: &Setting) -> Fault {
     // The node that serves at the beginning is the one whose faults matter most.
     let node = if random.permille(300) { 0 } else { node };
     let other = (node + random.between(1, nodes - 1) as usize) % setting.nodes;
-    let steps = random.between(1, 60) as u32;
-    match random.below(29) {
+    let count = if random.permille(600) { Count::Weighty } else { Count::All };
+    let most = if count == Count::Weighty { 6 } else { 60 };
+    let steps = random.below(most) as u32;
+    match random.below(30) {
         0 => Fault::AgentDies(node),
         1 => Fault::AgentStops(node),
-        2 | 3 => Fault::AgentDiesAtStep(node, steps),
+        2 | 3 => Fault::AgentDiesAtStep(node, steps, count),
         4 => Fault::AgentStalls(node),
-        5 | 6 => Fault::AgentStallsAtStep(node, steps),
+        5 | 6 => Fault::AgentStallsAtStep(node, steps, count),
         7 | 8 => Fault::PowerOff(node),
         9 => Fault::PowerOffAll,
         10 => Fault::KillAll,
@@ -125,6 +129,7 @@ fn kind(random: &mut Random, setting: &Setting) -> Fault {
         24 => Fault::Duplicate,
         25 => Fault::DiskFull(node),
         26 => Fault::OrdersFail(node),
+        27 => Fault::Lag(node),
         _ => Fault::Operator(node, command(random, setting)),
     }
 }

@@ -44,7 +44,12 @@ pub struct Ledger {
 impl Story {
     /// Whether its arbiter can't tell what happens in it.
     pub fn is_beyond_its_arbiter(&self) -> bool {
-        let silent = |fault: Fault| fault.is_cut() || matches!(fault, Fault::Loss(_) | Fault::Delay(_));
+        let silent = |fault: Fault| match fault {
+            Fault::Loss(_) => true,
+            // What is no later than the next probe makes nobody silent.
+            Fault::Delay(ms) => ms > self.setting.probe_ms / 2,
+            fault => fault.is_cut(),
+        };
         self.setting.arbiter != Arbiter::Etcd && self.faults.iter().any(|timed| silent(timed.fault))
     }
 }

@@ -39,6 +39,4 @@ pub enum Mutation {
     LatestGrant,
     /// A grant counts from the answer's arrival, not from the question.
     StaleAnchor,
-    /// A packet of a higher term does not close the gate.
-    DeafToTerms,
 }

@@ -19,6 +19,8 @@ pub struct Network {
     pub loss: u64,
     /// The greatest further delay, milliseconds.
     pub delay_ms: u64,
+    /// How many faults make a standby's log late.
+    pub lags: [u8; MAX],
     /// Packets come twice.
     pub duplicates: u8,
 }

@@ -42,7 +42,8 @@ impl World {
         let length = self.nodes[node].database.log.len();
         if self.network.joins(node, to) {
             let life = self.nodes[to].database.life;
-            let at = self.now + self.network.latency(&mut self.random);
+            let lag = if self.network.lags[to] > 0 { self.random.between(50, 800) * MS } else { 0 };
+            let at = self.now + lag + self.network.latency(&mut self.random);
             self.queue.push(at, Event::Log { node: to, life, from: node, from_life, length });
         }
     }

@@ -98,6 +98,8 @@ pub enum Violation {
     Promoted(usize, &'static str),
     /// A gate was opened on a database that was not seen to accept writes.
     NotWritable(usize),
+    /// A node said that it is fenced while its hung database was still there.
+    NotStopped(usize),
     /// A write that was acknowledged is not in the log of who serves.
     LostWrite(usize, u32),
     /// Nobody serves, though all is well, and no command is waited for.
@@ -116,6 +118,9 @@ impl fmt::Display for Violation {
             Self::Promoted(node, why) => write!(f, "{} was promoted: {why}", NAMES[*node]),
             Self::NotWritable(node) => {
                 write!(f, "{} opened its gate on a database that takes no writes", NAMES[*node])
+            }
+            Self::NotStopped(node) => {
+                write!(f, "{} says that it is fenced, and its hung database is there", NAMES[*node])
             }
             Self::LostWrite(node, write) => {
                 write!(f, "{} serves without the acknowledged write {write}", NAMES[*node])

@@ -6,7 +6,7 @@ use ogha_common::{
 };
 
 use super::{
-    agent::{Fuse, Message},
+    agent::{Count, Fuse, Message},
     clock::MS,
     faults::Fault,
     kernel::Kernel,
@@ -34,9 +34,11 @@ impl World {
                 }
                 self.kill_agent(node, back);
             }
-            Fault::AgentDiesAtStep(node, steps) => self.light(node, steps, Fuse::Die(timed.lasts)),
-            Fault::AgentStallsAtStep(node, steps) => {
-                self.light(node, steps, Fuse::Stall(timed.lasts));
+            Fault::AgentDiesAtStep(node, steps, count) => {
+                self.light(node, steps, count, Fuse::Die(timed.lasts));
+            }
+            Fault::AgentStallsAtStep(node, steps, count) => {
+                self.light(node, steps, count, Fuse::Stall(timed.lasts));
             }
             Fault::AgentStalls(node) => {
                 if let Some(agent) = &mut self.nodes[node].agent {
@@ -66,6 +68,7 @@ impl World {
             }
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = true,
             Fault::DiskFull(node) => self.nodes[node].disk_full = true,
+            Fault::Lag(node) => self.network.lags[node] += 1,
             Fault::Operator(node, command) => self.operate(node, command),
             Fault::Loss(loss) => self.network.loss = loss,
             Fault::Delay(delay) => self.network.delay_ms = delay,
@@ -93,6 +96,7 @@ impl World {
             Fault::DatabaseHangs(node) => self.nodes[node].database.hung = false,
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = false,
             Fault::DiskFull(node) => self.nodes[node].disk_full = false,
+            Fault::Lag(node) => self.network.lags[node] = 0,
             Fault::Loss(_) => self.network.loss = 0,
             Fault::Delay(_) => self.network.delay_ms = 0,
             Fault::Duplicate => self.network.duplicates = 0,
@@ -131,9 +135,9 @@ impl World {
         *count = count.saturating_add_signed(by);
     }
 
-    fn light(&mut self, node: usize, steps: u32, fuse: Fuse) {
+    fn light(&mut self, node: usize, steps: u32, count: Count, fuse: Fuse) {
         if let Some(agent) = &mut self.nodes[node].agent {
-            agent.fuse = Some((steps, fuse));
+            agent.fuse = Some((steps, count, fuse));
         }
     }
 

@@ -12,7 +12,7 @@ use ogha_common::{
 };
 
 use super::{
-    MAX, Mutation,
+    MAX,
     agent::{Agent, Message},
     arbiter::Register,
     clock::{Clock, MS},
@@ -380,9 +380,6 @@ impl World {
         let listens = node.database.running;
         let mutation = self.story.mutation;
         let received = node.kernel.receive(local, probe, listens, mutation);
-        if mutation == Some(Mutation::DeafToTerms) {
-            node.kernel.heard.highest_term = 0;
-        }
         if let Some(reply) = received.reply {
             self.transmit(to, probe.from, Event::Probe { to: probe.from, probe: reply });
         }
