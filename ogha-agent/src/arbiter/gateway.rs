@@ -7,10 +7,10 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use ogha_common::failover::Record;
+use ogha_common::failover::{Record, Ruling};
 use tracing::warn;
 
-use super::{Answers, Arbiter, Ruling};
+use super::{Answers, Arbiter};
 use crate::{
     config,
     net::enquiry::{self, Enquiry},

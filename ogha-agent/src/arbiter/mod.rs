@@ -13,9 +13,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
-use ogha_common::{failover::NodeSet, units::NodeId};
-
-pub use ogha_common::failover::{Record, Ruling};
+use ogha_common::{
+    failover::{NodeSet, Record, Ruling},
+    units::NodeId,
+};
 
 use crate::config;
 

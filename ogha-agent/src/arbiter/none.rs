@@ -1,9 +1,9 @@
 //! Nobody is asked: each node goes on by itself.
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use ogha_common::failover::Record;
+use ogha_common::failover::{Record, Ruling};
 
-use super::{Answers, Arbiter, Ruling};
+use super::{Answers, Arbiter};
 
 /// Grants whatever is proposed.
 #[derive(Clone, Copy, Debug)]

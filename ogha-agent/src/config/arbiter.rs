@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ogha_common::failover;
 use toml::de::DeValue;
 
 use super::{
@@ -51,6 +52,16 @@ impl Arbiter {
             Self::None => "none",
             Self::Gateway(_) => "gateway",
             Self::Etcd(_) => "etcd",
+        }
+    }
+
+    /// What the decision core wants to know of it.
+    #[must_use]
+    pub const fn kind(&self) -> failover::Arbiter {
+        match self {
+            Self::None => failover::Arbiter::None,
+            Self::Gateway(_) => failover::Arbiter::Gateway,
+            Self::Etcd(_) => failover::Arbiter::Etcd,
         }
     }
 }

@@ -46,9 +46,15 @@ pub(super) fn failover(table: &Reader<'_>) -> Read<Failover> {
     let gates = [("reject", Some(ClosedGate::Reject)), ("park", None)];
     let closed_gate = not_yet(table, "closed_gate", Some(ClosedGate::Reject), &gates);
     table.finish();
+    let (max_lag, synchronous) = (max_lag?, synchronous?);
+    if synchronous && max_lag > 0 {
+        let what = "means nothing where commits wait for the standby, which then has them all; set \
+                    synchronous = false, or remove it";
+        table.problem("max_lag", what);
+    }
     Some(Failover {
-        max_lag: max_lag?,
-        synchronous: synchronous?,
+        max_lag,
+        synchronous,
         rejoin: rejoin?,
         restart_attempts: restart_attempts?,
         switchover_timeout: switchover_timeout?,

@@ -166,7 +166,8 @@ pub struct Liveness {
 /// `[instance.failover]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failover {
-    /// Bytes that a standby may be behind the last position heard and still be promoted.
+    /// Bytes that a standby may be behind the last position heard and still be promoted; 0 where
+    /// replication is synchronous.
     pub max_lag: u64,
     /// Whether ogha manages whom commits wait for. Without, replication is asynchronous, and
     /// `max_lag` is what may be lost.
@@ -179,6 +180,14 @@ pub struct Failover {
     pub switchover_timeout: Duration,
     /// What a client meets at a closed gate.
     pub closed_gate: ClosedGate,
+}
+
+impl Failover {
+    /// What may be lost, in bytes, where replication is asynchronous; `None` where it is not.
+    #[must_use]
+    pub const fn tolerance(&self) -> Option<u64> {
+        if self.synchronous { None } else { Some(self.max_lag) }
+    }
 }
 
 /// How a node that lost its role comes back.

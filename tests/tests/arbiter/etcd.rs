@@ -4,8 +4,7 @@ use std::{thread, time::Instant};
 
 use etcd_client::Client;
 use nix::sys::signal::Signal;
-use ogha_agent::arbiter::Ruling;
-use ogha_common::units::Term;
+use ogha_common::{failover::Ruling, units::Term};
 use ogha_tests::lab::{Etcd, Host};
 
 use crate::node::{GENEROUS, Node, Stage, eventually, granted, record, refused, unknown};

@@ -9,11 +9,11 @@ use std::{
 };
 
 use ogha_agent::{
-    arbiter::{self, Answers, Arbiter, Ruling},
+    arbiter::{self, Answers, Arbiter},
     config::Config,
 };
 use ogha_common::{
-    failover::{NodeSet, Record},
+    failover::{NodeSet, Record, Ruling},
     units::{NodeId, Term},
 };
 use ogha_tests::lab::{Host, Lab};

@@ -22,7 +22,10 @@ use futures_util::{
     future::{BoxFuture, FutureExt as _, join_all},
     stream::{FuturesUnordered, StreamExt as _},
 };
-use ogha_common::{failover::Record, units::Vrid};
+use ogha_common::{
+    failover::{Record, Ruling},
+    units::Vrid,
+};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
@@ -31,7 +34,7 @@ use tracing::{error, info, warn};
 
 pub use self::credentials::{Credentials, Flaw};
 use self::member::{Member, Seen};
-use super::{Answers, Arbiter, LIMIT, Names, Ruling};
+use super::{Answers, Arbiter, LIMIT, Names};
 use crate::config;
 
 /// How long the member that answered last is waited for before the others are asked too. A LAN and a

@@ -1,7 +1,7 @@
 //! What stands under the key: a line of JSON that a person can read and a node can trust.
 //!
 //! ```json
-//! {"version":1,"term":7,"primary":{"name":"db1","id":"4ff2b5c1a0d3e876"},"in_sync":[..],
+//! {"version":1,"term":7,"primary":{"name":"db1","id":"ca896918f453f7d6"},"in_sync":[..],
 //!  "written_by":"db1","written_at":"2026-01-31T10:20:30Z"}
 //! ```
 //!

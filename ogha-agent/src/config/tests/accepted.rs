@@ -66,7 +66,7 @@ virtual_router_id = 0xff
 priority = 254
 virtual_addresses = ["10.0.0.9/24", "10.0.0.10"]
 vrrp = { version = 2, advert_interval = "2s", preempt = true, transport = "multicast", auth_pass = "11" }
-failover = { max_lag = "16 MB", rejoin = "manual", closed_gate = "reject" }
+failover = { max_lag = "16 MB", synchronous = false, rejoin = "manual", closed_gate = "reject" }
 arbiter.kind = "none"
 [instance.liveness]
 port = 1

@@ -183,7 +183,15 @@ fn what_a_failover_may_do_is_chosen() {
         closed_gate: ClosedGate::Reject,
     };
     assert_eq!(parse(&with(text)).unwrap().instances[0].failover, failover);
+    assert_eq!(failover.tolerance(), Some(1 << 20));
+    assert_eq!(parse(GOOD).unwrap().instances[0].failover.tolerance(), None);
     refused(&[
+        (
+            "max_lag = \"0B\"",
+            "max_lag = \"1B\"",
+            "f:20: instance.failover.max_lag: means nothing where commits wait for the standby, \
+             which then has them all; set synchronous = false, or remove it",
+        ),
         (
             "max_lag = \"0B\"",
             "synchronous = \"yes\"",
