@@ -55,6 +55,20 @@ impl Control {
         })
     }
 
+    /// The state alone, which is in the tool's output of both servers.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn state(text: &str) -> anyhow::Result<String> {
+        let named = |line: &str| {
+            let (key, value) = line.split_once(':')?;
+            (key.trim() == "Database cluster state").then(|| value.trim().to_owned())
+        };
+        text.lines()
+            .find_map(named)
+            .with_context(|| format!("pg_controldata shows no state: {text:?}"))
+    }
+
     /// Whether it was shut down in order as a primary.
     #[must_use]
     pub fn shut_down(&self) -> bool {

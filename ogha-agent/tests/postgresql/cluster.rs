@@ -12,6 +12,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, kill},
     unistd::{Pid, User, geteuid},
 };
@@ -253,10 +254,17 @@ impl Cluster {
         self.tool("pg_ctl", ["stop", "-w", "-m", "fast"]);
     }
 
-    /// Kills the main process and returns when all processes have gone.
+    /// Kills all processes and returns when they have gone, and the main one was buried: a server
+    /// that starts next takes its number in a lock file for a living one until then.
     pub fn kill(&self) {
+        let main = Pid::from_raw(self.main_pid().try_into().unwrap());
         self.signal(Signal::SIGKILL);
-        eventually("the server is dead", || self.processes().is_empty());
+        for pid in self.processes() {
+            send(pid, Signal::SIGKILL);
+        }
+        eventually("the server is dead", || {
+            self.processes().is_empty() && kill(main, None) == Err(Errno::ESRCH)
+        });
     }
 
     pub fn restart(&self) {

@@ -217,7 +217,7 @@ async fn promote_without_a_connection() {
     order.unwrap();
 }
 
-pub async fn eventually_async<'a, T>(
+async fn eventually_async<'a, T>(
     mut observe: impl FnMut() -> BoxFuture<'a, T>,
     holds: impl Fn(&T) -> bool,
 ) -> T

@@ -13,6 +13,8 @@ use super::{
 const SOON: Duration = Duration::from_secs(30);
 
 async fn driver(cluster: &Cluster, peer: &Cluster) -> Arc<dyn Database> {
+    // The driver's story, shown with a test that fails.
+    drop(tracing_subscriber::fmt().with_test_writer().try_init());
     open(&cluster.kind(), cluster.with([peer])).await.unwrap()
 }
 
@@ -32,11 +34,12 @@ async fn parted(settings: &str) -> (Cluster, Cluster) {
     let end = old.sql("select pg_current_wal_lsn()");
     let received = format!("select pg_last_wal_replay_lsn() >= '{end}'");
     eventually("the standby has all", || new.sql(&received) == "t");
-    let receiver = new.receiver();
-    send(receiver, Signal::SIGSTOP);
+    // Killed as well, so that it does not find the rows in its socket.
+    send(new.receiver(), Signal::SIGSTOP);
     old.sql("insert into t select generate_series(100, 199)");
     old.kill();
-    send(receiver, Signal::SIGCONT);
+    new.kill();
+    new.start();
     driver(&new, &old).await.perform(Step::Promote).await.unwrap();
     new.sql("insert into t values (2)");
     assert_eq!(new.sql("select count(*) from t"), "2");

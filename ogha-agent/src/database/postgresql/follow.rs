@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use ogha_common::units::Lsn;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -13,6 +14,9 @@ use super::{
 
 /// How long a running standby may take to stream from its new upstream.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a stream must last to be one. A receiver that fails is started again after
+/// `wal_retrieve_retry_interval`.
+const LASTS: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 
 impl Postgresql {
@@ -33,7 +37,7 @@ impl Postgresql {
             format!("alter system set primary_conninfo = {}", literal(&conninfo.to_string()));
         self.order(&statement).await?;
         self.order("select pg_reload_conf()").await?;
-        let last = self.streams_within(peer, DEADLINE).await;
+        let last = self.streams_within(peer, None, DEADLINE).await;
         last.map_err(|last| {
             anyhow::anyhow!(
                 "the standby does not receive from {node} after {DEADLINE:?} ({}); see its log: \
@@ -55,21 +59,34 @@ impl Postgresql {
         Ok(conninfo)
     }
 
-    /// Waits until it receives from that peer; else the last thing that was seen.
+    /// Waits until it receives from that peer; else the last thing that was seen. An upstream that
+    /// lacks the log begins to stream before it says so: what counts is a stream that has brought the
+    /// log to the `goal` (timeline and position), or that lasts.
     pub(super) async fn streams_within(
         &self,
         peer: &Peer,
+        goal: Option<(u32, Lsn)>,
         within: Duration,
     ) -> Result<(), Box<Observation>> {
         let deadline = Instant::now() + within;
+        let mut since = None;
         loop {
             let seen = self.look().await;
             let from = seen.upstream.as_ref().filter(|upstream| upstream.streaming);
             let named = from.and_then(|upstream| upstream.peer.as_deref());
             if seen.role == Role::Standby && named == Some(&*peer.name) {
-                return Ok(());
+                let arrived = goal.is_some_and(|(timeline, position)| {
+                    seen.timeline >= Some(timeline) && seen.lsn >= Some(position)
+                });
+                let begun = *since.get_or_insert_with(Instant::now);
+                if arrived || begun.elapsed() >= LASTS {
+                    return Ok(());
+                }
+            } else {
+                since = None;
             }
-            if Instant::now() >= deadline {
+            // One that streams is given the time to show that it lasts.
+            if Instant::now() >= deadline && since.is_none() {
                 return Err(Box::new(seen));
             }
             sleep(POLL).await;

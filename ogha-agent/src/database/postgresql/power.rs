@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{Role, control::Control, files, local::Call, stop},
+    super::{Role, control::Control, files, local::Call, pidfile, stop},
     Postgresql, rejoin,
 };
 
@@ -85,6 +85,7 @@ impl Postgresql {
         let log = self.data_dir().join(START_LOG);
         let said = fs::metadata(&log).map_or(0, |meta| meta.len());
         if self.local.main_pid()?.is_none() {
+            pidfile::buried(self.data_dir()).await;
             self.pg_ctl_start(within, &log, said).await?;
         }
         // "Started" is said of a standby that lets nobody in yet as well.

@@ -46,6 +46,7 @@ pub const LOCKED: u32 = 0o720;
 const LARGEST: u64 = 16 << 20;
 const FILE: &str = "journal.json";
 const KEPT: &str = "files";
+const OPTIONS: &str = "postmaster.opts";
 
 impl Journal {
     /// The journal's directory.
@@ -84,9 +85,18 @@ impl Journal {
         files::make_dir(&Self::dir(data_dir))?;
         files::make_dir(&kept)?;
         for name in own_files(data_dir)? {
-            files::copy(&data_dir.join(&name), &kept.join(&name))?;
+            // The replay of a rejoin that was killed may have left its own.
+            if name != OPTIONS || !kept.join(&name).exists() {
+                files::copy(&data_dir.join(&name), &kept.join(&name))?;
+            }
         }
         Ok(())
+    }
+
+    /// Puts the options of the server's last start back, over those of a run of the rejoin's own.
+    pub fn restore_options(data_dir: &Path) -> anyhow::Result<()> {
+        let kept = Self::dir(data_dir).join(KEPT).join(OPTIONS);
+        if kept.exists() { files::copy(&kept, &data_dir.join(OPTIONS)) } else { Ok(()) }
     }
 
     /// Puts them into a data directory.
@@ -156,6 +166,10 @@ mod tests {
             fs::write(copy.join(name), "theirs").unwrap();
         }
         Journal::keep_files(&data).unwrap();
+        fs::write(data.join(OPTIONS), "of a replay").unwrap();
+        Journal::keep_files(&data).unwrap();
+        Journal::restore_options(&data).unwrap();
+        assert_eq!(fs::read_to_string(data.join(OPTIONS)).unwrap(), "ours");
         Journal::restore_files(&data, &copy).unwrap();
         let ours = |name: &str| fs::read_to_string(copy.join(name)).unwrap() == "ours";
         assert!(ours("pg_hba.conf") && ours("server.key") && ours("postmaster.opts"));

@@ -20,6 +20,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use ogha_common::units::Lsn;
 
 use super::{
     super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, stop},
@@ -67,6 +68,8 @@ struct Rejoin<'a> {
     conninfo: Conninfo,
     /// Bytes of a segment of the log.
     segment: u64,
+    /// The upstream's timeline and position, when it was asked.
+    goal: Option<(u32, Lsn)>,
 }
 
 impl Postgresql {
@@ -80,7 +83,7 @@ impl Postgresql {
             move || Journal::load(&data_dir)
         });
         let left = left.await?;
-        if left.is_none() && self.streams_within(&peer, Duration::ZERO).await.is_ok() {
+        if left.is_none() && self.streams_within(&peer, None, Duration::ZERO).await.is_ok() {
             running.done();
             return Ok(());
         }
@@ -97,7 +100,8 @@ impl Postgresql {
             },
         };
         let conninfo = self.conninfo(&journal.conninfo, &peer)?;
-        let mut rejoin = Rejoin { driver: self, peer, data_dir, journal, conninfo, segment: 0 };
+        let (segment, goal) = (0, None);
+        let mut rejoin = Rejoin { driver: self, peer, data_dir, journal, conninfo, segment, goal };
         rejoin.run().await?;
         running.done();
         Ok(())
@@ -156,8 +160,9 @@ impl Rejoin<'_> {
         self.save().await?;
         let mode = self.journal.mode;
         self.act(move |data_dir| {
-            Journal::keep_files(data_dir)?;
             files::replace(&data_dir.join(power::STANDBY), SIGNAL)?;
+            Journal::keep_files(data_dir)?;
+            Journal::restore_options(data_dir)?;
             files::set_mode(data_dir, mode)
         })
         .await?;
@@ -165,6 +170,7 @@ impl Rejoin<'_> {
         let source = self.source().await?;
         let control = self.driver.control().await?;
         self.segment = control.segment;
+        self.goal = Some((source.timeline, source.position));
         anyhow::ensure!(
             source.system == control.system,
             "{} and this node are different database clusters (system identifiers {} and {}): they \
@@ -192,7 +198,9 @@ impl Rejoin<'_> {
             control.checkpoint
         } else {
             self.driver.progress.phase("replaying its own log");
-            self.driver.replay().await?
+            let end = self.driver.replay().await;
+            self.act(Journal::restore_options).await?;
+            end?
         };
         // The last record of what was shut down begins at `end`; of the others it ends there.
         let reaches = |fork: Entry| end < fork.end || (end == fork.end && !control.shut_down());
@@ -276,7 +284,8 @@ impl Rejoin<'_> {
         self.driver.launch(START).await?;
         self.driver.progress.phase("waiting for the log");
         let node = &self.peer.name;
-        self.driver.streams_within(&self.peer, STREAM).await.map_err(|last| {
+        let streams = self.driver.streams_within(&self.peer, self.goal, STREAM);
+        streams.await.map_err(|last| {
             anyhow::anyhow!(
                 "the standby started and does not receive from {node} after {STREAM:?} ({}); its \
                  log says: {}",

@@ -10,7 +10,7 @@ use ogha_common::units::Lsn;
 use tokio::time::{Instant, sleep};
 
 use super::super::{
-    super::{local::Call, stop},
+    super::{local::Call, pidfile, stop},
     Postgresql, observe, power,
 };
 
@@ -37,6 +37,7 @@ const SETTINGS: [&str; 6] = [
 impl Postgresql {
     /// Replays the log and returns its end. There must be a `standby.signal`.
     pub(super) async fn replay(&self) -> anyhow::Result<Lsn> {
+        pidfile::buried(self.data_dir()).await;
         let options = power::last_options(self.data_dir());
         let call = Call::new("postgres", DEADLINE)
             .arg("-D")

@@ -18,6 +18,8 @@ const DEADLINE: Duration = Duration::from_secs(15);
 pub struct Source {
     /// The cluster's identity.
     pub system: u64,
+    /// The timeline that it writes, or receives.
+    pub timeline: u32,
     /// The end of its log.
     pub position: Lsn,
     /// Its timelines.
@@ -50,6 +52,7 @@ impl Rejoin<'_> {
         };
         Ok(Source {
             system: system.parse().context("a system identifier is a number")?,
+            timeline,
             position: Lsn::parse(position).context("the upstream's position is none")?,
             history: History::parse(timeline, &text),
         })
