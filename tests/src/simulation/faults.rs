@@ -82,8 +82,11 @@ impl Fault {
 
 /// Some faults for a story of that setting.
 pub fn draw(random: &mut Random, setting: &Setting) -> Vec<Timed> {
-    let count = random.between(1, 5);
-    let mut faults: Vec<Timed> = (0..count).map(|_| one(random, setting)).collect();
+    let mut faults: Vec<Timed> = match random.below(10) {
+        0..=4 => (0..random.between(1, 5)).map(|_| one(random, setting)).collect(),
+        5..=7 => dense(random, setting),
+        _ => aimed(random, setting),
+    };
     faults.sort_by_key(|timed| timed.at);
     faults
 }
@@ -94,6 +97,63 @@ fn one(random: &mut Random, setting: &Setting) -> Timed {
     let lasts = random.pick(&[scale / 10, scale / 3, scale, scale * 2, scale * 3]);
     let lasts = random.between(lasts / 2, lasts) * MS;
     Timed { at, lasts, fault: kind(random, setting) }
+}
+
+/// Many short faults, one upon the other.
+fn dense(random: &mut Random, setting: &Setting) -> Vec<Timed> {
+    let (lease, timeout) = (setting.lease_ms, setting.agent_timeout_ms);
+    let mut short = || {
+        let at = random.between(20, timeout * 3 / 2) * MS;
+        let lasts = random.between(lease / 3, timeout) * MS;
+        Timed { at, lasts, fault: kind(random, setting) }
+    };
+    (0..6).map(|_| short()).collect()
+}
+
+/// Faults that belong together: what a rule is there for happens seldom by chance.
+fn aimed(random: &mut Random, setting: &Setting) -> Vec<Timed> {
+    let (lease, timeout) = (setting.lease_ms, setting.agent_timeout_ms);
+    let other = random.between(1, setting.nodes as u64 - 1) as usize;
+    let at = random.between(lease, timeout);
+    let timed = |at: u64, lasts: u64, fault: Fault| Timed { at: at * MS, lasts: lasts * MS, fault };
+    let stall = |steps: u32| Fault::AgentStallsAtStep(0, steps, Count::Weighty);
+    let long = timeout * 4;
+    let back = random.between(lease / 2, lease * 4);
+    let away = random.pick(&[
+        Fault::CutBoth(0, other),
+        Fault::DatabaseDies(other),
+        Fault::AgentDies(other),
+        Fault::PowerOff(other),
+    ]);
+    let end = random.pick(&[Fault::PowerOff(0), Fault::DatabaseDies(0), Fault::Isolate(0)]);
+    match random.below(4) {
+        // A primary that stops in the middle of closing its gate.
+        0 => vec![
+            timed(at, timeout, stall(random.below(3) as u32)),
+            timed(at + random.between(1, 20), long, random.pick(&[
+                Fault::DatabaseDies(0),
+                Fault::DatabaseHangs(0),
+            ])),
+        ],
+        // A standby that comes back and has not everything when the primary goes.
+        1 => vec![
+            timed(20, long, Fault::Lag(other)),
+            timed(30, back, away),
+            timed(at + back, long, end),
+        ],
+        // A primary that takes a standby back, and stops in the middle of it.
+        2 => vec![
+            timed(30, back, away),
+            timed(30 + back, timeout, stall(random.below(5) as u32)),
+            timed(30 + back + random.between(lease / 2, lease * 3), lease, Fault::AgentDies(other)),
+            timed(30 + back + random.between(lease, lease * 4), timeout, Fault::CutBoth(0, other)),
+        ],
+        // A primary that comes back when another serves, and hears it late.
+        _ => vec![
+            timed(20, long, Fault::Delay(setting.probe_ms / 2)),
+            timed(at, random.between(lease * 2, timeout), Fault::PowerOff(0)),
+        ],
+    }
 }
 
 fn kind(random: &mut Random, setting: &Setting) -> Fault {
