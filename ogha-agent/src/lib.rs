@@ -6,6 +6,8 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod database;
+pub mod doctor;
+pub mod keepalived;
 pub mod kernel;
 pub mod net;
 pub mod run;

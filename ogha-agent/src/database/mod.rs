@@ -31,6 +31,7 @@ pub mod process;
 mod progress;
 mod promotion;
 pub mod replication;
+mod settings;
 mod socket;
 pub mod sql;
 mod stop;
@@ -38,6 +39,7 @@ mod stop;
 pub use lost::Lost;
 pub use progress::Progress;
 pub use replication::Replication;
+pub use settings::settings;
 
 /// One database, seen by the agent of its node.
 pub trait Database: Send + Sync {

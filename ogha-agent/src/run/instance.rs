@@ -4,7 +4,10 @@ use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use ogha_common::{
     election,
-    failover::{Action, Core, Database, GateOrder, Input, NodeSet, Phase, Record, Ruling, Sign},
+    failover::{
+        Action, Command, Core, Database, GateOrder, Input, NodeSet, Phase, Record, Refusal, Ruling,
+        Sign,
+    },
     maps::{self, Event, Gate, Passage, Watch},
     units::{Instant as Moment, NodeId, Priority, Term},
     wire::vrrp,
@@ -14,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     health::{Check, Checks, Health},
+    hooks::{self, Hooks},
     notices,
     orders::Ask,
     peers::Peers,
@@ -49,6 +53,7 @@ pub struct Instance {
     pub(super) health: Health,
     pub(super) checks: Checks,
     pub(super) arbiter: Referee,
+    pub(super) hooks: Hooks,
     pub(super) progress: watch::Receiver<Option<Progress>>,
     /// The database here, whose role is lost, can't come up writable.
     pub(super) disarmed: bool,
@@ -136,18 +141,42 @@ impl Instance {
 
     /// One input in, its actions carried out in order, and what came of them in again.
     pub fn input(&mut self, input: Input, kernel: &mut Kernel, history: &mut History) {
-        let mut inputs = VecDeque::from([input]);
         let mut actions = Vec::new();
-        while let Some(input) = inputs.pop_front() {
-            self.core.handle(clock::now(), input, &mut |action| actions.push(action));
+        self.core.handle(clock::now(), input, &mut |action| actions.push(action));
+        self.settle(actions, kernel, history);
+    }
+
+    /// An operator's order.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn command(
+        &mut self,
+        command: Command,
+        kernel: &mut Kernel,
+        history: &mut History,
+    ) -> Result<(), Refusal> {
+        let mut actions = Vec::new();
+        self.core.command(clock::now(), command, &mut |action| actions.push(action))?;
+        self.settle(actions, kernel, history);
+        Ok(())
+    }
+
+    fn settle(&mut self, mut actions: Vec<Action>, kernel: &mut Kernel, history: &mut History) {
+        let mut inputs = VecDeque::new();
+        loop {
             // The kernel speaks for this node from now on, before anything is done: what it says
             // in between is what the core would say.
             self.peers.offer(&self.core.status(), self.core.grant(), kernel);
             for action in actions.drain(..) {
                 inputs.extend(self.effect(action, kernel, history));
             }
+            let Some(input) = inputs.pop_front() else { break };
+            self.core.handle(clock::now(), input, &mut |action| actions.push(action));
         }
         self.disarm_if_deposed();
+        let state = hooks::State::of(&self.core);
+        self.hooks.look(state, self.core.term(), &self.peers);
     }
 
     /// Carries out one action. What comes of it at once is returned; the rest comes back
@@ -183,6 +212,7 @@ impl Instance {
             Action::Database(order) => self.workers.database(Ask::Do(order)),
             Action::Begin { cause, at } => {
                 info!(instance = self.config.name, "{cause}");
+                self.hooks.cause(cause);
                 self.story = Some(Story::begin(cause, at));
             }
             Action::Step(step) => {
@@ -195,7 +225,10 @@ impl Instance {
                     history.add(story.end(&self.config.name, self.core.term(), outcome));
                 }
             }
-            Action::Notice(notice) => notices::tell(&self.config.name, &self.peers, notice),
+            Action::Notice(notice) => {
+                notices::tell(&self.config.name, &self.peers, notice);
+                self.hooks.notice(notice, self.core.term(), &self.peers);
+            }
         }
         None
     }

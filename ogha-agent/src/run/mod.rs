@@ -4,7 +4,9 @@
 //! slow: files, netlink and the database are the business of `workers` on background threads,
 //! whose outcomes come back through the `inbox`.
 
+mod commands;
 mod health;
+mod hooks;
 mod inbox;
 mod instance;
 mod notices;
@@ -35,7 +37,7 @@ use crate::{
     cli::Failure,
     clock,
     config::Config,
-    control::server::Server,
+    control::{protocol::Request, server::Server},
     kernel::{self, Kernel},
     net::interface::Interface,
 };
@@ -173,14 +175,16 @@ impl Agent {
         let (kernel, history) = (&mut self.kernel, &mut self.history);
         match message {
             Message::Control(request, answer) => {
+                let response = match request {
+                    Request::Status | Request::History => {
+                        status::answer(&request, &self.node, &self.instances, kernel, history)
+                    }
+                    order => {
+                        commands::carry_out(order, &self.node, &mut self.instances, kernel, history)
+                    }
+                };
                 // Whoever asked may have gone.
-                let _ = answer.send(status::answer(
-                    request,
-                    &self.node,
-                    &self.instances,
-                    kernel,
-                    history,
-                ));
+                let _ = answer.send(response);
             }
             Message::Outcome(index, input) => {
                 self.instances[index].input(input, kernel, history);

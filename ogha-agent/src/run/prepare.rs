@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     health::{Checks, Health},
+    hooks::Hooks,
     inbox::Inbox,
     instance::Instance,
     orders::{Ask, Tended},
@@ -84,6 +85,7 @@ impl Instance {
             let _within = background.enter();
             arbiter::open(&node.name, config)?
         };
+        let hooks = Hooks::start(&node.name, config, background.handle());
         let arbiter = Referee::start(index, arbiter, inbox, background.handle());
         let links = Addresses::open(&interface.name, interface.index, background.handle())?;
         let announcer = Announcer::open(interface)?;
@@ -123,6 +125,7 @@ impl Instance {
             health: Health::new(),
             checks,
             arbiter,
+            hooks,
             progress,
             disarmed: false,
         })
@@ -157,14 +160,15 @@ impl Instance {
         let gate = kernel.gate(slot)?;
         let open = kernel.passage(slot, clock::now().ns())? == Passage::Open;
         let open = open.then(|| Term::new(gate.term));
-        let started = Input::Started { record: self.record, open, paused: self.paused };
-        self.input(started, kernel, history);
-        // A gate that stays open does so by what was granted before, and is again in a moment.
+        // A gate that stays open does so by what was granted before.
         for index in 0..self.peers.list.len() {
             let peer = &self.peers.list[index];
             let (node, (term, until)) = (peer.node, peer.granted());
-            self.input(Input::Granted { node, term, until }, kernel, history);
+            // No action comes of it, and nothing is to be said before the start.
+            self.core.handle(clock::now(), Input::Granted { node, term, until }, &mut |_| ());
         }
+        let started = Input::Started { record: self.record, open, paused: self.paused };
+        self.input(started, kernel, history);
         self.peers.listen(kernel)?;
         self.workers.database(Ask::Look);
         Ok(())
@@ -313,7 +317,7 @@ fn core_config(
         agent_timeout: config.liveness.agent_timeout,
         promotion_timeout: PROMOTION_TIMEOUT,
         switchover_timeout: config.failover.switchover_timeout,
-        max_lag: (!config.failover.synchronous).then_some(config.failover.max_lag),
+        max_lag: config.failover.tolerance(),
         rejoin: config.failover.rejoin == config::Rejoin::Auto,
         restart_attempts: config.failover.restart_attempts,
         election: election::Config {
