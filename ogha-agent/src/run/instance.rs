@@ -4,11 +4,12 @@ use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use ogha_common::{
     election,
-    failover::{Action, Core, Database, GateOrder, Input, NodeSet, Record, Sign},
+    failover::{Action, Core, Database, GateOrder, Input, NodeSet, Phase, Record, Ruling, Sign},
     maps::{self, Event, Gate, Passage, Watch},
     units::{Instant as Moment, NodeId, Priority, Term},
     wire::vrrp,
 };
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -16,12 +17,13 @@ use super::{
     notices,
     orders::Ask,
     peers::Peers,
+    referee::Referee,
     story::{History, Story},
     workers::Workers,
 };
 use crate::{
     clock, config,
-    database::{Observation, pidfile, receivers::Receiver},
+    database::{Observation, Progress, Replication, pidfile},
     kernel::Kernel,
     net::{announce::Announcer, interface::Interface, listeners, vrrp::VrrpSocket},
 };
@@ -46,6 +48,10 @@ pub struct Instance {
     pub(super) watch: Watch,
     pub(super) health: Health,
     pub(super) checks: Checks,
+    pub(super) arbiter: Referee,
+    pub(super) progress: watch::Receiver<Option<Progress>>,
+    /// The database here, whose role is lost, can't come up writable.
+    pub(super) disarmed: bool,
 }
 
 impl Instance {
@@ -141,6 +147,7 @@ impl Instance {
                 inputs.extend(self.effect(action, kernel, history));
             }
         }
+        self.disarm_if_deposed();
     }
 
     /// Carries out one action. What comes of it at once is returned; the rest comes back
@@ -170,8 +177,8 @@ impl Instance {
                     .map(|promised_until| Input::Withdrawn { promised_until });
             }
             Action::PersistPause(paused) => self.workers.save_paused(paused),
-            // Nobody is asked where the arbiter is none.
-            Action::Propose(_) | Action::Consult => {}
+            Action::Propose(record) => self.arbiter.propose(record),
+            Action::Consult => self.arbiter.consult(),
             Action::Publish => self.probe(kernel),
             Action::Database(order) => self.workers.database(Ask::Do(order)),
             Action::Begin { cause, at } => {
@@ -257,29 +264,55 @@ impl Instance {
     }
 
     /// The database was looked at: the watch follows its main process.
-    pub fn observed(
-        &mut self,
-        seen: Observation,
-        receivers: &[Receiver],
-        kernel: &mut Kernel,
-        history: &mut History,
-    ) {
+    pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
         self.follow_process(seen.main_pid, kernel);
+        // Without synchronous replication whoever receives is as good as can be asked for.
+        let asynchronous = !self.config.failover.synchronous;
+        let names = |which: &dyn Fn(&Replication) -> bool| {
+            let found = seen.replication.iter().filter(|peer| which(peer));
+            found.map(|peer| peer.peer.as_str()).collect::<Vec<_>>()
+        };
         let database = Database {
             role: seen.role,
             writable: seen.writable,
             alive: seen.main_pid.is_some(),
             lsn: seen.lsn.unwrap_or_default(),
-            streaming: self.peers.set(receivers.iter().map(|r| r.name.as_str())),
+            streaming: self.peers.set(names(&|peer| peer.streaming)),
             confirmed: self
                 .peers
-                .set(receivers.iter().filter(|r| r.confirmed).map(|r| r.name.as_str())),
+                .set(names(&|peer| peer.confirmed || asynchronous && peer.streaming)),
         };
         if seen.role != self.seen.role {
             info!(instance = self.config.name, "the database is {}", seen.role.as_str());
         }
         self.seen = seen;
         self.input(Input::Database(database), kernel, history);
+    }
+
+    /// What the arbiter says of a record. Of one that the core no longer asks for it may be true, and
+    /// must not be taken for an answer about another of the same term.
+    pub fn ruled(
+        &mut self,
+        record: Record,
+        ruling: Ruling,
+        kernel: &mut Kernel,
+        history: &mut History,
+    ) {
+        if self.arbiter.is_asked(&record) {
+            self.input(Input::Ruled(ruling), kernel, history);
+        }
+    }
+
+    /// A database that is down, and whose role another node has, must not come up writable.
+    fn disarm_if_deposed(&mut self) {
+        let deposed = self.core.record().is_some_and(|record| record.primary != self.peers.own());
+        let fenced = matches!(self.core.phase(), Phase::Fenced { .. });
+        let down = self.config.database.server().is_some() && self.seen.main_pid.is_none();
+        if !deposed || !fenced || !down {
+            self.disarmed = false;
+        } else if !std::mem::replace(&mut self.disarmed, true) {
+            self.workers.database(Ask::Disarm);
+        }
     }
 
     fn follow_process(&mut self, main_pid: Option<u32>, kernel: &mut Kernel) {

@@ -12,6 +12,7 @@ mod orders;
 mod peer;
 mod peers;
 mod prepare;
+mod referee;
 mod sources;
 mod status;
 mod story;
@@ -184,8 +185,11 @@ impl Agent {
             Message::Outcome(index, input) => {
                 self.instances[index].input(input, kernel, history);
             }
-            Message::Observed(index, seen, receivers) => {
-                self.instances[index].observed(seen, &receivers, kernel, history);
+            Message::Observed(index, seen) => {
+                self.instances[index].observed(seen, kernel, history);
+            }
+            Message::Ruled(index, record, ruling) => {
+                self.instances[index].ruled(record, ruling, kernel, history);
             }
             Message::Checked(index, check) => self.instances[index].checked(check),
             Message::Advert(index, source, advert) => {
