@@ -18,7 +18,8 @@ impl Conninfo {
     /// When it cannot be read as either form. The string itself is not in the message, for it may
     /// hold a password.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let uri = ["postgresql://", "postgres://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        let uri =
+            ["postgresql://", "postgres://"].iter().find_map(|scheme| text.strip_prefix(scheme));
         uri.map_or_else(|| words(text), from_uri)
     }
 
@@ -130,12 +131,14 @@ fn from_uri(uri: &str) -> anyhow::Result<Conninfo> {
     put("user", user)?;
     put("password", password)?;
     let places: Vec<_> = hosts.split(',').map(place).collect();
-    let join = |of: fn(&(&str, &str)) -> String| places.iter().map(of).collect::<Vec<_>>().join(",");
+    let join =
+        |of: fn(&(&str, &str)) -> String| places.iter().map(of).collect::<Vec<_>>().join(",");
     put("host", &join(|(host, _)| (*host).to_owned()))?;
     put("port", &join(|(_, port)| (*port).to_owned()))?;
     put("dbname", dbname)?;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').context("a connection URI has a word without \"=\"")?;
+        let (key, value) =
+            pair.split_once('=').context("a connection URI has a word without \"=\"")?;
         put(key, value)?;
     }
     Ok(found)

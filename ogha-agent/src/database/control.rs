@@ -98,7 +98,8 @@ mod tests {
         assert_eq!((seen.system, seen.timeline), (7_575_000_000_000_000_001, 1));
         assert_eq!((seen.checkpoint, seen.segment), (Lsn::parse("0/3000148").unwrap(), 16 << 20));
         assert!(seen.shut_down() && !seen.rewindable);
-        let hints = TEXT.replace("wal_log_hints setting:                off", "wal_log_hints setting: on");
+        let hints =
+            TEXT.replace("wal_log_hints setting:                off", "wal_log_hints setting: on");
         assert!(Control::parse(&hints).unwrap().rewindable);
         let sums = TEXT.replace("checksum version:           0", "checksum version:           1");
         assert!(Control::parse(&sums).unwrap().rewindable);

@@ -204,9 +204,9 @@ pub enum Kind {
 pub async fn open(kind: &Kind, nodes: Nodes) -> anyhow::Result<Arc<dyn Database>> {
     Ok(match kind {
         Kind::None { port } => Arc::new(none::Service::new(*port)),
-        Kind::Postgresql(server) => {
-            Arc::new(postgresql::Postgresql::open(server, nodes).await.context("opening PostgreSQL")?)
-        }
+        Kind::Postgresql(server) => Arc::new(
+            postgresql::Postgresql::open(server, nodes).await.context("opening PostgreSQL")?,
+        ),
         Kind::Opengauss(server) => {
             Arc::new(opengauss::Opengauss::open(server, nodes).await.context("opening openGauss")?)
         }

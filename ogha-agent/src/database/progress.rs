@@ -49,7 +49,8 @@ impl Reporter {
 
     /// The first phase of a new rejoin. It has failed if the token is dropped before it is done.
     pub fn begin(&self) -> Running {
-        self.0.send_replace(Some(Progress { phase: "preparing".to_owned(), ..Progress::default() }));
+        self.0
+            .send_replace(Some(Progress { phase: "preparing".to_owned(), ..Progress::default() }));
         Running(self.clone())
     }
 

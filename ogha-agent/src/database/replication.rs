@@ -78,7 +78,8 @@ impl Names {
         if text.is_empty() {
             return Some(Self::default());
         }
-        let Some((head, list)) = text.strip_suffix(')').and_then(|text| text.split_once('(')) else {
+        let Some((head, list)) = text.strip_suffix(')').and_then(|text| text.split_once('('))
+        else {
             return Some(Self { count: 1, names: list(text)? });
         };
         // A quote before the parenthesis: it belongs to a name.
@@ -165,7 +166,9 @@ pub(super) fn application_names(
         let name = match called.len() {
             1 => called.into_iter().next().unwrap_or(node),
             n if n == 0 || called.contains(node) => node,
-            _ => anyhow::bail!("{node} has several connections for the log, called {called:?}: {advice}"),
+            _ => anyhow::bail!(
+                "{node} has several connections for the log, called {called:?}: {advice}"
+            ),
         };
         anyhow::ensure!(name != "*" && !name.is_empty(), "{node} calls itself {name:?}: {advice}");
         let stranger = rows.iter().any(|row| row.called(name) && row.peer(nodes) != Some(peer));
@@ -191,13 +194,19 @@ pub(super) struct Demand {
     pub server: Option<u32>,
 }
 
-/// Remembers the end of the log at the first moment when a demand was seen to be in force.
+/// Remembers the end of the log at the first moment after a demand was seen to be in force.
 #[derive(Debug, Default)]
-pub(super) struct Confirmations(Mutex<Option<(Demand, Option<Lsn>)>>);
+pub(super) struct Confirmations(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    demand: Demand,
+    settled: bool,
+    mark: Option<Lsn>,
+}
 
 impl Confirmations {
-    /// What the rows mean. `end` is the primary's end of the log, read before the rows were or with
-    /// them; `settled` says that the demand is in force for all sessions, not only for the one that
+    /// What the rows mean. `end` is the primary's end of the log, read with them; `settled` says that the demand is in force for all sessions, not only for the one that
     /// asks.
     pub fn look(
         &self,
@@ -208,7 +217,7 @@ impl Confirmations {
         settled: bool,
     ) -> Vec<Replication> {
         let names = Names::parse(&demand.names).filter(|_| demand.waits).unwrap_or_default();
-        let mark = self.mark(demand, end.filter(|_| settled));
+        let mark = self.mark(demand, end, settled);
         nodes.peers.iter().map(|peer| replication(peer, nodes, rows, &names, end, mark)).collect()
     }
 
@@ -217,16 +226,21 @@ impl Confirmations {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn mark(&self, demand: Demand, end: Option<Lsn>) -> Option<Lsn> {
+    /// One answer does not tell whether it read the end of the log before or after the demand came
+    /// into force; the next one was asked after.
+    fn mark(&self, demand: Demand, end: Option<Lsn>, settled: bool) -> Option<Lsn> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *known {
-            Some((old, mark)) if *old == demand => {
-                *mark = mark.or(end);
-                *mark
+            Some(known) if known.demand == demand => {
+                if known.settled {
+                    known.mark = known.mark.or(end);
+                }
+                known.settled |= settled;
+                known.mark
             }
             other => {
-                *other = Some((demand, end));
-                end
+                *other = Some(Known { demand, settled, mark: None });
+                None
             }
         }
     }
@@ -253,8 +267,9 @@ fn replication(
         };
     };
     let streaming = row.state == "streaming";
-    let shared =
-        rows.iter().any(|other| other.called(&row.application_name) && other.peer(nodes) != Some(peer));
+    let shared = rows
+        .iter()
+        .any(|other| other.called(&row.application_name) && other.peer(nodes) != Some(peer));
     let waits = streaming && row.counts() && names.demands(row) && !shared;
     let passed = row.flush.zip(mark).is_some_and(|(flush, mark)| flush >= mark);
     let note = if shared { ", shares its application_name" } else { "" };

@@ -41,7 +41,8 @@ fn a_row_is_known_by_any_address_of_its_peer_else_by_its_name() {
 #[test]
 fn names_are_read_as_the_server_reads_them() {
     let read = |text| Names::parse(text).map(|names| (names.count, names.names));
-    let some = |count, names: &[&str]| Some((count, names.iter().map(|n| (*n).to_owned()).collect()));
+    let some =
+        |count, names: &[&str]| Some((count, names.iter().map(|n| (*n).to_owned()).collect()));
     assert_eq!(read(""), some(0, &[]));
     assert_eq!(read("*"), some(1, &["*"]));
     assert_eq!(read("a, \"b,\"\"c\""), some(1, &["a", "b,\"c"]));
@@ -70,7 +71,11 @@ fn commits_wait_for_a_standby_only_if_all_that_are_listed_must_confirm() {
         let seen = Confirmations::default().look(&nodes, rows, demand, Some(Lsn::new(100)), true);
         (seen[0].waits, seen[1].waits)
     };
-    assert_eq!(waits("FIRST 1 (\"DB2\")", &rows), (true, false), "the case of letters is no matter");
+    assert_eq!(
+        waits("FIRST 1 (\"DB2\")", &rows),
+        (true, false),
+        "the case of letters is no matter"
+    );
     assert_eq!(waits("FIRST 1 (db2,db3)", &rows), (false, false), "db3 may take its place");
     assert_eq!(waits("*", &rows), (false, false), "anybody may take its place");
     let quorum = [row("db2", None, "quorum", 100), row("db3", None, "quorum", 100)];
@@ -79,7 +84,8 @@ fn commits_wait_for_a_standby_only_if_all_that_are_listed_must_confirm() {
     let off = Demand { waits: false, ..demand("FIRST 1 (db2)") };
     let seen = Confirmations::default().look(&nodes, &rows, off, Some(Lsn::new(100)), true);
     assert!(!seen[0].waits, "synchronous_commit = off");
-    let shared = [row("db2", Some("192.0.2.12"), "sync", 9), row("db2", Some("fd00::3"), "potential", 9)];
+    let shared =
+        [row("db2", Some("192.0.2.12"), "sync", 9), row("db2", Some("fd00::3"), "potential", 9)];
     assert_eq!(waits("FIRST 1 (db2)", &shared), (false, false));
 }
 
@@ -94,13 +100,19 @@ fn confirmed_is_what_has_passed_the_end_of_the_log_at_the_begin_of_the_demand() 
     };
     let names = "FIRST 1 (db2)";
     assert_eq!(look(names, 1000, false, 1000), (true, false, Some(0)), "not in force for all yet");
-    assert_eq!(look(names, 1500, true, 1000), (true, false, Some(500)));
-    assert_eq!(look(names, 2000, true, 1499), (true, false, Some(501)));
-    assert_eq!(look(names, 3000, true, 1500), (true, true, Some(1500)), "commits wait for the rest");
+    assert_eq!(look(names, 1200, true, 1200), (true, false, Some(0)), "in force, but since when");
+    assert_eq!(look(names, 1500, true, 1200), (true, false, Some(300)));
+    assert_eq!(look(names, 2000, false, 1499), (true, false, Some(501)));
+    assert_eq!(
+        look(names, 3000, true, 1500),
+        (true, true, Some(1500)),
+        "commits wait for the rest"
+    );
     let other = "FIRST 1 (\"db2\") ";
-    assert_eq!(look(other, 4000, true, 3000), (true, false, Some(1000)), "a new demand");
+    assert_eq!(look(other, 4000, true, 4000), (true, false, Some(0)), "a new demand");
+    assert_eq!(look(other, 4000, true, 4000), (true, true, Some(0)));
     known.forget();
-    assert_eq!(look(other, 5000, true, 4999), (true, false, Some(1)));
+    assert_eq!(look(other, 5000, true, 5000), (true, false, Some(0)));
     let seen = known.look(&nodes, &[], demand(other), Some(Lsn::new(5000)), true);
     assert_eq!((seen[0].confirmed, seen[0].state.as_str()), (false, "absent"));
 }

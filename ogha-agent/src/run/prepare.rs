@@ -73,7 +73,8 @@ impl Instance {
         let store = Store::open(&node.state_dir, &config.name)?;
         let record = store.load()?;
         let (opening, nodes) = (config.database.clone(), database_nodes(node, config));
-        let database = background.spawn(async move { database::open(&opening, nodes).await }).await??;
+        let database =
+            background.spawn(async move { database::open(&opening, nodes).await }).await??;
         let links = Addresses::open(&interface.name, interface.index, background.handle())?;
         let announcer = Announcer::open(interface)?;
         let core = Core::new(core_config(config, me, speaker, &peers)?);

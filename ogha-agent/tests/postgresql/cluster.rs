@@ -171,7 +171,10 @@ impl Cluster {
     /// A client that is connected and waits for its input.
     pub fn idle(&self) -> Child {
         let host = self.dir.path().to_str().unwrap();
-        self.quietly("psql", ["-h", host, "-p", &self.port(), "-X", "postgres"]).stdin(Stdio::piped()).spawn().unwrap()
+        self.quietly("psql", ["-h", host, "-p", &self.port(), "-X", "postgres"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// A client whose backend is at work, and works until it is killed.
@@ -206,7 +209,8 @@ impl Cluster {
     pub fn sql(&self, statement: &str) -> String {
         let host = self.dir.path().to_str().unwrap();
         let port = self.port();
-        let output = self.command("psql", ["-h", host, "-p", &port, "-XAtc", statement, "postgres"]);
+        let output =
+            self.command("psql", ["-h", host, "-p", &port, "-XAtc", statement, "postgres"]);
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 

@@ -1,12 +1,6 @@
 //! Stopping in order, fences, and the ways back into the cluster.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, sync::Arc, time::Duration};
 
 use nix::sys::signal::Signal;
 use ogha_agent::database::{Database, Lost, Role, Step, open};

@@ -79,7 +79,8 @@ impl Opengauss {
             let now = self.orders.query(asked, sql::DEADLINE).await?;
             let rows = self.orders.query(PRIMARY, sql::DEADLINE).await.unwrap_or_default();
             let agrees = |row: &Row| {
-                row.get(MOST_AVAILABLE).is_none_or(|cell| cell.as_deref().is_none_or(|on| on == available))
+                row.get(MOST_AVAILABLE)
+                    .is_none_or(|cell| cell.as_deref().is_none_or(|on| on == available))
             };
             if cell(&now, 0) == Some(&value) && rows.iter().all(agrees) {
                 return Ok(());

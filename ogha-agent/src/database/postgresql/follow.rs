@@ -33,10 +33,8 @@ impl Postgresql {
         );
         let present = observe::cell(&rows, 1).unwrap_or_default();
         let conninfo = self.conninfo(present, peer)?;
-        let statement = format!(
-            "alter system set primary_conninfo = {}",
-            literal(&conninfo.to_string())
-        );
+        let statement =
+            format!("alter system set primary_conninfo = {}", literal(&conninfo.to_string()));
         self.order(&statement).await?;
         self.order("select pg_reload_conf()").await?;
         let last = self.streams_within(peer, None, DEADLINE).await;

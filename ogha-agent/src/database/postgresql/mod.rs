@@ -2,7 +2,6 @@
 
 use std::{ffi::OsStr, sync::Arc, time::Duration};
 
-
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use nix::{
@@ -176,9 +175,7 @@ impl Database for Postgresql {
             Step::Demote(within) => self.demote(within).boxed(),
             Step::Disarm => self.disarm().boxed(),
             Step::Start(within) => self.start(within).boxed(),
-            Step::Synchronize(nodes) => {
-                async move { self.synchronize(&nodes).await }.boxed()
-            }
+            Step::Synchronize(nodes) => async move { self.synchronize(&nodes).await }.boxed(),
             Step::Follow(node) => async move { self.follow(&node).await }.boxed(),
             Step::Rejoin(node) => async move { self.rejoin(&node).await }.boxed(),
             Step::AfterFailover => async { Ok(()) }.boxed(),

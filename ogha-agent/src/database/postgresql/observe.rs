@@ -42,7 +42,12 @@ pub fn cell(rows: &[Row], column: usize) -> Option<&str> {
 }
 
 /// Reads the answer to [`OBSERVE`] of the server with that main process.
-pub fn read(rows: &[Row], nodes: &Nodes, known: &Confirmations, server: Option<u32>) -> Observation {
+pub fn read(
+    rows: &[Row],
+    nodes: &Nodes,
+    known: &Confirmations,
+    server: Option<u32>,
+) -> Observation {
     let role = match cell(rows, 0) {
         Some("f") => Role::Primary,
         Some("t") => Role::Standby,
@@ -156,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_standby_of_a_primary_is_read() {
-        let seen = look(&[
+        let cells = [
             Some("f"),
             Some("off"),
             Some("0/5000148"),
@@ -171,7 +176,12 @@ mod tests {
             Some("streaming"),
             Some("sync"),
             Some("0/5000148"),
-        ]);
+        ];
+        let row: Row = cells.map(|cell| cell.map(str::to_owned)).into();
+        let known = Confirmations::default();
+        let look = || read(std::slice::from_ref(&row), &nodes(), &known, Some(7));
+        assert!(!look().replication[0].confirmed, "the first look only sees the setting");
+        let seen = look();
         let peer = &seen.replication[0];
         assert!(peer.streaming && peer.waits && peer.confirmed, "{peer:?}");
         assert_eq!((peer.peer.as_str(), peer.lag), ("db2", Some(0)));

@@ -41,7 +41,8 @@ impl Postgresql {
             let standbys = observe::standbys(&rows, FIRST);
             // One that does not stream cannot confirm, and is waited for nevertheless.
             let counted = standbys.iter().filter(|row| row.state == "streaming").all(|row| {
-                let named = names.iter().any(|name| name.eq_ignore_ascii_case(&row.application_name));
+                let named =
+                    names.iter().any(|name| name.eq_ignore_ascii_case(&row.application_name));
                 named == matches!(row.sync.as_str(), "sync" | "quorum")
             });
             if now == value && counted && observe::settled(observe::cell(&rows, 1)) {

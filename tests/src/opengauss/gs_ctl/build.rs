@@ -82,9 +82,8 @@ fn copy(call: &Call<'_>, primary: &Peer, mode: &str) -> Result<&'static str> {
 fn check(call: &Call<'_>, primary: &Peer) {
     let Ok(output) = pg_rewind(call, primary, &["--dry-run"]) else { return };
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let position = |words: &str| {
-        Some(text.split_once(words)?.1.split_whitespace().next().unwrap_or_default())
-    };
+    let position =
+        |words: &str| Some(text.split_once(words)?.1.split_whitespace().next().unwrap_or_default());
     if let Some(end) = end_of_log(call) {
         log(&format!("find max lsn success, find max lsn rec ({end}) success.\n"));
     }

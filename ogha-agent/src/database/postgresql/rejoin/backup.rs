@@ -102,7 +102,7 @@ impl Rejoin<'_> {
             let parent = data_dir.parent().unwrap_or(data_dir);
             let free = nix::sys::statvfs::statvfs(parent)
                 .with_context(|| format!("cannot ask {} for its space", parent.display()))?;
-            let free = u64::from(free.blocks_available()) * u64::from(free.fragment_size());
+            let free = free.blocks_available() * free.fragment_size();
             anyhow::ensure!(
                 free >= needed,
                 "a copy of the upstream needs {needed} bytes in {}, and {free} are free. Make room \
@@ -150,7 +150,8 @@ fn movable(data_dir: &Path) -> anyhow::Result<()> {
     let linked = fs::symlink_metadata(&log).is_ok_and(|meta| meta.is_symlink());
     anyhow::ensure!(!linked, "{} is a link to another place", log.display());
     let spaces = fs::read_dir(data_dir.join("pg_tblspc")).into_iter().flatten().flatten();
-    let spaces: Vec<PathBuf> = spaces.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    let spaces: Vec<PathBuf> =
+        spaces.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
     anyhow::ensure!(spaces.is_empty(), "the database has tablespaces: {spaces:?}");
     Ok(())
 }

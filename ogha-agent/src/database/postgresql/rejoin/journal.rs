@@ -160,7 +160,8 @@ mod tests {
         let (data, copy) = (dir.path().join("data"), dir.path().join("copy"));
         fs::create_dir(&data).unwrap();
         fs::create_dir(&copy).unwrap();
-        for name in ["pg_hba.conf", "server.key", "postmaster.opts", "PG_VERSION", "standby.signal"] {
+        for name in ["pg_hba.conf", "server.key", "postmaster.opts", "PG_VERSION", "standby.signal"]
+        {
             fs::write(data.join(name), "ours").unwrap();
             fs::write(copy.join(name), "theirs").unwrap();
         }

@@ -139,9 +139,11 @@ impl Rejoin<'_> {
             self.driver.progress.lost(lost);
         }
         match self.journal.phase {
-            Phase::Whole => self.from_whole().await?,
+            Phase::Whole => self.whole().await?,
             Phase::Rewinding => {
-                tracing::warn!("an earlier rejoin was interrupted while it rewound: a copy is needed");
+                tracing::warn!(
+                    "an earlier rejoin was interrupted while it rewound: a copy is needed"
+                );
                 self.base_backup().await?;
                 self.attach().await?;
             }
@@ -154,7 +156,7 @@ impl Rejoin<'_> {
         self.act(Journal::remove).await
     }
 
-    async fn from_whole(&mut self) -> anyhow::Result<()> {
+    async fn whole(&mut self) -> anyhow::Result<()> {
         self.save().await?;
         let mode = self.journal.mode;
         self.act(move |data_dir| {

@@ -81,7 +81,10 @@ impl Postgresql {
                 ),
                 _ => last = None,
             }
-            anyhow::ensure!(begun.elapsed() < DEADLINE, "the log is not replayed after {DEADLINE:?}");
+            anyhow::ensure!(
+                begun.elapsed() < DEADLINE,
+                "the log is not replayed after {DEADLINE:?}"
+            );
             sleep(POLL).await;
         }
     }
