@@ -112,8 +112,11 @@ pub fn settled(checkpointer: Option<&str>) -> bool {
 fn upstream(host: &str, status: Option<&str>, nodes: &Nodes) -> Upstream {
     let address = host.parse().ok();
     let at = |peer: &&super::super::Peer| peer.addresses.iter().any(|own| Some(*own) == address);
+    // What was set up by hand may name it.
+    let named = |peer: &&super::super::Peer| peer.name == host;
+    let peer = nodes.peers.iter().find(at).or_else(|| nodes.peers.iter().find(named));
     Upstream {
-        peer: nodes.peers.iter().find(at).map(|peer| peer.name.clone()),
+        peer: peer.map(|peer| peer.name.clone()),
         host: host.to_owned(),
         streaming: status == Some("streaming"),
     }
@@ -155,6 +158,8 @@ mod tests {
         assert_eq!((standby.state.as_str(), standby.replication.len()), ("normal", 0));
         let upstream = standby.upstream.unwrap();
         assert_eq!((upstream.peer.as_deref(), upstream.streaming), (Some("db2"), true));
+        let by_name = [Some("t"), Some("on"), None, None, Some("streaming"), Some("db2")];
+        assert_eq!(look(&by_name).upstream.unwrap().peer.as_deref(), Some("db2"));
         let alone = look(&[Some("t"), Some("on")]);
         assert_eq!((alone.state.as_str(), alone.upstream), ("disconnected", None));
     }

@@ -219,7 +219,7 @@ impl Rejoin<'_> {
             return Ok(None);
         }
         let kept = lost::beside_now(&self.data_dir, "lost");
-        Ok(Some(Lost::new(own.0, fork.end, end, kept)))
+        Ok(Some(Lost::new(fork.timeline, fork.end, end, kept)))
     }
 
     async fn history(&self, timeline: u32) -> anyhow::Result<(u32, History)> {
