@@ -16,7 +16,7 @@ use super::files;
 /// leaves it. Some may have been acknowledged, if the node was not synchronous.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
-    /// The timeline that they are on.
+    /// The timeline on which the histories part. The rest may be on later ones of this node's own.
     pub timeline: u32,
     /// Where the histories part, as the server writes positions.
     pub from: String,
@@ -29,7 +29,7 @@ pub struct Lost {
 }
 
 impl Lost {
-    /// A part of a timeline's log.
+    /// The part of the log from where the histories part.
     #[must_use]
     pub fn new(timeline: u32, from: Lsn, to: Lsn, kept: PathBuf) -> Self {
         let bytes = from.behind(to);
@@ -100,7 +100,7 @@ fn segments(log_dir: &Path, lost: &Lost, segment: u64) -> anyhow::Result<Vec<Str
     let holds = |name: &String| {
         name.ends_with(".history")
             || position(name, segment).is_some_and(|(timeline, number)| {
-                timeline == lost.timeline && wanted.contains(&number)
+                timeline >= lost.timeline && wanted.contains(&number)
             })
     };
     Ok(names.filter(holds).collect())
@@ -134,6 +134,7 @@ mod tests {
             "000000020000000000000004",
             "000000020000000000000005",
             "000000010000000000000004",
+            "000000030000000000000004",
             "00000002.history",
             "archive_status",
         ];
@@ -152,7 +153,13 @@ mod tests {
         seen.sort();
         assert_eq!(
             seen,
-            ["00000002.history", "000000020000000000000003", "000000020000000000000004", "README"]
+            [
+                "00000002.history",
+                "000000020000000000000003",
+                "000000020000000000000004",
+                "000000030000000000000004",
+                "README"
+            ]
         );
         let text = fs::read_to_string(kept.join("README")).unwrap();
         assert!(text.contains("timeline 2, from 0/3000148 to 0/4000200, 16777400 bytes"), "{text}");

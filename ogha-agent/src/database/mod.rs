@@ -159,7 +159,7 @@ pub struct Observation {
 /// Whom a standby receives the log from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// The peer's name, if its address is one of a peer's.
+    /// The peer's name, if its address or host name is a peer's.
     pub peer: Option<String>,
     /// The address or host name, as the server shows it.
     pub host: String,

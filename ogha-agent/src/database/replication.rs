@@ -194,13 +194,19 @@ pub(super) struct Demand {
     pub server: Option<u32>,
 }
 
-/// Remembers the end of the log at the first moment when a demand was seen to be in force.
+/// Remembers the end of the log at the first moment after a demand was seen to be in force.
 #[derive(Debug, Default)]
-pub(super) struct Confirmations(Mutex<Option<(Demand, Option<Lsn>)>>);
+pub(super) struct Confirmations(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    demand: Demand,
+    settled: bool,
+    mark: Option<Lsn>,
+}
 
 impl Confirmations {
-    /// What the rows mean. `end` is the primary's end of the log, read before the rows were or with
-    /// them; `settled` says that the demand is in force for all sessions, not only for the one that
+    /// What the rows mean. `end` is the primary's end of the log, read with them; `settled` says that the demand is in force for all sessions, not only for the one that
     /// asks.
     pub fn look(
         &self,
@@ -211,7 +217,7 @@ impl Confirmations {
         settled: bool,
     ) -> Vec<Replication> {
         let names = Names::parse(&demand.names).filter(|_| demand.waits).unwrap_or_default();
-        let mark = self.mark(demand, end.filter(|_| settled));
+        let mark = self.mark(demand, end, settled);
         nodes.peers.iter().map(|peer| replication(peer, nodes, rows, &names, end, mark)).collect()
     }
 
@@ -220,16 +226,21 @@ impl Confirmations {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn mark(&self, demand: Demand, end: Option<Lsn>) -> Option<Lsn> {
+    /// One answer does not tell whether it read the end of the log before or after the demand came
+    /// into force; the next one was asked after.
+    fn mark(&self, demand: Demand, end: Option<Lsn>, settled: bool) -> Option<Lsn> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *known {
-            Some((old, mark)) if *old == demand => {
-                *mark = mark.or(end);
-                *mark
+            Some(known) if known.demand == demand => {
+                if known.settled {
+                    known.mark = known.mark.or(end);
+                }
+                known.settled |= settled;
+                known.mark
             }
             other => {
-                *other = Some((demand, end));
-                end
+                *other = Some(Known { demand, settled, mark: None });
+                None
             }
         }
     }

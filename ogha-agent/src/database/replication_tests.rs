@@ -100,17 +100,19 @@ fn confirmed_is_what_has_passed_the_end_of_the_log_at_the_begin_of_the_demand() 
     };
     let names = "FIRST 1 (db2)";
     assert_eq!(look(names, 1000, false, 1000), (true, false, Some(0)), "not in force for all yet");
-    assert_eq!(look(names, 1500, true, 1000), (true, false, Some(500)));
-    assert_eq!(look(names, 2000, true, 1499), (true, false, Some(501)));
+    assert_eq!(look(names, 1200, true, 1200), (true, false, Some(0)), "in force, but since when");
+    assert_eq!(look(names, 1500, true, 1200), (true, false, Some(300)));
+    assert_eq!(look(names, 2000, false, 1499), (true, false, Some(501)));
     assert_eq!(
         look(names, 3000, true, 1500),
         (true, true, Some(1500)),
         "commits wait for the rest"
     );
     let other = "FIRST 1 (\"db2\") ";
-    assert_eq!(look(other, 4000, true, 3000), (true, false, Some(1000)), "a new demand");
+    assert_eq!(look(other, 4000, true, 4000), (true, false, Some(0)), "a new demand");
+    assert_eq!(look(other, 4000, true, 4000), (true, true, Some(0)));
     known.forget();
-    assert_eq!(look(other, 5000, true, 4999), (true, false, Some(1)));
+    assert_eq!(look(other, 5000, true, 5000), (true, false, Some(0)));
     let seen = known.look(&nodes, &[], demand(other), Some(Lsn::new(5000)), true);
     assert_eq!((seen[0].confirmed, seen[0].state.as_str()), (false, "absent"));
 }

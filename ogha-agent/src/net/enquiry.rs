@@ -88,9 +88,6 @@ impl Enquiry {
         let mut rounds = ROUNDS.iter().enumerate().peekable();
         loop {
             let passed = begin.elapsed();
-            if passed >= LIMIT {
-                return Ok(answered);
-            }
             if let Some((round, _)) = rounds.next_if(|(_, at)| **at <= passed) {
                 let echo = Echo { sequence: round as u16, ..echo };
                 for ear in &ears {
@@ -101,6 +98,8 @@ impl Enquiry {
             }
             let until = rounds.peek().map_or(LIMIT, |(_, at)| **at);
             wait(&ears, until.saturating_sub(begin.elapsed()))?;
+            // Before what has come is read: this thread's own delay is nobody's silence.
+            let over = begin.elapsed() >= LIMIT;
             for ear in &ears {
                 ear.listen(|message, from| {
                     for (at, target) in self.targets.iter().enumerate() {
@@ -110,7 +109,7 @@ impl Enquiry {
                     }
                 });
             }
-            if answered.iter().flatten().count() >= enough {
+            if over || answered.iter().flatten().count() >= enough {
                 return Ok(answered);
             }
         }

@@ -144,6 +144,8 @@ pub enum Hindrance {
     Fenced,
     /// An operator has paused failovers.
     Paused,
+    /// That node's database is a primary too, and no register tells which of the two counts.
+    Rival(NodeId),
 }
 
 impl fmt::Display for Hindrance {
@@ -159,6 +161,9 @@ impl fmt::Display for Hindrance {
             Self::Fenced => {
                 f.write_str("this node is fenced until its database rejoins as a standby")
             }
+            Self::Rival(_) => f.write_str(
+                "another node's database is a primary too: what one of the two has written is lost",
+            ),
             Self::Paused => f.write_str("failovers are paused; `ogha-agent resume` ends that"),
         }
     }

@@ -142,6 +142,9 @@ pub struct Core {
     pub(super) synchronized: Option<NodeSet>,
     /// Whose grants the kernel counts.
     pub(super) granters: NodeSet,
+    /// The last agent's gate was taken up, and what it had asked of the arbiter may be granted yet: the
+    /// kernel counts whose grants it counted, till a record of this agent stands.
+    pub(super) inherited: bool,
     /// Who joins or leaves the in-sync set.
     pub(super) membership: Membership,
     /// How the database here finds back to the others.
@@ -186,6 +189,7 @@ impl Core {
             consulted: false,
             synchronized: None,
             granters: NodeSet::EMPTY,
+            inherited: false,
             membership: Membership::default(),
             returning: Return::default(),
             paused: false,
@@ -329,6 +333,11 @@ impl Core {
         self.record.is_some_and(|record| record.primary == self.config.node)
     }
 
+    /// No record says that another node is the primary.
+    pub(super) fn is_unreplaced(&self) -> bool {
+        self.record.is_none_or(|record| record.primary == self.config.node)
+    }
+
     fn tick(&mut self, now: Instant, sink: Sink<'_>) {
         self.drive_election(now, election::Input::Tick, sink);
         match self.phase {
@@ -378,7 +387,7 @@ impl Core {
             Order::Stop => self.stopped(now, sink),
             Order::Checkpoint => self.checkpointed(now, ok, sink),
             Order::Demote => self.demoted(now, ok, sink),
-            Order::Follow(_) | Order::Rejoin(_) => self.returned(now, order, ok, sink),
+            Order::Follow(_) | Order::Rejoin(_) => self.returned(now, order, ok),
             Order::Promote | Order::AfterFailover => {}
         }
     }
@@ -470,7 +479,9 @@ impl Core {
         } else if status.phase == probe::Phase::Serving && status.term == self.term() {
             self.same_term(now, node, status, sink);
         }
-        if status.phase == probe::Phase::Serving && status.term == self.term() {
+        // One that closes its gate for another node's term says that it serves till the kernel has that.
+        let of_another = status.primary.is_some_and(|primary| primary != node);
+        if status.phase == probe::Phase::Serving && status.term == self.term() && !of_another {
             self.hear(now, node, sink);
         }
         if status.phase == probe::Phase::Fenced {

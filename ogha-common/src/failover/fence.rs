@@ -37,6 +37,9 @@ impl Core {
     pub(super) fn start_in_place(&mut self, now: Instant, sink: Sink<'_>) {
         self.synchronized = None;
         self.promoted = false;
+        // What was asked of the arbiter may be granted yet.
+        self.inherited |= self.membership_changes() && self.has_register();
+        self.membership.forget();
         let lease = self.set_gate(now, GateOrder::Claim, sink);
         self.phase = Phase::Promoting { give_up_at: now + self.config.promotion_timeout, lease };
         sink(Action::Database(Order::Start));
@@ -202,9 +205,15 @@ impl Core {
     /// A record that names this node, which it did not know: it was granted, and the answer was lost.
     fn adopt_own(&mut self, now: Instant, record: Record, sink: Sink<'_>) {
         self.record = Some(record);
+        self.heard = None;
         sink(Action::Persist(record));
         if let Phase::Serving(_) = self.phase {
+            // It was the last that this node had asked for, so that nothing can be granted any more
+            // that the last agent had asked for.
+            self.inherited = false;
+            self.granters = self.wanted_granters(&record, None);
             self.reset_lease(now, sink);
+            sink(Action::SetGranters(self.granters));
             self.tend_members(now, sink);
         }
     }
@@ -239,10 +248,11 @@ impl Core {
 
     /// A serving node's database was looked at. One that does not answer is not known to be
     /// dead; one that is gone or has become a standby must not be served.
-    pub(super) fn check_serving(&mut self, now: Instant, sink: Sink<'_>) {
+    pub(super) fn check_serving(&mut self, now: Instant, before: Role, sink: Sink<'_>) {
         if !self.database.alive {
             self.database_died(now, now, Sign::Observed, sink);
-        } else if self.database.role == Role::Standby {
+        } else if self.database.role == Role::Standby && before == Role::Standby {
+            // Seen twice: one look may have begun before the promotion ended.
             self.fence(now, now, Cause::NotWritable, sink);
         } else {
             self.tend_members(now, sink);
@@ -252,8 +262,7 @@ impl Core {
     /// A backup's database was looked at. A second primary beside the one that serves is
     /// stopped; one that nobody has replaced may serve.
     pub(super) fn check_standby(&mut self, now: Instant, sink: Sink<'_>) {
-        let named = self.record.is_none_or(|record| record.primary == self.config.node);
-        if named {
+        if self.is_unreplaced() {
             self.bootstrap(now, sink);
             self.start_database(now, sink);
         } else if self.member && self.database.role == Role::Primary && self.anyone_active(now) {
@@ -286,7 +295,10 @@ impl Core {
         let waited = now.since(since);
         match (self.database.role, cause) {
             (Role::Unknown, _) => {
-                self.start_database(now, sink);
+                // One that was stopped to hand over is started by the end of the handover alone.
+                if !matches!(cause, Cause::Switchover(_)) {
+                    self.start_database(now, sink);
+                }
                 self.come_back(now, sink);
             }
             (Role::Standby, Cause::PromotionFailed) if waited < self.config.promotion_timeout => {}
@@ -298,19 +310,17 @@ impl Core {
                 self.release_commits(sink);
             }
             // Restarted in place, or promoted after all. A peer that could take over has by now.
-            (
-                Role::Primary,
-                Cause::DatabaseDied(_)
-                | Cause::DatabaseHung
-                | Cause::PromotionFailed
-                | Cause::DiskFailed
-                | Cause::Switchover(_),
-            ) if self.is_named() => {
+            (Role::Primary, cause)
+                if self.is_unreplaced() && !matches!(cause, Cause::SplitBrain(_)) =>
+            {
                 if waited >= self.config.agent_timeout {
                     self.listening_since = since;
                     self.bootstrap(now, sink);
                 }
             }
+            // Nobody else serves either: a person must be able to choose this one.
+            (Role::Primary, Cause::SplitBrain(_))
+                if self.is_named() && !self.anyone_active(now) => {}
             (Role::Primary, _) => {
                 sink(Action::Notice(Notice::Stopping));
                 sink(Action::Database(Order::Stop));

@@ -71,7 +71,8 @@ impl Core {
 
     /// Nobody else may be promoted, so nobody else's word is needed.
     pub(super) fn renews_itself(&self) -> bool {
-        !self.config.grants() || self.granters.is_empty() || !self.keeps(Rule::RenewOnlyAlone)
+        let alone = self.granters.is_empty() && !self.inherited;
+        !self.config.grants() || alone || !self.keeps(Rule::RenewOnlyAlone)
     }
 
     /// Till when all of these have granted, in whatever term: a promise is bound by its time.

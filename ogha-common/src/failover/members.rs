@@ -89,8 +89,9 @@ impl Core {
         let granted = self
             .config
             .grants()
-            .then(|| (!others.is_empty()).then(|| self.granted_until(&others) - lease / 3));
-        let waiting = lost.chain(granted.flatten()).chain(broken).min();
+            .then(|| others.iter().map(|node| self.counts_on(node) - lease / 3).min());
+        let inherited = self.inherited.then_some(self.listening_since);
+        let waiting = lost.chain(granted.flatten()).chain(broken).chain(inherited).min();
         // What was due and did not happen waits for the next word, or for `again_at`.
         match (self.membership.proposed, again) {
             (Some(_), again) => again,
@@ -125,7 +126,7 @@ impl Core {
             return;
         }
         let staying = record.in_sync.filter(|node| !self.is_gone(now, node));
-        if staying != record.in_sync {
+        if staying != record.in_sync || self.inherited {
             self.membership.joining = None;
             return self.propose_members(staying, sink);
         }
@@ -139,7 +140,10 @@ impl Core {
         if node == self.config.node {
             return false;
         }
-        let Some(view) = self.view(node) else { return true };
+        // Who was not heard yet since this agent has taken the gate up gets the time of a lease.
+        let Some(view) = self.view(node) else {
+            return now.since(self.listening_since) >= self.config.lease;
+        };
         let lost = view.lost && now.since(view.seen) >= self.config.lease / 2;
         let fresh = now.since(view.at) < self.config.agent_timeout;
         let without_database = fresh
@@ -148,8 +152,15 @@ impl Core {
                 .is_some_and(|status| status.term == self.term() && status.role != Role::Standby);
         let broken = !self.database.streaming.contains(node)
             && self.membership.broken_since.is_some_and(|since| now.since(since) >= RECONNECT);
-        let unpromised = self.config.grants() && view.granted.1 <= now + self.config.lease / 3;
+        let unpromised =
+            self.config.grants() && self.counts_on(node) <= now + self.config.lease / 3;
         lost || without_database || broken || unpromised
+    }
+
+    /// Till when that node's grant lasts, as far as this agent can know: what it had granted before this
+    /// agent took the gate up may not have been heard.
+    fn counts_on(&self, node: NodeId) -> Instant {
+        self.grant_of(node).1.max(self.listening_since + self.config.lease)
     }
 
     /// Notes since when members of the set are not seen to receive the log.
@@ -333,9 +344,10 @@ impl Core {
             sink(Action::Notice(Notice::OutOfSync(node)));
         }
         let granters = self.wanted_granters(&record, None);
-        if self.granters == granters {
+        if self.granters == granters && !self.inherited {
             self.reset_lease(now, sink);
         } else {
+            self.inherited = false;
             // The lease is what those who stay have granted; the kernel gets the term with it.
             self.granters = granters;
             self.reset_lease(now, sink);

@@ -307,6 +307,25 @@ impl Core {
         Ok(())
     }
 
+    /// A node that does not serve, but whose database is a primary as well as the one here.
+    fn rival(&self, now: Instant) -> Option<NodeId> {
+        if self.has_register() || self.database.role != Role::Primary {
+            return None;
+        }
+        let mut fresh = self
+            .peers
+            .iter()
+            .flatten()
+            .filter(|view| now.since(view.at) < self.config.agent_timeout);
+        let rival = fresh.find(|view| {
+            view.status.is_some_and(|status| {
+                status.role == Role::Primary
+                    && !matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
+            })
+        });
+        rival.map(|view| view.node)
+    }
+
     /// To whom this node hands the role over, while it does.
     #[must_use]
     pub fn switching_to(&self) -> Option<NodeId> {
@@ -351,10 +370,26 @@ impl Core {
                 served && self.returning.is_automatic(self.config.rejoin)
             };
             return match (by_itself, named || !served) {
-                (true, _) => None,
+                (true, _) => self.is_paused().then_some(Wait::Resume),
                 (false, true) => Some(Wait::StartDatabase),
                 (false, false) => Some(Wait::Rejoin),
             };
+        }
+        let diverged = self.returning.is_diverged() && self.database.role == Role::Standby;
+        if served && diverged && !self.returning.is_automatic(self.config.rejoin) {
+            return Some(Wait::Rejoin);
+        }
+        if !served
+            && named
+            && let Phase::Fenced { cause: Cause::SplitBrain(node), .. } = self.phase
+        {
+            return Some(Wait::Force(Hindrance::Rival(node)));
+        }
+        if served && !named && self.database.role == Role::Primary && !self.member {
+            return Some(Wait::Rejoin);
+        }
+        if let Some(rival) = self.rival(now).filter(|_| named && !served) {
+            return Some(Wait::Force(Hindrance::Rival(rival)));
         }
         if served || self.anyone_active(now) {
             return None;

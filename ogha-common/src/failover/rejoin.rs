@@ -14,6 +14,10 @@ use crate::{
 
 /// When an attempt that failed is made again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// So often a standby may fail to follow before it is made anew.
+const UNFOLLOWED: u8 = 2;
+/// When one that succeeded must be seen to have.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// How the database here finds back to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,6 +28,8 @@ pub(super) struct Return {
     again_at: Option<Instant>,
     /// Whom the standby here was told to follow.
     followed: Option<NodeId>,
+    /// How often in a row it could not.
+    unfollowed: u8,
     /// An operator has asked for it, or has moved the role away from here.
     wanted: bool,
     /// Two histories were written in one term: only an operator may throw one away.
@@ -42,7 +48,7 @@ impl Return {
 
     pub(super) fn end(&mut self, now: Instant, ok: bool) {
         self.busy = false;
-        self.again_at = (!ok).then_some(now + AGAIN);
+        self.again_at = Some(now + if ok { SETTLE } else { AGAIN });
     }
 
     /// This node serves: there is nothing to come back to.
@@ -65,6 +71,11 @@ impl Return {
         (configured || self.wanted) && !self.split
     }
 
+    /// A standby that can't follow, again and again: its log is another one than the primary's.
+    pub(super) fn is_diverged(&self) -> bool {
+        self.unfollowed >= UNFOLLOWED
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.busy
     }
@@ -74,7 +85,9 @@ impl Core {
     /// When [`Core::come_back`] is due.
     pub(super) fn return_timer(&self) -> Option<Instant> {
         if let Phase::Fenced { cause: Cause::Switchover(_), since } = self.phase {
-            return (!self.returning.busy).then_some(since + self.config.agent_timeout);
+            let waits = !self.returning.busy && self.database.role == Role::Unknown;
+            let due = since + self.config.agent_timeout;
+            return waits.then(|| self.returning.again_at.map_or(due, |again| again.max(due)));
         }
         self.returning.again_at.filter(|_| !self.returning.busy)
     }
@@ -91,9 +104,14 @@ impl Core {
             return self.undo_handover(now, since, sink);
         }
         let Some(primary) = self.serving_primary(now) else { return };
+        if self.database.role == Role::Standby && self.is_in_sync() {
+            // It is back, however that came.
+            self.returning.wanted = false;
+            self.returning.unfollowed = 0;
+        }
         let order = match self.database.role {
-            Role::Standby if !self.returning.wanted => {
-                if self.returning.followed == Some(primary) {
+            Role::Standby if !self.returning.wanted && !self.returning.is_diverged() => {
+                if self.returning.followed == Some(primary) && self.is_in_sync() {
                     return;
                 }
                 Order::Follow(primary)
@@ -104,6 +122,10 @@ impl Core {
         };
         self.returning.begin(now);
         sink(Action::Database(order));
+    }
+
+    fn is_in_sync(&self) -> bool {
+        self.record.is_some_and(|record| record.in_sync.contains(self.config.node))
     }
 
     /// The other node that the record names, if it serves.
@@ -127,18 +149,28 @@ impl Core {
     }
 
     /// An attempt to come back has ended.
-    pub(super) fn returned(&mut self, now: Instant, order: Order, ok: bool, sink: Sink<'_>) {
+    pub(super) fn returned(&mut self, now: Instant, order: Order, ok: bool) {
         self.returning.end(now, ok);
         match order {
-            Order::Follow(node) if ok => self.returning.followed = Some(node),
+            Order::Follow(node) if ok => {
+                self.returning.followed = Some(node);
+                self.returning.unfollowed = 0;
+                // Time to catch up, before it is asked again whether it receives.
+                self.returning.again_at = Some(now + AGAIN);
+            }
+            Order::Follow(_) => {
+                self.returning.unfollowed = self.returning.unfollowed.saturating_add(1);
+            }
             Order::Rejoin(node) if ok => {
                 self.returning.followed = Some(node);
                 self.returning.wanted = false;
+                self.returning.unfollowed = 0;
+                self.returning.again_at = Some(now + AGAIN);
                 // What it waits for is what the new copy says.
                 self.synchronized = None;
             }
             _ => {}
         }
-        self.come_back(now, sink);
+        // What is to be done next the next look at the database says.
     }
 }

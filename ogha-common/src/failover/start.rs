@@ -1,7 +1,7 @@
 //! Start and stop: listen first, take up what the last agent left, hand over to the next.
 
 use super::{
-    Action, Cause, GateOrder, NodeSet, Order, Outcome, Phase, Record, Renewal, Role, Rule,
+    Action, Cause, GateOrder, Lease, NodeSet, Order, Outcome, Phase, Record, Renewal, Role, Rule,
     core::{Core, Sink},
 };
 use crate::{
@@ -29,9 +29,14 @@ impl Core {
         let ours = record.filter(|r| r.primary == self.config.node && Some(r.term) == open);
         if let Some(record) = ours {
             self.granters = self.wanted_granters(&record, None);
-            sink(Action::SetGranters(self.granters));
+            self.inherited = self.has_register();
             self.drive_election(now, election::Input::Take, sink);
-            let lease = self.set_gate(now, GateOrder::Open, sink);
+            let lease = if self.inherited {
+                Lease { renew_at: Instant::from_ns(u64::MAX), until: now }
+            } else {
+                sink(Action::SetGranters(self.granters));
+                self.set_gate(now, GateOrder::Open, sink)
+            };
             sink(Action::HoldAddresses);
             self.phase = Phase::Serving(Renewal::new(now, lease));
         } else {
@@ -69,16 +74,16 @@ impl Core {
     ///
     /// This is how a pair begins (no record yet), how a primary goes on after its host came
     /// back before anyone took over, and how a database that was restarted in place returns. Where
-    /// the arbiter's record names this node, its database is promoted if it is still a standby: its
-    /// agent died between the two.
+    /// the record names this node, its database is promoted if it is still a standby: the promotion
+    /// failed, or the agent died before it.
     pub(super) fn bootstrap(&mut self, now: Instant, sink: Sink<'_>) {
-        let may = self.record.is_none_or(|record| record.primary == self.config.node);
+        let may = self.is_unreplaced();
         if !self.config.database || !may || self.anyone_active(now) || !self.knows_the_others(now) {
             return;
         }
         if self.database.writable && self.database.role == Role::Primary {
             self.take_over(now, now, Cause::Bootstrap, None, sink);
-        } else if self.has_register() && self.is_named() && self.database.role == Role::Standby {
+        } else if self.is_named() && self.database.role == Role::Standby {
             self.take_over(now, now, Cause::Named, None, sink);
         }
     }
@@ -96,15 +101,20 @@ impl Core {
             || !self.keeps(Rule::ListenFirst)
     }
 
-    /// Whether a peer serves or takes over, or has a primary of its own.
+    /// Whether a peer serves or takes over, or has a primary of its own where no register tells
+    /// which of them counts.
     pub(super) fn anyone_active(&self, now: Instant) -> bool {
         let fresh = |at: Instant| now.since(at) < self.config.agent_timeout;
-        let heard = self.heard.is_some_and(|heard| fresh(heard.at));
+        let active = |phase| matches!(phase, probe::Phase::Serving | probe::Phase::TakingOver);
+        let heard = self.heard.is_some_and(|heard| {
+            // The kernel of one that has said that it does not serve answers too.
+            let said = self.view(heard.node).and_then(|view| view.status);
+            fresh(heard.at) && said.is_none_or(|status| active(status.phase))
+        });
         heard
             || self.peers.iter().flatten().filter(|view| fresh(view.at)).any(|view| {
                 view.status.is_some_and(|status| {
-                    matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
-                        || status.role == Role::Primary
+                    active(status.phase) || status.role == Role::Primary && !self.has_register()
                 })
             })
     }

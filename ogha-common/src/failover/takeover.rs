@@ -287,7 +287,10 @@ impl Core {
             return;
         }
         self.record = Some(record);
+        // Whoever served till now does not any more.
+        self.heard = None;
         self.granters = NodeSet::EMPTY;
+        self.inherited = false;
         self.membership.forget();
         sink(Action::Step(Step::RecordWritten));
         sink(Action::SetGranters(NodeSet::EMPTY));
@@ -379,16 +382,16 @@ impl Core {
     /// The database was looked at.
     pub(super) fn observed(&mut self, now: Instant, database: Database, sink: Sink<'_>) {
         self.member |= database.role == Role::Standby;
-        let was_writable = ::core::mem::replace(&mut self.database, database).writable;
+        let before = ::core::mem::replace(&mut self.database, database);
         self.note_streaming(now);
         match self.phase {
             Phase::Promoting { .. } => {
-                if self.writable() && !was_writable {
+                if self.writable() && !before.writable {
                     sink(Action::Step(Step::Writable));
                 }
                 self.open_if_ready(now, sink);
             }
-            Phase::Serving(_) if self.config.database => self.check_serving(now, sink),
+            Phase::Serving(_) if self.config.database => self.check_serving(now, before.role, sink),
             Phase::Standby => {
                 self.check_standby(now, sink);
                 self.come_back(now, sink);

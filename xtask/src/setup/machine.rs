@@ -37,6 +37,8 @@ pub struct Machine {
     pub bpftool: bool,
     /// Is the server of PostgreSQL 15 there?
     pub postgresql: bool,
+    /// Is nft there?
+    pub nftables: bool,
     /// Is keepalived there?
     pub keepalived: bool,
     /// Is scapy there, for the system's Python?
@@ -67,6 +69,7 @@ impl Machine {
             protoc: protoc(),
             bpftool: find("bpftool").is_some(),
             postgresql: postgresql(),
+            nftables: find("nft").is_some(),
             keepalived: find("keepalived").is_some(),
             scapy: scapy(),
             etcd: find("etcd").is_some(),

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,6 +13,9 @@ use etcd_client::{
     TxnOpResponse,
 };
 
+use anyhow::Context as _;
+use tokio::{sync::Mutex as AsyncMutex, time::timeout};
+
 use super::credentials::Credentials;
 
 /// How long a connection may take to be made. Members are a LAN away.
@@ -20,6 +23,9 @@ const CONNECT: Duration = Duration::from_millis(200);
 /// Pings while a question waits; etcd shuts out who pings an idle connection oftener than every 5 s.
 const PING: Duration = Duration::from_secs(1);
 const PONG: Duration = Duration::from_millis(500);
+
+/// How long a member may take to look at a password.
+const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// gRPC's INVALID_ARGUMENT (etcd: no user was named, or the token is of before a change of the
 /// users), PERMISSION_DENIED and UNAUTHENTICATED.
@@ -46,8 +52,9 @@ pub struct Member {
     options: ConnectOptions,
     login: Option<(String, String)>,
     client: Mutex<Option<Client>>,
-    /// Whether the member knows who asks; without a user it need not.
-    known: AtomicBool,
+    answered: AtomicBool,
+    /// Whether the member knows who asks. Held by who is just telling it.
+    known: Arc<AsyncMutex<bool>>,
 }
 
 impl Member {
@@ -56,42 +63,66 @@ impl Member {
             .with_connect_timeout(CONNECT)
             .with_keep_alive(PING, PONG)
             .with_keep_alive_while_idle(false)
-            .with_require_leader(true)
-            .with_auto_token_refresh(true);
+            .with_require_leader(true);
         Self {
             endpoint: endpoint.to_owned(),
             options: credentials.apply(options),
             login: credentials.login(),
             client: Mutex::new(None),
-            known: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            known: Arc::new(AsyncMutex::new(false)),
         }
     }
 
     /// Prepares a connection, which is made when it is first needed.
     pub async fn prepare(&self) -> anyhow::Result<Client> {
-        let held = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(client) = held {
+        if let Some(client) = self.held() {
             return Ok(client);
         }
         // Nothing travels yet, for the options hold no user.
         let client = Client::connect([&self.endpoint], Some(self.options.clone())).await;
         let client = client.map_err(tell)?;
-        self.known.store(self.login.is_none(), Ordering::SeqCst);
         let mut held = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(held.get_or_insert(client).clone())
     }
 
-    /// The next question goes over a new connection; those under way keep theirs.
-    pub fn renew(&self) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Whether it has ever answered: then its cluster has been noted.
+    pub fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::SeqCst)
+    }
+
+    fn held(&self) -> Option<Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next question goes over a new connection; those under way keep theirs. Who asks stays
+    /// known.
+    pub async fn renew(&self) {
+        let Some(client) = self.held() else { return };
+        let removed = client.remove_endpoint(&self.endpoint).await;
+        if removed.is_err() || client.add_endpoint(&self.endpoint).await.is_err() {
+            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.known.lock().await = false;
+        }
     }
 
     async fn client(&self) -> anyhow::Result<Client> {
-        let mut client = self.prepare().await?;
-        if !self.known.load(Ordering::SeqCst) {
-            client.update_user(self.login.clone()).await.map_err(tell)?;
-            self.known.store(true, Ordering::SeqCst);
+        let client = self.prepare().await?;
+        let Some(login) = self.login.clone() else { return Ok(client) };
+        let mut known = Arc::clone(&self.known).lock_owned().await;
+        if *known {
+            return Ok(client);
         }
+        // A password costs etcd a tenth of a second on purpose. So it is told once, to the end, also
+        // when who asked waits no longer.
+        let mut told = client.clone();
+        let tell_it = async move {
+            let told = timeout(INTRODUCTION, told.update_user(Some(login))).await;
+            told.context("the password was not answered")?.map_err(tell)?;
+            *known = true;
+            Ok::<_, anyhow::Error>(())
+        };
+        tokio::spawn(tell_it).await.context("the agent is ending")??;
         Ok(client)
     }
 
@@ -101,8 +132,12 @@ impl Member {
         if let Err(Error::GRpcStatus(status)) = &answer
             && NOT_LET_IN.contains(&i32::from(status.code()))
         {
-            self.known.store(self.login.is_none(), Ordering::SeqCst);
+            // Where it is held, somebody is just telling.
+            if let Ok(mut known) = self.known.try_lock() {
+                *known = false;
+            }
         }
+        self.answered.fetch_or(answer.is_ok(), Ordering::SeqCst);
         answer.map_err(tell)
     }
 

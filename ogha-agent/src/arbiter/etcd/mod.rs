@@ -65,7 +65,7 @@ pub struct Etcd {
 struct Shared {
     key: String,
     names: Names,
-    members: Vec<Arc<Member>>,
+    members: Vec<Member>,
     /// The member that answered last.
     preferred: AtomicUsize,
     /// What was seen last; a guess that saves a round trip, and is checked by each transaction.
@@ -105,7 +105,7 @@ impl Etcd {
     pub fn open(config: &config::Etcd, key: String, names: Names) -> anyhow::Result<Self> {
         let credentials = Credentials::load(config)
             .map_err(|flaw| anyhow!("instance.{}: {}", flaw.key, flaw.what))?;
-        let member = |endpoint: &String| Arc::new(Member::new(endpoint, &credentials));
+        let member = |endpoint: &String| Member::new(endpoint, &credentials);
         let shared = Arc::new(Shared {
             key,
             names,
@@ -114,9 +114,8 @@ impl Etcd {
             last: Mutex::new(None),
             clusters: Mutex::new(Clusters::None),
         });
-        let first = Arc::clone(&shared.members[0]);
         // Certificates are parsed here, and nothing is sent.
-        first
+        shared.members[0]
             .prepare()
             .now_or_never()
             .transpose()
@@ -159,7 +158,7 @@ impl Arbiter for Etcd {
 
     fn probe(&self) -> BoxFuture<'_, Answers> {
         let shared = &self.shared;
-        let probe = async move |member: &Arc<Member>| {
+        let probe = async move |member: &Member| {
             let begin = Instant::now();
             let read = timeout(LIMIT, member.read(&shared.key)).await.context("no answer");
             let seen = read.flatten().and_then(|seen| shared.of_one_cluster(seen));
@@ -177,12 +176,8 @@ impl Shared {
         loop {
             let seen = match standing {
                 Some(known) if known.may_become(&record) => {
-                    let (key, line) = (self.key.clone(), line.clone());
-                    self.ask(end, move |member| {
-                        let (key, line) = (key.clone(), line.clone());
-                        async move { member.write(&key, known.revision, line).await }.boxed()
-                    })
-                    .await?
+                    let write = |member| self.write(member, known.revision, &line).boxed();
+                    self.ask(end, write).await?
                 }
                 _ => self.read(end).await?,
             };
@@ -203,12 +198,16 @@ impl Shared {
     }
 
     async fn read(&self, end: Instant) -> anyhow::Result<Seen> {
-        let key = self.key.clone();
-        self.ask(end, move |member| {
-            let key = key.clone();
-            async move { member.read(&key).await }.boxed()
-        })
-        .await
+        self.ask(end, |member| member.read(&self.key).boxed()).await
+    }
+
+    /// Only where it is known that the member is of the one cluster: a write to another cannot be
+    /// taken back.
+    async fn write(&self, member: &Member, revision: i64, line: &str) -> anyhow::Result<Seen> {
+        if !member.has_answered() {
+            self.of_one_cluster(member.read(&self.key).await?)?;
+        }
+        member.write(&self.key, revision, line.to_owned()).await
     }
 
     /// What a member has seen, and a note of it.
@@ -222,15 +221,15 @@ impl Shared {
 
     /// Asks the member that answered last; the others too, when it does not answer soon; and again
     /// those that do not answer, until `end`. The first answer counts.
-    async fn ask(
-        &self,
+    async fn ask<'a>(
+        &'a self,
         end: Instant,
-        question: impl Fn(Arc<Member>) -> BoxFuture<'static, anyhow::Result<Seen>>,
+        question: impl Fn(&'a Member) -> BoxFuture<'a, anyhow::Result<Seen>>,
     ) -> anyhow::Result<Seen> {
+        self.is_one_cluster()?;
         let preferred = self.preferred.load(Ordering::Relaxed);
         let mut reasons = vec![String::from("no answer"); self.members.len()];
-        let mut asked =
-            FuturesUnordered::<BoxFuture<'static, (usize, anyhow::Result<Seen>)>>::new();
+        let mut asked = FuturesUnordered::<BoxFuture<'a, (usize, anyhow::Result<Seen>)>>::new();
         let mut next = Instant::now();
         let mut waves = 0_u32;
         loop {
@@ -261,9 +260,9 @@ impl Shared {
                         };
                         if wanted {
                             if waves == 2 {
-                                member.renew();
+                                member.renew().await;
                             }
-                            let answer = question(Arc::clone(member));
+                            let answer = question(member);
                             asked.push(answer.map(move |answer| (at, answer)).boxed());
                         }
                     }
@@ -274,7 +273,7 @@ impl Shared {
         }
     }
 
-    /// Two clusters would each grant what it is asked.
+    /// Notes whose answer it is. Two clusters would each grant what it is asked.
     fn of_one_cluster(&self, seen: Seen) -> anyhow::Result<Seen> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         *clusters = match *clusters {
@@ -282,14 +281,20 @@ impl Shared {
             Clusters::One(first) if first != seen.cluster => Clusters::Two(first, seen.cluster),
             known => known,
         };
-        if let Clusters::Two(first, other) = *clusters {
+        drop(clusters);
+        self.is_one_cluster().map(|()| seen)
+    }
+
+    fn is_one_cluster(&self) -> anyhow::Result<()> {
+        let clusters = *self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Clusters::Two(first, other) = clusters {
             bail!(
                 "the endpoints answered for two etcd clusters, {first:x} and {other:x}, and nothing \
                  is decided by either; name the members of one, or restart the agent if it was \
                  made anew"
             );
         }
-        Ok(seen)
+        Ok(())
     }
 
     fn all(&self, reasons: &[String]) -> String {
@@ -307,7 +312,7 @@ impl Shared {
 async fn keep_warm(shared: Arc<Shared>) {
     let mut there: Vec<Option<bool>> = vec![None; shared.members.len()];
     loop {
-        let read = async |member: &Arc<Member>| {
+        let read = async |member: &Member| {
             let read = timeout(WARM_LIMIT, member.read(&shared.key)).await;
             let slow = || format!("no answer in {WARM_LIMIT:?}");
             let seen = read.with_context(slow).flatten();
@@ -317,7 +322,7 @@ async fn keep_warm(shared: Arc<Shared>) {
         for (at, (member, answer)) in shared.members.iter().zip(&answers).enumerate() {
             let is_there = answer.is_ok();
             if !is_there {
-                member.renew();
+                member.renew().await;
             }
             let was = there[at].replace(is_there);
             match answer {

@@ -112,8 +112,11 @@ pub fn settled(checkpointer: Option<&str>) -> bool {
 fn upstream(host: &str, status: Option<&str>, nodes: &Nodes) -> Upstream {
     let address = host.parse().ok();
     let at = |peer: &&super::super::Peer| peer.addresses.iter().any(|own| Some(*own) == address);
+    // What was set up by hand may name it.
+    let named = |peer: &&super::super::Peer| peer.name == host;
+    let peer = nodes.peers.iter().find(at).or_else(|| nodes.peers.iter().find(named));
     Upstream {
-        peer: nodes.peers.iter().find(at).map(|peer| peer.name.clone()),
+        peer: peer.map(|peer| peer.name.clone()),
         host: host.to_owned(),
         streaming: status == Some("streaming"),
     }
@@ -155,13 +158,15 @@ mod tests {
         assert_eq!((standby.state.as_str(), standby.replication.len()), ("normal", 0));
         let upstream = standby.upstream.unwrap();
         assert_eq!((upstream.peer.as_deref(), upstream.streaming), (Some("db2"), true));
+        let by_name = [Some("t"), Some("on"), None, None, Some("streaming"), Some("db2")];
+        assert_eq!(look(&by_name).upstream.unwrap().peer.as_deref(), Some("db2"));
         let alone = look(&[Some("t"), Some("on")]);
         assert_eq!((alone.state.as_str(), alone.upstream), ("disconnected", None));
     }
 
     #[test]
     fn a_standby_of_a_primary_is_read() {
-        let seen = look(&[
+        let cells = [
             Some("f"),
             Some("off"),
             Some("0/5000148"),
@@ -176,7 +181,12 @@ mod tests {
             Some("streaming"),
             Some("sync"),
             Some("0/5000148"),
-        ]);
+        ];
+        let row: Row = cells.map(|cell| cell.map(str::to_owned)).into();
+        let known = Confirmations::default();
+        let look = || read(std::slice::from_ref(&row), &nodes(), &known, Some(7));
+        assert!(!look().replication[0].confirmed, "the first look only sees the setting");
+        let seen = look();
         let peer = &seen.replication[0];
         assert!(peer.streaming && peer.waits && peer.confirmed, "{peer:?}");
         assert_eq!((peer.peer.as_str(), peer.lag), ("db2", Some(0)));

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{Read as _, Seek as _, SeekFrom},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -149,7 +149,7 @@ impl Postgresql {
 }
 
 /// Removes the file if ogha wrote it to fence.
-fn lift_fence(path: &PathBuf) -> anyhow::Result<()> {
+fn lift_fence(path: &Path) -> anyhow::Result<()> {
     let text = files::read(path)?;
     if text.is_some_and(|text| text.starts_with(FENCE_BEGIN.as_bytes())) {
         files::remove(path)?;

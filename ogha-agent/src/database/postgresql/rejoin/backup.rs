@@ -102,7 +102,7 @@ impl Rejoin<'_> {
             let parent = data_dir.parent().unwrap_or(data_dir);
             let free = nix::sys::statvfs::statvfs(parent)
                 .with_context(|| format!("cannot ask {} for its space", parent.display()))?;
-            let free = u64::from(free.blocks_available()) * u64::from(free.fragment_size());
+            let free = free.blocks_available() * free.fragment_size();
             anyhow::ensure!(
                 free >= needed,
                 "a copy of the upstream needs {needed} bytes in {}, and {free} are free. Make room \

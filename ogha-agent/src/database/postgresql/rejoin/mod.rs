@@ -139,7 +139,7 @@ impl Rejoin<'_> {
             self.driver.progress.lost(lost);
         }
         match self.journal.phase {
-            Phase::Whole => self.from_whole().await?,
+            Phase::Whole => self.whole().await?,
             Phase::Rewinding => {
                 tracing::warn!(
                     "an earlier rejoin was interrupted while it rewound: a copy is needed"
@@ -156,7 +156,7 @@ impl Rejoin<'_> {
         self.act(Journal::remove).await
     }
 
-    async fn from_whole(&mut self) -> anyhow::Result<()> {
+    async fn whole(&mut self) -> anyhow::Result<()> {
         self.save().await?;
         let mode = self.journal.mode;
         self.act(move |data_dir| {
@@ -219,7 +219,7 @@ impl Rejoin<'_> {
             return Ok(None);
         }
         let kept = lost::beside_now(&self.data_dir, "lost");
-        Ok(Some(Lost::new(own.0, fork.end, end, kept)))
+        Ok(Some(Lost::new(fork.timeline, fork.end, end, kept)))
     }
 
     async fn history(&self, timeline: u32) -> anyhow::Result<(u32, History)> {

@@ -1,0 +1,142 @@
+//! What must hold, whatever happens.
+//!
+//! Exempt is what no such arbiter can give: with `gateway`, two nodes that both reach the addresses and not
+//! each other; with `none`, any silence of a node that lives. In stories of these two arbiters
+//! that cut, lose or delay packets two gates may be open, and what the one acknowledged may be lost.
+//! Force by an operator, and asynchronous replication, may lose writes; two gates they may not open.
+
+use std::collections::HashSet;
+
+use ogha_common::{
+    failover::{Arbiter, Record},
+    maps::GATE_CLOSED,
+};
+
+use super::{
+    MAX,
+    agent::Agent,
+    clock::MS,
+    faults::Fault,
+    story::{Story, Violation},
+    world::World,
+};
+
+/// How long ago a database may have been seen to accept writes when its gate opens.
+const SEEN_WRITABLE: u64 = 2500 * MS;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Writes that were acknowledged, with the length of the log up to them.
+    pub acknowledged: Vec<(usize, u32)>,
+    /// The first thing that must not be.
+    pub violation: Option<Violation>,
+    /// What was told of each core.
+    pub traced: [Option<(String, Option<Record>)>; MAX],
+    /// Whose gates were open.
+    open: [bool; MAX],
+    /// Somebody has forced a node.
+    pub forced: bool,
+    /// When all faults were over.
+    pub healed_at: u64,
+}
+
+impl Story {
+    /// Whether its arbiter can't tell what happens in it.
+    pub fn is_beyond_its_arbiter(&self) -> bool {
+        let silent = |fault: Fault| match fault {
+            Fault::Loss(_) => true,
+            // What is no later than the next probe makes nobody silent.
+            Fault::Delay(ms) => ms > self.setting.probe_ms / 2,
+            fault => fault.is_cut(),
+        };
+        self.setting.arbiter != Arbiter::Etcd && self.faults.iter().any(|timed| silent(timed.fault))
+    }
+}
+
+impl World {
+    /// After each event: who is open, and with what.
+    pub fn check_gates(&mut self) {
+        let nodes = self.nodes.len();
+        let mut count = 0;
+        for node in 0..nodes {
+            let open = self.is_open(node);
+            count += usize::from(open);
+            if open && !self.ledger.open[node] {
+                self.note(|| format!("{}'s gate is open", super::story::NAMES[node]));
+                self.check_log(node);
+            } else if !open && self.ledger.open[node] {
+                self.note(|| format!("{}'s gate is not open any more", super::story::NAMES[node]));
+            }
+            self.ledger.open[node] = open;
+        }
+        if count > 1 && !self.story.is_beyond_its_arbiter() {
+            let open = (0..nodes).filter(|&node| self.ledger.open[node]).collect();
+            self.violated(Violation::TwoGates(open));
+        }
+    }
+
+    /// Whoever serves has all that was acknowledged.
+    pub fn check_log(&mut self, node: usize) {
+        let setting = &self.story.setting;
+        if setting.max_lag.is_some() || self.ledger.forced || self.story.is_beyond_its_arbiter() {
+            return;
+        }
+        let log = &self.nodes[node].database.log;
+        let lost = |&&(end, write): &&(usize, u32)| log.get(end - 1) != Some(&write);
+        if let Some(&(_, write)) = self.ledger.acknowledged.iter().find(lost) {
+            self.violated(Violation::LostWrite(node, write));
+        }
+    }
+
+    /// A gate is about to be opened.
+    pub fn check_writable(&mut self, node: usize) {
+        let wrote = self.nodes[node].database.wrote_at;
+        let seen = wrote.is_some_and(|at| self.now - at < SEEN_WRITABLE);
+        if !seen && self.nodes[node].kernel.gate.state == GATE_CLOSED {
+            self.violated(Violation::NotWritable(node));
+        }
+    }
+
+    /// A node is about to be promoted.
+    pub fn check_promotion(&mut self, node: usize, agent: &Agent) {
+        if let Some(why) = self.objection(node, agent) {
+            self.violated(Violation::Promoted(node, why));
+        }
+    }
+
+    fn objection(&self, node: usize, agent: &Agent) -> Option<&'static str> {
+        let Some(record) = agent.core.record().filter(|r| r.primary == self.ids[node]) else {
+            return Some("its record does not name it");
+        };
+        if self.has_register() {
+            let Some(place) = self.register.history.iter().position(|stood| *stood == record) else {
+                return Some("the arbiter has not granted its record");
+            };
+            let before = place.checked_sub(1).map(|place| self.register.history[place]);
+            if !self.ledger.forced && before.is_some_and(|before| !before.in_sync.contains(self.ids[node])) {
+                return Some("the record before does not count it in sync");
+            }
+        }
+        if self.story.is_beyond_its_arbiter() {
+            return None;
+        }
+        let local = self.nodes[node].local(self.now);
+        for (other, host) in self.nodes.iter().enumerate().filter(|&(other, _)| other != node) {
+            if self.is_open(other) {
+                return Some("another gate is open");
+            }
+            let promised = self.nodes[node].kernel.peers[other].promised_until_ns > local;
+            if promised && host.kernel.gate.state != GATE_CLOSED && !self.ledger.forced {
+                return Some("it had promised not to be, till later");
+            }
+        }
+        None
+    }
+
+    /// What was written twice, or never: for the tests of the simulation itself.
+    pub fn distinct(&self) -> bool {
+        let writes: HashSet<u32> = self.ledger.acknowledged.iter().map(|&(_, write)| write).collect();
+        writes.len() == self.ledger.acknowledged.len()
+    }
+}

@@ -1,0 +1,142 @@
+//! Many stories, on all processors.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use super::{
+    story::{NAMES, Story, Violation},
+    world::World,
+};
+
+/// A story that went wrong.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Its number.
+    pub seed: u64,
+    /// What went wrong.
+    pub violation: Violation,
+}
+
+/// What became of the stories.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// How many there were.
+    pub stories: u64,
+    /// What happened in them.
+    pub events: u64,
+    /// Writes that were acknowledged.
+    pub acknowledged: u64,
+    /// How often somebody had to start a database, to order a rejoin, to resume, to force.
+    pub helped: [u64; 4],
+    /// Stories at whose end somebody serves, but not all others are in sync.
+    pub incomplete: u64,
+    /// Those that went wrong.
+    pub failures: Vec<Failure>,
+}
+
+impl Tally {
+    fn add(&mut self, world: &World) {
+        self.stories += 1;
+        self.events += world.events;
+        self.acknowledged += world.ledger.acknowledged.len() as u64;
+        for (sum, helped) in self.helped.iter_mut().zip(world.people.helped) {
+            *sum += helped;
+        }
+        self.incomplete += u64::from(world.people.incomplete);
+        if let Some(violation) = &world.ledger.violation {
+            self.failures.push(Failure { seed: world.story.seed, violation: violation.clone() });
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.stories += other.stories;
+        self.events += other.events;
+        self.acknowledged += other.acknowledged;
+        for (sum, helped) in self.helped.iter_mut().zip(other.helped) {
+            *sum += helped;
+        }
+        self.incomplete += other.incomplete;
+        self.failures.extend(other.failures);
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [start, rejoin, resume, force] = self.helped;
+        write!(
+            f,
+            "{} stories, {} events, {} acknowledged writes; helped: start {start}, rejoin {rejoin}, \
+             resume {resume}, force {force}; incomplete: {}; failed: {}",
+            self.stories,
+            self.events,
+            self.acknowledged,
+            self.incomplete,
+            self.failures.len()
+        )
+    }
+}
+
+/// Tells one story.
+pub fn tell_one(story: Story) -> (Tally, Option<Violation>) {
+    let mut world = World::new(story, false);
+    world.run();
+    let mut tally = Tally::default();
+    tally.add(&world);
+    (tally, world.ledger.violation)
+}
+
+/// Tells the stories of these seeds as `make` makes them, till so many have failed.
+pub fn run(seeds: Range<u64>, enough: usize, make: impl Fn(u64) -> Story + Sync) -> Tally {
+    let next = AtomicU64::new(seeds.start);
+    let whole = Mutex::new(Tally::default());
+    let found = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                let mut tally = Tally::default();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || found.load(Ordering::Relaxed) >= enough as u64 {
+                        break;
+                    }
+                    let mut world = World::new(make(seed), false);
+                    world.run();
+                    if world.ledger.violation.is_some() {
+                        found.fetch_add(1, Ordering::Relaxed);
+                    }
+                    tally.add(&world);
+                }
+                whole.lock().unwrap_or_else(|e| e.into_inner()).merge(tally);
+            });
+        }
+    });
+    let mut tally = whole.into_inner().unwrap_or_else(|e| e.into_inner());
+    tally.failures.sort_by_key(|failure| failure.seed);
+    tally
+}
+
+/// The story in full, for a person to read.
+pub fn tell(story: Story) -> String {
+    let mut text = format!("seed {}: {:?}\n", story.seed, story.setting);
+    let ids = story.setting.ids();
+    let mut world = World::new(story, true);
+    world.run();
+    for mut line in world.told.unwrap_or_default() {
+        for (id, name) in ids.iter().zip(NAMES) {
+            line = line.replace(&format!("NodeId({})", id.get()), name);
+        }
+        for (long, short) in [(", None", ""), ("None, ", ""), ("NodeSet { nodes: ", ""), ("] }", "]")] {
+            line = line.replace(long, short);
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}

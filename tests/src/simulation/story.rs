@@ -1,0 +1,132 @@
+//! A story: a cluster, what goes wrong, and what comes of it.
+
+use std::fmt;
+
+use ogha_common::{
+    failover::{Arbiter, Rule},
+    units::NodeId,
+};
+
+use super::{MAX, Mutation, faults::{self, Timed}, random::Random};
+
+/// The names of the nodes.
+pub const NAMES: [&str; MAX] = ["a", "b", "c", "d", "e"];
+
+/// A cluster.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Who decides.
+    pub arbiter: Arbiter,
+    /// How long a lease lasts, milliseconds.
+    pub lease_ms: u64,
+    /// Milliseconds.
+    pub probe_ms: u64,
+    /// Milliseconds.
+    pub agent_timeout_ms: u64,
+    /// Databases rejoin by themselves.
+    pub rejoin: bool,
+    /// How often a database is started again in place.
+    pub restart_attempts: u8,
+    /// Asynchronous replication: so much may be missing.
+    pub max_lag: Option<u64>,
+    /// A database comes up with its host.
+    pub autostart: bool,
+    /// An operator accepts that writes are lost.
+    pub may_lose: bool,
+    /// It begins with a primary that serves; else with databases that run, and no record.
+    pub warm: bool,
+}
+
+impl Setting {
+    /// Who the nodes are.
+    pub fn ids(&self) -> Vec<NodeId> {
+        NAMES[..self.nodes].iter().map(|name| NodeId::of(name)).collect()
+    }
+}
+
+/// A story that can be told again.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// From which it was drawn.
+    pub seed: u64,
+    /// The cluster.
+    pub setting: Setting,
+    /// What goes wrong.
+    pub faults: Vec<Timed>,
+    /// A rule that all nodes break.
+    pub broken: Option<Rule>,
+    /// A rule that the kernels break.
+    pub mutation: Option<Mutation>,
+}
+
+impl Story {
+    /// The story of that seed.
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let lease_ms = random.pick(&[100, 100, 200, 300]);
+        let arbiter = match random.below(10) {
+            0..=5 => Arbiter::Etcd,
+            6 | 7 => Arbiter::Gateway,
+            _ => Arbiter::None,
+        };
+        let setting = Setting {
+            nodes: random.pick(&[2, 2, 2, 2, 3, 3, 3, 3, 4, 5]),
+            arbiter,
+            lease_ms,
+            probe_ms: lease_ms / 5,
+            agent_timeout_ms: lease_ms * random.between(4, 8),
+            rejoin: random.permille(800),
+            restart_attempts: random.pick(&[0, 0, 1, 2]),
+            max_lag: random.permille(50).then_some(5),
+            autostart: random.permille(700),
+            may_lose: random.permille(100),
+            warm: random.permille(850),
+        };
+        let faults = faults::draw(&mut random, &setting);
+        Self { seed, setting, faults, broken: None, mutation: None }
+    }
+}
+
+/// What no story may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// Two gates were open at one time.
+    TwoGates(Vec<usize>),
+    /// A node was promoted, and this was not so.
+    Promoted(usize, &'static str),
+    /// A gate was opened on a database that was not seen to accept writes.
+    NotWritable(usize),
+    /// A node said that it is fenced while its hung database was still there.
+    NotStopped(usize),
+    /// A write that was acknowledged is not in the log of who serves.
+    LostWrite(usize, u32),
+    /// Nobody serves, though all is well, and no command is waited for.
+    NobodyServes(&'static str),
+    /// A core wants to be woken again and again at one time.
+    Spins(usize),
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TwoGates(nodes) => {
+                let names: Vec<_> = nodes.iter().map(|&node| NAMES[node]).collect();
+                write!(f, "two open gates: {}", names.join(", "))
+            }
+            Self::Promoted(node, why) => write!(f, "{} was promoted: {why}", NAMES[*node]),
+            Self::NotWritable(node) => {
+                write!(f, "{} opened its gate on a database that takes no writes", NAMES[*node])
+            }
+            Self::NotStopped(node) => {
+                write!(f, "{} says that it is fenced, and its hung database is there", NAMES[*node])
+            }
+            Self::LostWrite(node, write) => {
+                write!(f, "{} serves without the acknowledged write {write}", NAMES[*node])
+            }
+            Self::NobodyServes(why) => write!(f, "all is well, and yet: {why}"),
+            Self::Spins(node) => write!(f, "{} is never done", NAMES[*node]),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Faults come and go.
+
+use ogha_common::{
+    failover::{Command, Input, Sign},
+    units::Instant,
+};
+
+use super::{
+    agent::{Count, Fuse, Message},
+    clock::MS,
+    faults::Fault,
+    kernel::Kernel,
+    network::Network,
+    story::NAMES,
+    world::{Event, World},
+};
+
+impl World {
+    /// A fault begins.
+    pub fn begin(&mut self, place: usize) {
+        if self.healed {
+            return;
+        }
+        let timed = self.story.faults[place];
+        let back = self.now + timed.lasts;
+        self.note(|| format!("FAULT {:?} for {} ms", timed.fault, timed.lasts / MS));
+        match timed.fault {
+            Fault::AgentDies(node) => self.kill_agent(node, back),
+            Fault::AgentStops(node) => {
+                let life = self.nodes[node].agent.as_ref().map(|agent| agent.life);
+                if let Some(life) = life {
+                    self.send(node, life, Message::Input(Input::Stopping));
+                    self.run_agent(node, life);
+                }
+                self.kill_agent(node, back);
+            }
+            Fault::AgentDiesAtStep(node, steps, count) => {
+                self.light(node, steps, count, Fuse::Die(timed.lasts));
+            }
+            Fault::AgentStallsAtStep(node, steps, count) => {
+                self.light(node, steps, count, Fuse::Stall(timed.lasts));
+            }
+            Fault::AgentStalls(node) => {
+                if let Some(agent) = &mut self.nodes[node].agent {
+                    agent.stalled_until = back;
+                }
+            }
+            Fault::PowerOff(node) => self.power_off(node, back),
+            Fault::PowerOffAll => {
+                for node in 0..self.nodes.len() {
+                    let later = self.random.below(timed.lasts);
+                    self.power_off(node, back + later);
+                }
+            }
+            Fault::KillAll => {
+                for node in 0..self.nodes.len() {
+                    self.kill_agent(node, back);
+                    self.kill_database(node);
+                }
+            }
+            Fault::DatabaseDies(node) => self.kill_database(node),
+            Fault::DatabaseHangs(node) => {
+                if self.nodes[node].database.running {
+                    self.nodes[node].database.hung = true;
+                    let found = self.now + self.random.between(100, 400) * MS;
+                    self.queue.push(found, Event::Hung { node });
+                }
+            }
+            Fault::OrdersFail(node) => self.nodes[node].orders_fail = true,
+            Fault::DiskFull(node) => self.nodes[node].disk_full = true,
+            Fault::Lag(node) => self.network.lags[node] += 1,
+            Fault::Operator(node, command) => self.operate(node, command),
+            Fault::Loss(loss) => self.network.loss = loss,
+            Fault::Delay(delay) => self.network.delay_ms = delay,
+            Fault::Duplicate => self.network.duplicates += 1,
+            fault => self.cut(fault, 1),
+        }
+    }
+
+    fn operate(&mut self, node: usize, command: Command) {
+        // A switchover is ordered where it makes sense.
+        let serving = (0..self.nodes.len()).find(|&node| self.is_open(node));
+        let node = match command {
+            Command::Switchover { .. } => serving.unwrap_or(node),
+            _ => node,
+        };
+        self.command(node, command);
+    }
+
+    /// It ends.
+    pub fn end(&mut self, place: usize) {
+        if self.healed {
+            return;
+        }
+        match self.story.faults[place].fault {
+            Fault::DatabaseHangs(node) => self.nodes[node].database.hung = false,
+            Fault::OrdersFail(node) => self.nodes[node].orders_fail = false,
+            Fault::DiskFull(node) => self.nodes[node].disk_full = false,
+            Fault::Lag(node) => self.network.lags[node] = 0,
+            Fault::Loss(_) => self.network.loss = 0,
+            Fault::Delay(_) => self.network.delay_ms = 0,
+            Fault::Duplicate => self.network.duplicates = 0,
+            fault => self.cut(fault, -1),
+        }
+    }
+
+    fn cut(&mut self, fault: Fault, by: i8) {
+        let nodes = self.nodes.len();
+        let network = &mut self.network;
+        let mut cut = |from: usize, to: usize| {
+            let count = &mut network.cuts[from][to];
+            *count = count.saturating_add_signed(by);
+        };
+        match fault {
+            Fault::Cut(from, to) => cut(from, to),
+            Fault::CutBoth(a, b) => {
+                cut(a, b);
+                cut(b, a);
+            }
+            Fault::Isolate(node) | Fault::IsolateWholly(node) => {
+                for other in (0..nodes).filter(|&other| other != node) {
+                    cut(node, other);
+                    cut(other, node);
+                }
+            }
+            _ => {}
+        }
+        let count = match fault {
+            Fault::IsolateWholly(node) | Fault::CutArbiter(node) => &mut network.arbiter_cuts[node],
+            Fault::ArbiterDown => &mut network.arbiter_down,
+            Fault::AnswersLost => &mut network.answers_lost,
+            Fault::ArbiterSlow => &mut network.arbiter_slow,
+            _ => return,
+        };
+        *count = count.saturating_add_signed(by);
+    }
+
+    fn light(&mut self, node: usize, steps: u32, count: Count, fuse: Fuse) {
+        if let Some(agent) = &mut self.nodes[node].agent {
+            agent.fuse = Some((steps, count, fuse));
+        }
+    }
+
+    fn kill_agent(&mut self, node: usize, back: u64) {
+        let host = &mut self.nodes[node];
+        if host.agent.take().is_some() {
+            host.kernel.offer.exited = true;
+            self.queue.push(back, Event::StartAgent { node });
+        }
+    }
+
+    fn kill_database(&mut self, node: usize) {
+        if !self.nodes[node].database.running {
+            return;
+        }
+        self.nodes[node].database.stop();
+        let host = &self.nodes[node];
+        if let Some(agent) = &host.agent {
+            let at = Instant::from_ns(host.local(self.now));
+            let input = Input::DatabaseDied { at, sign: Sign::ProcessExit };
+            let event = Event::Outcome { node, life: agent.life, input };
+            let seen = self.now + self.random.between(MS / 2, 3 * MS);
+            self.queue.push(seen, event);
+        }
+    }
+
+    /// A database still hangs, and that is found.
+    pub fn hung(&mut self, node: usize) {
+        let host = &self.nodes[node];
+        if !host.up || !host.database.hung {
+            return;
+        }
+        let at = Instant::from_ns(host.local(self.now));
+        if let Some(life) = host.agent.as_ref().map(|agent| agent.life) {
+            self.send(node, life, Message::Input(Input::DatabaseHung { at }));
+        }
+        self.queue.push(self.now + 300 * MS, Event::Hung { node });
+    }
+
+    fn power_off(&mut self, node: usize, back: u64) {
+        let host = &mut self.nodes[node];
+        if host.up {
+            host.up = false;
+            host.agent = None;
+            host.database.stop();
+            self.queue.push(back, Event::PowerOn { node });
+        }
+    }
+
+    /// The host boots.
+    pub fn power_on(&mut self, node: usize) {
+        if self.nodes[node].up {
+            return;
+        }
+        self.note(|| format!("{} has power again", NAMES[node]));
+        let (autostart, now, lease) = (self.story.setting.autostart, self.now, self.story.setting.lease_ms);
+        let words = std::array::from_fn(|i| self.ids.get(i).map_or(0, |id| id.get()));
+        let host = &mut self.nodes[node];
+        host.up = true;
+        host.boot += 1;
+        host.clock = host.clock.boot(now);
+        host.kernel = Kernel::new(node, words, u64::from(host.boot) * 100 + node as u64 + 1, lease);
+        if autostart {
+            host.database.start();
+        }
+        let agent = self.random.between(100, 700) * MS;
+        self.queue.push(now + agent, Event::StartAgent { node });
+    }
+
+    /// All faults are over.
+    pub fn heal(&mut self) {
+        self.note(|| "all faults are over".to_owned());
+        self.healed = true;
+        self.ledger.healed_at = self.now;
+        self.network = Network::default();
+        for node in 0..self.nodes.len() {
+            let host = &mut self.nodes[node];
+            host.disk_full = false;
+            host.orders_fail = false;
+            host.database.hung = false;
+            if let Some(agent) = &mut host.agent {
+                agent.stalled_until = 0;
+                agent.fuse = None;
+            }
+            if !host.up {
+                self.power_on(node);
+            } else if self.story.setting.autostart && !host.database.running {
+                host.database.start();
+            }
+            if self.nodes[node].agent.is_none() {
+                self.queue.push(self.now + 100 * MS, Event::StartAgent { node });
+            }
+            self.wake(node, self.now);
+        }
+        self.queue.push(self.now + 50 * MS, Event::Check);
+    }
+}
