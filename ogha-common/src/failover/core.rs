@@ -387,7 +387,7 @@ impl Core {
             Order::Stop => self.stopped(now, sink),
             Order::Checkpoint => self.checkpointed(now, ok, sink),
             Order::Demote => self.demoted(now, ok, sink),
-            Order::Follow(_) | Order::Rejoin(_) => self.returned(now, order, ok, sink),
+            Order::Follow(_) | Order::Rejoin(_) => self.returned(now, order, ok),
             Order::Promote | Order::AfterFailover => {}
         }
     }

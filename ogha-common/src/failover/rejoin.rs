@@ -149,7 +149,7 @@ impl Core {
     }
 
     /// An attempt to come back has ended.
-    pub(super) fn returned(&mut self, now: Instant, order: Order, ok: bool, sink: Sink<'_>) {
+    pub(super) fn returned(&mut self, now: Instant, order: Order, ok: bool) {
         self.returning.end(now, ok);
         match order {
             Order::Follow(node) if ok => {

@@ -1,7 +1,9 @@
 //! What an agent does: at once and in order what the kernel is told, later and by workers the rest.
 
 use ogha_common::{
-    failover::{Action, Arbiter, Database as Seen, GateOrder, Input, Order, Record, Ruling},
+    failover::{
+        Action, Arbiter, Database as Seen, GateOrder, Input, Order, Record, Rule, Ruling,
+    },
     maps::Passage,
     units::Instant,
 };
@@ -10,7 +12,7 @@ use super::{
     MAX,
     agent::{Agent, Message},
     clock::MS,
-    story::NAMES,
+    story::{NAMES, Violation},
     world::{Event, World},
 };
 
@@ -43,9 +45,15 @@ impl World {
             }
             Action::Renew { until } => {
                 let kernel = &mut self.nodes[node].kernel;
-                if !matches!(kernel.passage(local), Passage::Open | Passage::Claimed) {
+                let passage = kernel.passage(local);
+                let lapsed = !matches!(passage, Passage::Open | Passage::Claimed);
+                if lapsed && self.story.broken != Some(Rule::LapsedStaysLapsed) {
                     return Some(Input::Lapsed);
                 }
+                if passage == Passage::Lapsed {
+                    self.violated(Violation::Revived(node));
+                }
+                let kernel = &mut self.nodes[node].kernel;
                 kernel.gate.lease_until_ns = until.ns();
             }
             Action::SetGranters(granters) => {
