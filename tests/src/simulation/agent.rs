@@ -372,10 +372,11 @@ impl World {
         if !beat && agent.offered == Some((said, grant_to)) {
             return;
         }
+        let told = agent.offered.is_some_and(|(before, _)| before.phase == said.phase);
         agent.offered = Some((said, grant_to));
         let node_place = node;
         let node = &self.nodes[node];
-        let hangs = node.database.hung && node.database.primary && !agent.stop_failed;
+        let hangs = !told && node.database.hung && node.database.primary && !agent.stop_failed;
         let cause = agent.core.phase();
         if hangs && matches!(cause, Phase::Fenced { cause: Cause::DatabaseHung, .. }) {
             self.violated(Violation::NotStopped(node_place));
