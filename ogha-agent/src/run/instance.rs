@@ -20,6 +20,7 @@ use super::{
     hooks::{self, Hooks},
     notices,
     orders::Ask,
+    pace::Pace,
     peers::Peers,
     referee::Referee,
     story::{History, Story},
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     clock, config,
-    database::{Observation, Progress, Replication, pidfile},
+    database::{Observation, Progress, Replication, Role, pidfile},
     kernel::Kernel,
     net::{announce::Announcer, interface::Interface, listeners, vrrp::VrrpSocket},
 };
@@ -40,6 +41,7 @@ pub struct Instance {
     pub(super) core: Core,
     pub(super) peers: Peers,
     pub(super) seen: Observation,
+    pub(super) pace: Pace,
     pub(super) listening: bool,
     pub(super) record: Option<Record>,
     pub(super) paused: bool,
@@ -299,6 +301,7 @@ impl Instance {
     /// The database was looked at: the watch follows its main process.
     pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
         self.follow_process(seen.main_pid, kernel);
+        self.pace.note(clock::now(), seen.lsn.filter(|_| seen.role == Role::Primary));
         // Without synchronous replication whoever receives is as good as can be asked for.
         let asynchronous = !self.config.failover.synchronous;
         let names = |which: &dyn Fn(&Replication) -> bool| {
@@ -310,7 +313,9 @@ impl Instance {
             writable: seen.writable,
             alive: seen.main_pid.is_some(),
             lsn: seen.lsn.unwrap_or_default(),
-            streaming: self.peers.set(names(&|peer| peer.streaming)),
+            streaming: self.peers.set(names(&|peer| {
+                peer.streaming && (asynchronous || self.pace.keeps_up(seen.lsn, peer.lag))
+            })),
             confirmed: self
                 .peers
                 .set(names(&|peer| peer.confirmed || asynchronous && peer.streaming)),

@@ -11,6 +11,7 @@ mod inbox;
 mod instance;
 mod notices;
 mod orders;
+mod pace;
 mod peer;
 mod peers;
 mod prepare;
