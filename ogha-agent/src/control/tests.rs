@@ -39,7 +39,7 @@ impl Agent {
         runtime.spawn(server.serve(|request| async move {
             match request {
                 Request::Status => status(),
-                Request::History => std::future::pending().await,
+                _ => std::future::pending().await,
             }
         }));
         Self { _directory: directory, path, _runtime: runtime }
