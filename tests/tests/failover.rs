@@ -10,7 +10,7 @@ use std::{
 use ogha_tests::{
     demo::{Fault, Outcome, fail_over, steps},
     lab::{
-        Families, Pair,
+        Families, Pair, Watcher,
         agent::{Kind, Settings},
         clock,
         pair::GENEROUS,
@@ -102,6 +102,27 @@ fn the_host_goes_dark(settings: &Settings) {
 #[test]
 fn a_dark_host_is_replaced_opengauss() {
     the_host_goes_dark(&Settings::patient(Kind::Opengauss));
+}
+
+/// The primary's database is stopped in the middle of everything: it is there, and answers nothing. Its
+/// agent finds that out, shuts the gate, and kills it before it says that it is fenced; then the other
+/// node serves, and no acknowledged write is lost.
+#[test]
+fn a_hung_database_is_stopped_and_replaced() {
+    let pair = Pair::start("hung-database", &Settings::patient(Kind::Postgresql)).unwrap();
+    let watcher = Watcher::start(&pair.hosts());
+    let writer = pair.writer();
+    writer.wait_for(50, GENEROUS).unwrap();
+    pair.nodes[0].database.pause().unwrap();
+    pair.wait_until_serving(1).unwrap();
+    writer.wait_for(50, GENEROUS).unwrap();
+    let record = writer.stop().unwrap();
+    assert_eq!(record.lost(&pair.nodes[1].database).unwrap(), Vec::<i64>::new());
+    assert_eq!(watcher.stop().unwrap().two_holders, Duration::ZERO);
+    let history = pair.nodes[0].agent.history().unwrap();
+    assert_in_order(&history, &["gate closed", "database stopped", "fenced reported"]);
+    let last = history["failovers"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["cause"], "the database hangs", "{history}");
 }
 
 /// An address as the file would have it, with its longest prefix.

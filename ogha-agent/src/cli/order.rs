@@ -22,6 +22,7 @@ use crate::control::{
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     /// The instance; only needed where there are several
     #[arg(long, value_name = "NAME")]

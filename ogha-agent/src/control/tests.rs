@@ -39,7 +39,7 @@ impl Agent {
         runtime.spawn(server.serve(|request| async move {
             match request {
                 Request::Status => status(),
-                Request::History => std::future::pending().await,
+                _ => std::future::pending().await,
             }
         }));
         Self { _directory: directory, path, _runtime: runtime }
@@ -144,7 +144,7 @@ fn a_loop_that_does_not_answer_is_told() {
 fn garbage_gets_an_answer_and_harms_nobody() {
     let agent = Agent::start();
     for (garbage, expected) in [
-        (&b"\"switchover\"\n"[..], "this agent does not know that: unknown variant `switchover`"),
+        (&b"\"switch\"\n"[..], "this agent does not know that: unknown variant `switch`"),
         (b"GET / HTTP/1.1\r\n\r\n", "a request is one line of JSON: "),
         (b"\xff\xfe\0\n", "a request is one line of JSON: "),
         (&[b'['; 5000], "a request is one line of JSON: "),

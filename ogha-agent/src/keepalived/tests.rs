@@ -55,7 +55,7 @@ vrrp_sync_group G { group { V4
 vrrp_instance V4
 {
   interface eth0
-  virtual_router_id 7   priority_is_not_here 1
+  virtual_router_id 7
   priority 255
   advert_int 0.055
   preempt
@@ -64,7 +64,7 @@ vrrp_instance V4
 }
 vrrp_instance V6 {
   interface eth0
-  virtual_router_id 7
+  virtual_router_id 8
   native_ipv6
   unicast_peer { fd00::2
   fd00::3 }
@@ -142,8 +142,8 @@ fn an_opengauss_pair_becomes_one() {
         (3, "router_id opengaussdb1"),
         (8, "vrrp_script check_gauss {..}"),
         (15, "state BACKUP"),
-        (31, "track_script {..}"),
-        (34, "notify_master /etc/keepalived/promote.sh master"),
+        (32, "track_script {..}"),
+        (35, "notify_master /etc/keepalived/promote.sh master"),
     ] {
         assert!(text.contains(&format!("# line {line}: {what}\n")), "{what}\n{text}");
     }

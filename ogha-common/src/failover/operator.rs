@@ -391,7 +391,8 @@ impl Core {
         if let Some(rival) = self.rival(now).filter(|_| named && !served) {
             return Some(Wait::Force(Hindrance::Rival(rival)));
         }
-        if served || self.anyone_active(now) {
+        // One whose kernel answers, but that says it is fenced, serves nobody.
+        if served || self.active_peer(now).is_some() {
             return None;
         }
         if self.is_paused() {

@@ -223,6 +223,7 @@ host all all 127.0.0.1/32 trust
 host all all 192.0.2.0/24 trust
 host all all fd00:59::/64 trust
 host replication all 192.0.2.0/24 trust
+host replication all fd00:59::/64 trust
 ";
 
 /// PostgreSQL's defaults but for size, place and the patience of a standby that lost its
