@@ -319,7 +319,8 @@ impl Core {
                 }
             }
             // Nobody else serves either: a person must be able to choose this one.
-            (Role::Primary, Cause::SplitBrain(_)) if self.is_named() && !self.anyone_active(now) => {}
+            (Role::Primary, Cause::SplitBrain(_))
+                if self.is_named() && !self.anyone_active(now) => {}
             (Role::Primary, _) => {
                 sink(Action::Notice(Notice::Stopping));
                 sink(Action::Database(Order::Stop));

@@ -114,8 +114,7 @@ impl Core {
         heard
             || self.peers.iter().flatten().filter(|view| fresh(view.at)).any(|view| {
                 view.status.is_some_and(|status| {
-                    active(status.phase)
-                        || status.role == Role::Primary && !self.has_register()
+                    active(status.phase) || status.role == Role::Primary && !self.has_register()
                 })
             })
     }

@@ -5,8 +5,6 @@
 //! that cut, lose or delay packets two gates may be open, and what the one acknowledged may be lost.
 //! Force by an operator, and asynchronous replication, may lose writes; two gates they may not open.
 
-use std::collections::HashSet;
-
 use ogha_common::{
     failover::{Arbiter, Record},
     maps::GATE_CLOSED,
@@ -110,11 +108,14 @@ impl World {
             return Some("its record does not name it");
         };
         if self.has_register() {
-            let Some(place) = self.register.history.iter().position(|stood| *stood == record) else {
+            let Some(place) = self.register.history.iter().position(|stood| *stood == record)
+            else {
                 return Some("the arbiter has not granted its record");
             };
             let before = place.checked_sub(1).map(|place| self.register.history[place]);
-            if !self.ledger.forced && before.is_some_and(|before| !before.in_sync.contains(self.ids[node])) {
+            if !self.ledger.forced
+                && before.is_some_and(|before| !before.in_sync.contains(self.ids[node]))
+            {
                 return Some("the record before does not count it in sync");
             }
         }
@@ -132,11 +133,5 @@ impl World {
             }
         }
         None
-    }
-
-    /// What was written twice, or never: for the tests of the simulation itself.
-    pub fn distinct(&self) -> bool {
-        let writes: HashSet<u32> = self.ledger.acknowledged.iter().map(|&(_, write)| write).collect();
-        writes.len() == self.ledger.acknowledged.len()
     }
 }

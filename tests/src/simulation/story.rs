@@ -7,7 +7,11 @@ use ogha_common::{
     units::NodeId,
 };
 
-use super::{MAX, Mutation, faults::{self, Timed}, random::Random};
+use super::{
+    MAX, Mutation,
+    faults::{self, Timed},
+    random::Random,
+};
 
 /// The names of the nodes.
 pub const NAMES: [&str; MAX] = ["a", "b", "c", "d", "e"];

@@ -1,6 +1,5 @@
 //! The cluster as a state machine: states, choices, and what must never be.
 
-
 use ogha_common::{
     failover::{NodeSet, Record, Rule, Ruling},
     maps::Passage,
