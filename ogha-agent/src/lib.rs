@@ -1,11 +1,15 @@
 //! The agent of ogha: what runs on each node beside its database.
 
+pub mod arbiter;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod database;
+pub mod doctor;
+pub mod keepalived;
 pub mod kernel;
 pub mod net;
 pub mod run;
+pub mod secret;
 pub mod store;

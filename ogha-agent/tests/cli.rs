@@ -10,6 +10,7 @@ use std::{
 };
 
 use ogha_agent::control::{
+    order::Accepted,
     protocol::{Request, Response},
     server::Server,
     view,
@@ -91,6 +92,8 @@ fn bad_usage_is_code_2() {
         &["check", "--config"],
         &["load"],
         &["run", "extra"],
+        &["switchover", "--timeout", "soon"],
+        &["import-keepalived"],
     ] {
         let said = fails(arguments, 2);
         assert!(said.contains("--help") || said.contains("Usage: "), "{arguments:?}: {said}");
@@ -100,7 +103,22 @@ fn bad_usage_is_code_2() {
 #[test]
 fn help_and_version_are_no_failure() {
     let help = works(&["--help"]);
-    for command in ["run", "check", "status", "history", "load", "unload"] {
+    for command in [
+        "run",
+        "check",
+        "status",
+        "history",
+        "switchover",
+        "failover",
+        "pause",
+        "resume",
+        "rejoin",
+        "top",
+        "doctor",
+        "import-keepalived",
+        "load",
+        "unload",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     assert_eq!(works(&["--version"]), concat!("ogha-agent ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -180,7 +198,8 @@ fn unloading_nothing_is_no_failure() {
 
 #[test]
 fn without_an_agent_code_1_and_what_to_do() {
-    for command in ["status", "history"] {
+    let commands = ["status", "history", "switchover", "pause", "resume", "rejoin"];
+    for command in commands {
         for json in [&[][..], &["--json"]] {
             let arguments = [&[command, "--socket", "/proc/no-such.sock"], json].concat();
             assert_eq!(
@@ -209,6 +228,12 @@ fn serve(run_dir: &Path) -> String {
                     }],
                 }),
                 Request::History => Response::error("the history cannot be read"),
+                Request::Pause(about) => Response::Accepted(Accepted {
+                    node: "db1".into(),
+                    instance: about.instance.unwrap_or_else(|| "VI_1".into()),
+                    to: None,
+                }),
+                order => Response::error(format!("refused: {order:?}")),
             }
         }));
     });
@@ -229,6 +254,73 @@ fn an_agent_that_answers_is_shown() {
         fails(&["history", "--socket", &socket], 1),
         "ogha-agent: the history cannot be read\n"
     );
+}
+
+#[test]
+fn an_order_is_accepted_or_refused_with_code_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = serve(directory.path());
+    let paused = works(&["pause", "--socket", &socket]);
+    assert!(paused.starts_with("failovers are paused"), "{paused}");
+    let json = works(&["pause", "--instance", "VI_1", "--json", "--socket", &socket]);
+    let view: view::InstanceView = serde_json::from_str(&json).unwrap();
+    assert_eq!(view.name, "VI_1");
+    for arguments in [
+        &["switchover", "--to", "db2"][..],
+        &["failover", "--force"],
+        &["resume"],
+        &["rejoin", "--instance", "VI_2"],
+    ] {
+        let said = fails(&[arguments, &["--socket", &socket]].concat(), 1);
+        assert!(said.starts_with("ogha-agent: refused: "), "{arguments:?}: {said}");
+    }
+    assert!(fails(&["switchover", "--to", "db2", "--socket", &socket], 1).contains("db2"));
+}
+
+#[test]
+fn top_is_a_page_for_each_look() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = serve(directory.path());
+    let pages = works(&["top", "--every", "10ms", "--count", "2", "--socket", &socket]);
+    assert_eq!(pages.matches("node db1\n").count(), 2, "{pages}");
+    assert_eq!(pages.matches("per second").count(), 1, "{pages}");
+}
+
+#[test]
+fn a_failover_is_not_ordered_by_mistake() {
+    let said = fails(&["failover", "--socket", "/proc/no-such.sock"], 2);
+    assert!(said.contains("may be lost") && said.contains("switchover"), "{said}");
+}
+
+#[test]
+fn doctor_names_what_fails_with_code_1() {
+    let file = File::with(GOOD);
+    let output = agent(&["doctor", "--config", file.name()]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let page = text(&output.stdout);
+    for words in ["there is no network interface ogha-none", "/proc/no-key", "arbiter none"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let json = agent(&["doctor", "--json", "--config", file.name()]);
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(findings.iter().any(|finding| finding["level"] == "fail"), "{findings:?}");
+    assert!(fails(&["doctor", "--config", "/proc/no-such.toml"], 2).contains("cannot read"));
+}
+
+#[test]
+fn a_keepalived_configuration_is_imported() {
+    let file = File::with(
+        "vrrp_instance VI_1 {\n interface eth0\n virtual_router_id 59\n\
+         virtual_ipaddress { 192.168.1.10 }\n}\n",
+    );
+    let written = works(&["import-keepalived", file.name()]);
+    assert!(written.contains("virtual_addresses = [\"192.168.1.10/32\"]"), "{written}");
+    let blank = File::with(&written);
+    let refused = fails(&["check", "--config", blank.name()], 2);
+    assert!(refused.contains("FILL IN"), "{refused}");
+    let bad = File::with("vrrp_instance VI_1 {\n virtual_router_id 0\n}\n");
+    let said = fails(&["import-keepalived", bad.name()], 2);
+    assert!(said.contains(": line 2: virtual_router_id 0 is not a number"), "{said}");
 }
 
 #[test]

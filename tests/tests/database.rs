@@ -2,12 +2,13 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use ogha_agent::database::{self, Kind, Nodes, Observation, Peer, Server, Step};
 use ogha_tests::lab::{
-    Writer,
+    Postgres, Writer,
     client::{self, Answer},
     clock, floor,
-    pair::{CLIENT, Databases, FIRST, GENEROUS},
-    postgres::PORT,
+    pair::{CLIENT, Databases, FIRST, GENEROUS, SECOND},
+    postgres::{BIN, PORT},
     writer::Patience,
 };
 
@@ -80,4 +81,48 @@ fn a_promotion_alone_takes_a_moment() {
     let floor = floor::promotion_alone().unwrap();
     assert!(floor > Duration::from_millis(1) && floor < GENEROUS, "{floor:?}");
     println!("{floor:?}");
+}
+
+/// The driver knows peers by their addresses, whatever their standbys call themselves: whom a primary
+/// sends to and waits for, and whom a standby receives from.
+#[test]
+fn peers_are_known_by_their_addresses() {
+    let databases = Databases::start("peers").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let open = |database: &Postgres, name: &str, address| {
+        let server = Server {
+            port: PORT,
+            data_dir: database.data_dir(),
+            user: "postgres".to_owned(),
+            bin_dir: Some(BIN.into()),
+            socket_dir: Some(database.socket_dir()),
+            dbname: "postgres".to_owned(),
+        };
+        let peer = Peer { name: name.to_owned(), addresses: vec![IpAddr::V4(address)], port: PORT };
+        let nodes = Nodes { own: "own".to_owned(), peers: vec![peer] };
+        runtime.block_on(database::open(&Kind::Postgresql(server), nodes)).unwrap()
+    };
+    let first = open(&databases.primary, "second", SECOND);
+    let second = open(&databases.standby, "first", FIRST);
+
+    let wait_for = Step::Synchronize(vec!["second".to_owned()]);
+    runtime.block_on(first.perform(wait_for)).unwrap();
+    let names = databases.primary.session().unwrap().value("show synchronous_standby_names");
+    let called = databases.standby.host().name();
+    assert_eq!(names.unwrap(), format!("FIRST 1 (\"{called}\")"), "by the name that it shows");
+    let confirmed = |seen: &Observation| {
+        let peer = &seen.replication[0];
+        peer.peer == "second" && peer.streaming && peer.waits && peer.confirmed
+    };
+    clock::wait_until("the standby to have confirmed", GENEROUS, OFTEN, || {
+        Ok(confirmed(&runtime.block_on(first.observe())).then_some(()))
+    })
+    .unwrap();
+
+    let upstream = runtime.block_on(second.observe()).upstream.unwrap();
+    assert_eq!((upstream.peer.as_deref(), upstream.streaming), (Some("first"), true));
+    runtime.block_on(second.perform(Step::Follow("first".to_owned()))).unwrap();
+    let seen = || databases.primary.wait_for_standby("own").map(Some);
+    runtime.block_on(first.perform(Step::Synchronize(vec!["second".to_owned()]))).unwrap();
+    clock::wait_until("the standby to call itself by its node", GENEROUS, OFTEN, seen).unwrap();
 }

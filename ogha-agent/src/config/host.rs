@@ -1,17 +1,20 @@
 //! What only this host can tell: does what the configuration names exist here?
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use nix::unistd::User;
 
 use super::{
     error::{Errors, Problem},
-    types::{Config, Instance, Server},
+    types::{Arbiter, Config, Instance, Server},
 };
-use crate::net::{interface::Interface, probe::Key};
+use crate::{
+    arbiter::etcd::Credentials,
+    net::{interface::Interface, probe::Key},
+};
 
 impl Config {
-    /// Checks interfaces, keys, database users and data directories; `file` is only for the messages.
+    /// Checks interfaces, keys, database users, data directories, the arbiter's files and hooks; `file` is only for the messages.
     ///
     /// # Errors
     /// Everything that is not there.
@@ -30,6 +33,14 @@ fn instance(instance: &Instance) -> Vec<Problem> {
         if let Some(bin_dir) = &server.bin_dir {
             found.push(("database.bin_dir", directory("directory of tools", bin_dir)));
         }
+    }
+    if let Arbiter::Etcd(etcd) = &instance.arbiter
+        && let Err(flaw) = Credentials::load(etcd)
+    {
+        found.push((flaw.key, Some(flaw.what)));
+    }
+    if let Some(command) = &instance.hooks.command {
+        found.push(("hooks.command", program(command)));
     }
     let problem = |key: &str, what: String| Problem {
         line: None,
@@ -67,5 +78,17 @@ fn directory(what: &str, path: &Path) -> Option<String> {
             Some(format!("missing {what} {shown}; create the database there or correct the path"))
         }
         Err(error) => Some(format!("cannot look at the {what} {shown}: {error}; run as root")),
+    }
+}
+
+fn program(path: &Path) -> Option<String> {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => None,
+        Ok(_) => Some(format!("{shown} is not executable; `chmod +x {shown}`")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Some(format!("missing program {shown}; install it or correct the path"))
+        }
+        Err(error) => Some(format!("cannot look at the program {shown}: {error}; run as root")),
     }
 }

@@ -7,7 +7,7 @@ use ogha_common::{
 use toml::de::DeValue;
 
 use super::{
-    addresses,
+    addresses, arbiter,
     claims::Claims,
     database, liveness, policy,
     reader::{Read, Reader},
@@ -58,7 +58,8 @@ fn read(table: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<In
     let database = database::read(table);
     let failover = table.table("failover").and_then(|table| policy::failover(&table));
     let guards_data = !matches!(database, Some(Database::None { .. }));
-    let arbiter = policy::arbiter(table, guards_data);
+    let arbiter = arbiter::read(table, guards_data);
+    let hooks = table.table("hooks").and_then(|table| policy::hooks(&table));
     table.finish();
 
     if let Some(name) = &name {
@@ -92,8 +93,10 @@ fn read(table: &Reader<'_>, node: Option<&Node>, claims: &mut Claims) -> Read<In
         database: database?,
         failover: failover?,
         arbiter: arbiter?,
+        hooks: hooks?,
     };
     addresses::one_family(table, &instance);
+    arbiter::is_elsewhere(table, &instance);
     Some(instance)
 }
 

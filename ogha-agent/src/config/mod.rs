@@ -6,6 +6,7 @@
 //! an error, and so is a feature that is not supported yet.
 
 mod addresses;
+mod arbiter;
 mod claims;
 mod database;
 mod error;
@@ -24,6 +25,7 @@ mod vrrp;
 
 use std::path::Path;
 
+pub use arbiter::MAX_GATEWAYS;
 pub use error::{Errors, Problem};
 use reader::{Problems, Reader};
 pub use schema::{SECTIONS, Section};

@@ -1,10 +1,14 @@
-//! `[instance.failover]` and `[instance.arbiter]`
+//! `[instance.failover]` and `[instance.hooks]`
+
+use std::time::Duration;
 
 use super::{
     reader::{Read, Reader},
-    types::{Arbiter, ClosedGate, Failover, Rejoin},
+    types::{ClosedGate, Failover, Hooks, Rejoin},
     value,
 };
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What is planned but not there: each gets an answer of its own instead of "unknown".
 fn not_yet<T: Copy>(
@@ -31,37 +35,37 @@ fn not_yet<T: Copy>(
 
 pub(super) fn failover(table: &Reader<'_>) -> Read<Failover> {
     let max_lag = table.or("max_lag", 0, value::size);
-    let rejoins = [("manual", Some(Rejoin::Manual)), ("auto", None)];
-    let rejoin = not_yet(table, "rejoin", Some(Rejoin::Manual), &rejoins);
+    let synchronous = table.or("synchronous", true, value::boolean);
+    let rejoins = [("manual", Rejoin::Manual), ("auto", Rejoin::Auto)];
+    let rejoin = table.or("rejoin", Rejoin::Manual, |value| value::word(value, &rejoins));
+    let restart_attempts =
+        table.or("restart_attempts", 0, |value| value::integer(value, 0..=10, "2"));
+    let switchover_timeout = table.or("switchover_timeout", 30 * SECOND, |value| {
+        value::duration(value, SECOND..=3600 * SECOND)
+    });
     let gates = [("reject", Some(ClosedGate::Reject)), ("park", None)];
     let closed_gate = not_yet(table, "closed_gate", Some(ClosedGate::Reject), &gates);
     table.finish();
-    Some(Failover { max_lag: max_lag?, rejoin: rejoin?, closed_gate: closed_gate? })
+    let (max_lag, synchronous) = (max_lag?, synchronous?);
+    if synchronous && max_lag > 0 {
+        let what = "means nothing where commits wait for the standby, which then has them all; set \
+                    synchronous = false, or remove it";
+        table.problem("max_lag", what);
+    }
+    Some(Failover {
+        max_lag,
+        synchronous,
+        rejoin: rejoin?,
+        restart_attempts: restart_attempts?,
+        switchover_timeout: switchover_timeout?,
+        closed_gate: closed_gate?,
+    })
 }
 
-/// The operator must choose the arbiter of a database, for none is a choice with a price; an
-/// address without a database has nothing to lose.
-pub(super) fn arbiter(instance: &Reader<'_>, guards_data: bool) -> Read<Arbiter> {
-    let missing = "is missing and has no default; add [instance.arbiter] with kind = \"none\" \
-                   if you accept that without an arbiter a cut network looks like a dead peer, \
-                   so that both nodes may promote";
-    if !instance.has("arbiter") && guards_data {
-        instance.problem("arbiter", missing);
-        return None;
-    }
-    let table = instance.table("arbiter")?;
-    if !table.has("kind") && guards_data {
-        table.problem("kind", missing);
-    }
-    let kinds = [("none", Some(Arbiter::None)), ("gateway", None), ("etcd", None)];
-    let default = (!guards_data).then_some(Arbiter::None);
-    let arbiter = not_yet(&table, "kind", default, &kinds);
-    for (key, kind) in [("addresses", "gateway"), ("endpoints", "etcd")] {
-        if arbiter.is_some() && table.has(key) {
-            let what = format!("belongs to kind = {kind:?}, which is not supported yet; remove it");
-            table.problem(key, what);
-        }
-    }
+pub(super) fn hooks(table: &Reader<'_>) -> Read<Hooks> {
+    let command = table.maybe("command", value::path);
+    let timeout = table
+        .or("timeout", 30 * SECOND, |value| value::duration(value, SECOND / 10..=3600 * SECOND));
     table.finish();
-    arbiter
+    Some(Hooks { command: command?, timeout: timeout? })
 }

@@ -36,6 +36,7 @@ pub const SECTIONS: &[Section] = &[
             "database",
             "failover",
             "arbiter",
+            "hooks",
         ],
     },
     Section {
@@ -64,13 +65,31 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "instance.failover",
         header: "[instance.failover]",
-        keys: &["max_lag", "rejoin", "closed_gate"],
+        keys: &[
+            "max_lag",
+            "synchronous",
+            "rejoin",
+            "restart_attempts",
+            "switchover_timeout",
+            "closed_gate",
+        ],
     },
     Section {
         path: "instance.arbiter",
         header: "[instance.arbiter]",
-        keys: &["kind", "addresses", "endpoints"],
+        keys: &[
+            "kind",
+            "addresses",
+            "endpoints",
+            "ca_file",
+            "cert_file",
+            "key_file",
+            "username",
+            "password_file",
+            "prefix",
+        ],
     },
+    Section { path: "instance.hooks", header: "[instance.hooks]", keys: &["command", "timeout"] },
 ];
 
 /// The section at `path`, which must be one of [`SECTIONS`].

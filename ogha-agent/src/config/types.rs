@@ -60,6 +60,8 @@ pub struct Instance {
     pub failover: Failover,
     /// `[instance.arbiter]`
     pub arbiter: Arbiter,
+    /// `[instance.hooks]`
+    pub hooks: Hooks,
 }
 
 /// Who runs the XDP program.
@@ -164,19 +166,37 @@ pub struct Liveness {
 /// `[instance.failover]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failover {
-    /// Bytes that a standby may be behind the last position heard and still be promoted.
+    /// Bytes that a standby may be behind the last position heard and still be promoted; 0 where
+    /// replication is synchronous.
     pub max_lag: u64,
+    /// Whether ogha manages whom commits wait for. Without, replication is asynchronous, and
+    /// `max_lag` is what may be lost.
+    pub synchronous: bool,
     /// How a node that lost its role comes back.
     pub rejoin: Rejoin,
+    /// How often a database that died is started again in its place before a standby takes over.
+    pub restart_attempts: u8,
+    /// How long a switchover may take before it is undone.
+    pub switchover_timeout: Duration,
     /// What a client meets at a closed gate.
     pub closed_gate: ClosedGate,
+}
+
+impl Failover {
+    /// What may be lost, in bytes, where replication is asynchronous; `None` where it is not.
+    #[must_use]
+    pub const fn tolerance(&self) -> Option<u64> {
+        if self.synchronous { None } else { Some(self.max_lag) }
+    }
 }
 
 /// How a node that lost its role comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejoin {
-    /// The operator brings it back.
+    /// The operator brings it back, by `ogha-agent rejoin` or by hand.
     Manual,
+    /// The agent makes its database a standby again.
+    Auto,
 }
 
 /// What a client meets at a closed gate.
@@ -186,9 +206,60 @@ pub enum ClosedGate {
     Reject,
 }
 
+/// `[instance.hooks]`: the operator's own command, run on each transition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// The program; none is run without.
+    pub command: Option<PathBuf>,
+    /// How long it may run before it is killed.
+    pub timeout: Duration,
+}
+
 /// `[instance.arbiter]`: what decides who may go on when nodes lose each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arbiter {
     /// Nothing does: the nodes cannot tell a dead peer from a cut network.
     None,
+    /// Addresses that a node which may go on still reaches.
+    Gateway(Gateway),
+    /// A record in etcd that only one node can change.
+    Etcd(Etcd),
+}
+
+/// `kind = "gateway"`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// 1 to [`MAX_GATEWAYS`](super::MAX_GATEWAYS), of any family; more than half must answer.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// `kind = "etcd"`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etcd {
+    /// The members' URLs for clients, without a path; all `http` or all `https`.
+    pub endpoints: Vec<String>,
+    /// How members prove who they are; `None` where the endpoints are `http`.
+    pub tls: Option<Tls>,
+    /// The user of etcd that the agent is.
+    pub login: Option<Login>,
+    /// What the record's key begins with.
+    pub prefix: String,
+}
+
+/// The files of TLS, all PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Who signs the members' certificates.
+    pub ca_file: PathBuf,
+    /// The certificate by which members know the agent, and its private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// A user of etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Its name.
+    pub username: String,
+    /// Where its password is.
+    pub password_file: PathBuf,
 }

@@ -4,6 +4,7 @@
 //! the agent's loop, and the loop never waits for a client.
 
 pub mod client;
+pub mod order;
 pub mod protocol;
 mod render;
 pub mod server;

@@ -1,14 +1,17 @@
 //! What travels over the control socket: one [`Request`] and one [`Response`], each a line.
 //!
-//! A request is a JSON string, `"status"`; one with an argument will be an object of one key.
+//! A request is a JSON string, `"status"`; one with arguments an object of one key,
+//! `{"pause":{"instance":"VI_1"}}`.
 //! A response is an object of one key: `{"status":{..}}`, `{"error":"why"}`.
 
 use serde::{Deserialize, Serialize};
 
-use super::view;
+use super::{
+    order::{About, Accepted, Switchover},
+    view,
+};
 
-/// What an operator may ask. To come, each with the instance it concerns: switchover, failover,
-/// pause, resume, rejoin.
+/// What an operator may ask. What changes something is accepted or refused at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -16,6 +19,16 @@ pub enum Request {
     Status,
     /// The failovers since the record began, the oldest first.
     History,
+    /// Hand the role to another node.
+    Switchover(Switchover),
+    /// Take over here, though this node may not by itself.
+    Force(About),
+    /// No failover until [`Request::Resume`].
+    Pause(About),
+    /// Failovers again.
+    Resume(About),
+    /// Make the database here a standby of the primary.
+    Rejoin(About),
 }
 
 /// The agent's answer.
@@ -26,6 +39,8 @@ pub enum Response {
     Status(view::Status),
     /// To [`Request::History`].
     History(view::History),
+    /// To an order.
+    Accepted(Accepted),
     /// The request was refused or failed: why, for people.
     Error(String),
 }
@@ -43,6 +58,7 @@ impl Response {
         match self {
             Self::Status(_) => "status",
             Self::History(_) => "history",
+            Self::Accepted(_) => "accepted",
             Self::Error(_) => "error",
         }
     }
@@ -67,14 +83,17 @@ mod tests {
     fn requests_are_plain_words() {
         assert_eq!(parse(b"\"status\"\n"), Ok(Request::Status));
         assert_eq!(parse(b" \"history\" "), Ok(Request::History));
+        assert_eq!(parse(b"{\"pause\":{}}"), Ok(Request::Pause(About::default())));
+        let to = Switchover { instance: None, to: Some("db2".into()) };
+        assert_eq!(parse(b"{\"switchover\":{\"to\":\"db2\"}}"), Ok(Request::Switchover(to)));
         assert_eq!(serde_json::to_string(&Request::Status).unwrap(), "\"status\"");
         assert_eq!(serde_json::to_string(&Response::error("no")).unwrap(), "{\"error\":\"no\"}");
     }
 
     #[test]
     fn what_is_not_known_is_said_to_be_so() {
-        let said = parse(b"\"switchover\"").unwrap_err();
-        assert!(said.starts_with("this agent does not know that: unknown variant `switchover`"));
+        let said = parse(b"\"switch\"").unwrap_err();
+        assert!(said.starts_with("this agent does not know that: unknown variant `switch`"));
         for garbage in [&b""[..], b"status", b"\xff\xfe", b"{", b"\"status\" \"status\""] {
             let said = parse(garbage).unwrap_err();
             assert!(said.starts_with("a request is one line of JSON: "), "{said}");

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::view::{Failover, History, InstanceView, PeerView, ProbeCounters, Status};
+use super::view::{
+    AnswerView, ArbiterView, Failover, History, InstanceView, PeerView, ProbeCounters, RejoinView,
+    Status,
+};
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,12 +23,26 @@ impl fmt::Display for InstanceView {
         let Self { name, vrid, vrrp, phase, term, .. } = self;
         writeln!(f, "instance {name} (virtual router {vrid}): {phase}, {vrrp}, term {term}")?;
         writeln!(f, "  addresses  {}", self.vips.join(", "))?;
+        if let Some(wait) = &self.waits_for {
+            writeln!(f, "{}", wrapped("  WAITS FOR  ", wait))?;
+        }
+        if self.paused {
+            writeln!(f, "  PAUSED     nobody takes over until `ogha-agent resume`")?;
+        }
+        if let Some(to) = &self.switchover_to {
+            writeln!(f, "  switchover to {to}")?;
+        }
+        writeln!(f, "  record     {}", record(self))?;
         match self.lease_ms {
             0 => writeln!(f, "  gate       {}", self.gate)?,
             lease => writeln!(f, "  gate       {}, lease {lease} ms", self.gate)?,
         }
         writeln!(f, "  hook       {}", self.hook)?;
         writeln!(f, "  database   {}", database(self))?;
+        if let Some(rejoin) = &self.rejoin {
+            writeln!(f, "  rejoin     {}", self::rejoin(rejoin))?;
+        }
+        writeln!(f, "  arbiter    {}", arbiter(&self.arbiter))?;
         let tcp = &self.counters;
         writeln!(
             f,
@@ -59,10 +76,49 @@ impl fmt::Display for InstanceView {
             return Ok(());
         }
         writeln!(f)?;
-        let header = ["PEER", "HOST", "AGENT", "PHASE", "LISTENING", "RTT", "IN SYNC", "VERDICT"];
+        let header = ["PEER", "HOST", "AGENT", "PHASE", "RTT", "IN SYNC", "BEHIND", "VERDICT"];
         let rows: Vec<_> = self.peers.iter().map(peer).collect();
         table(f, &header.map(str::to_owned), &rows)
     }
+}
+
+/// A line with its label, and as many more as it takes to stay readable on 80 columns.
+fn wrapped(label: &str, text: &str) -> String {
+    let mut lines = label.to_owned();
+    let mut column = label.len();
+    for (place, word) in text.split(' ').enumerate() {
+        if place > 0 && column + word.chars().count() >= 80 {
+            lines += "\n             ";
+            column = 13;
+        } else if place > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines += word;
+        column += word.chars().count();
+    }
+    lines
+}
+
+fn record(instance: &InstanceView) -> String {
+    let Some(primary) = &instance.primary else { return "none yet".to_owned() };
+    format!("primary {primary}, in sync {}", instance.in_sync.join(", "))
+}
+
+fn rejoin(rejoin: &RejoinView) -> String {
+    let percent = rejoin.percent.map(|percent| format!(", {percent} %"));
+    let lost = rejoin.lost.as_ref().map(|lost| format!("; only here: {lost}"));
+    format!("{}{}{}", rejoin.phase, percent.unwrap_or_default(), lost.unwrap_or_default())
+}
+
+fn arbiter(arbiter: &ArbiterView) -> String {
+    let answer = |answer: &AnswerView| match (&answer.rtt_us, &answer.error) {
+        (Some(us), _) => format!("{}: {:.1} ms", answer.place, *us as f64 / 1000.0),
+        (None, Some(why)) => format!("{}: NO ANSWER, {why}", answer.place),
+        (None, None) => format!("{}: not asked yet", answer.place),
+    };
+    let answers = arbiter.answers.iter().map(answer);
+    std::iter::once(arbiter.kind.clone()).chain(answers).collect::<Vec<_>>().join("\n             ")
 }
 
 fn database(instance: &InstanceView) -> String {
@@ -73,6 +129,9 @@ fn database(instance: &InstanceView) -> String {
         words.push(database.state.clone());
     }
     words.extend(database.lsn.as_ref().map(|lsn| format!("at {lsn}")));
+    if instance.restarts > 0 {
+        words.push(format!("restarted {} times", instance.restarts));
+    }
     words.push(if database.listening { "listening" } else { "not listening" }.to_owned());
     if database.verdict != "healthy" {
         words.push(database.evidence.clone());
@@ -111,9 +170,9 @@ fn peer(peer: &PeerView) -> [String; 8] {
         peer.host.clone(),
         peer.agent.clone(),
         peer.phase.clone(),
-        peer.listening.map_or_else(unknown, yes),
         peer.rtt_us.map_or_else(unknown, |us| format!("{us} us")),
         yes(peer.in_sync),
+        peer.lag_bytes.map_or_else(unknown, |bytes| format!("{bytes} B")),
         peer.evidence.clone(),
     ]
 }
@@ -197,6 +256,9 @@ mod tests {
                     listening: Some(true),
                     rtt_us: Some(43),
                     in_sync: true,
+                    paused: false,
+                    replication: Some("streaming".into()),
+                    lag_bytes: Some(512),
                 },
                 PeerView {
                     name: "db3".into(),
@@ -220,6 +282,28 @@ mod tests {
             },
             adverts: AdvertCounters { accepted: 14, ttl: 15, ..AdvertCounters::default() },
             failovers: 1,
+            primary: Some("opengaussdb1".into()),
+            in_sync: vec!["opengaussdb1".into(), "opengaussdb2".into()],
+            paused: false,
+            waits_for: None,
+            arbiter: ArbiterView {
+                kind: "etcd".into(),
+                answers: vec![
+                    AnswerView {
+                        place: "http://10.0.0.1:2379".into(),
+                        rtt_us: Some(1250),
+                        error: None,
+                    },
+                    AnswerView {
+                        place: "http://10.0.0.2:2379".into(),
+                        rtt_us: None,
+                        error: Some("refused".into()),
+                    },
+                ],
+            },
+            switchover_to: None,
+            rejoin: None,
+            restarts: 0,
         }
     }
 
@@ -233,6 +317,15 @@ mod tests {
             gate: "closed".into(),
             hook: "tcx".into(),
             vips: vec!["10.0.0.9/24".into()],
+            waits_for: Some("the database here to be started".into()),
+            paused: true,
+            arbiter: ArbiterView { kind: "none".into(), answers: Vec::new() },
+            rejoin: Some(RejoinView {
+                phase: "copying".into(),
+                percent: Some(37),
+                lost: Some("timeline 3".into()),
+            }),
+            restarts: 2,
             database: DatabaseView {
                 kind: "none".into(),
                 verdict: "healthy".into(),
@@ -248,24 +341,33 @@ node opengaussdb1
 
 instance VI_1 (virtual router 59): serving, active, term 7
   addresses  192.168.1.10/32, 192.168.1.11/32
+  record     primary opengaussdb1, in sync opengaussdb1, opengaussdb2
   gate       open, lease 84 ms
   hook       xdp-native
   database   opengauss, primary, normal, at 0/5000148, listening
+  arbiter    etcd
+             http://10.0.0.1:2379: 1.2 ms
+             http://10.0.0.2:2379: NO ANSWER, refused
   tcp        SYN in 4, SYN-ACK out 3, RST in 2, RST out 1
   arp        answered 5, dropped 6, conflicts 8, defended 7, suppressed 8
   probes     heard 9, answered 10, replies 11, refused: tag 12, replay 13
   adverts    heard 14, refused: ttl 15
   failovers  1
 
-  PEER          HOST    AGENT   PHASE    LISTENING  RTT    IN SYNC  VERDICT
-  opengaussdb2  alive   alive   standby  yes        43 us  yes      healthy
-  db3           silent  silent  unknown  -          -      no       suspect: not heard yet
+  PEER          HOST    AGENT   PHASE    RTT    IN SYNC  BEHIND  VERDICT
+  opengaussdb2  alive   alive   standby  43 us  yes      512 B   healthy
+  db3           silent  silent  unknown  -      no       -       suspect: not heard yet
 
 instance WEB (virtual router 60): standby, backup, term 0
   addresses  10.0.0.9/24
+  WAITS FOR  the database here to be started
+  PAUSED     nobody takes over until `ogha-agent resume`
+  record     none yet
   gate       closed
   hook       tcx
-  database   none, not listening
+  database   none, restarted 2 times, not listening
+  rejoin     copying, 37 %; only here: timeline 3
+  arbiter    none
   tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0
   arp        answered 0, dropped 0, conflicts 0, defended 0, suppressed 0
   probes     heard 0, answered 0, replies 0, refused: none
@@ -273,6 +375,16 @@ instance WEB (virtual router 60): standby, backup, term 0
   failovers  0
 "
         );
+    }
+
+    #[test]
+    fn a_long_line_is_wrapped() {
+        let text = "a node that may have been promoted, and so on: ".repeat(5);
+        let lines = wrapped("  WAITS FOR  ", text.trim());
+        assert!(lines.lines().all(|line| line.len() <= 80), "{lines}");
+        assert!(lines.lines().skip(1).all(|line| line.starts_with("             ")), "{lines}");
+        let words: Vec<_> = lines.split_whitespace().skip(2).collect();
+        assert_eq!(words.join(" "), text.trim());
     }
 
     #[test]
@@ -292,13 +404,19 @@ instance WEB (virtual router 60): standby, backup, term 0
                 r#""verdict":"healthy","evidence":"healthy"},"#,
                 r#""peers":[{"name":"opengaussdb2","host":"alive","agent":"alive","#,
                 r#""verdict":"healthy","evidence":"healthy","#,
-                r#""phase":"standby","listening":true,"rtt_us":43,"in_sync":true}],"#,
+                r#""phase":"standby","listening":true,"rtt_us":43,"in_sync":true,"#,
+                r#""paused":false,"replication":"streaming","lag_bytes":512}],"#,
                 r#""counters":{"syn_in":4,"synack_out":3,"rst_in":2,"rst_out":1},"#,
                 r#""arp":{"answered":5,"dropped":6,"conflicts":8,"defended":7,"suppressed":8},"#,
                 r#""probes":{"probes":9,"answered":10,"replies":11,"unproven":0,"length":0,"#,
                 r#""magic":0,"version":0,"tag":12,"field":0,"receiver":0,"stranger":0,"#,
                 r#""replay":13,"echo":0},"adverts":{"accepted":14,"ttl":15,"version":0,"kind":0,"#,
-                r#""length":0,"checksum":0,"field":0,"stranger":0},"failovers":1}]}"#
+                r#""length":0,"checksum":0,"field":0,"stranger":0},"failovers":1,"#,
+                r#""primary":"opengaussdb1","in_sync":["opengaussdb1","opengaussdb2"],"#,
+                r#""paused":false,"waits_for":null,"arbiter":{"kind":"etcd","answers":["#,
+                r#"{"place":"http://10.0.0.1:2379","rtt_us":1250,"error":null},"#,
+                r#"{"place":"http://10.0.0.2:2379","rtt_us":null,"error":"refused"}]},"#,
+                r#""switchover_to":null,"rejoin":null,"restarts":0}]}"#
             )
         );
         assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);

@@ -48,6 +48,53 @@ pub struct InstanceView {
     pub adverts: AdvertCounters,
     /// Failovers in the history.
     pub failovers: u64,
+    /// The node that the cluster record names as primary.
+    pub primary: Option<String>,
+    /// The nodes that the record counts in sync, sorted by name.
+    pub in_sync: Vec<String>,
+    /// Whether an operator has paused failovers, here or at a peer.
+    pub paused: bool,
+    /// What a person must do so that this node goes on, in words.
+    pub waits_for: Option<String>,
+    /// Who decides when nodes lose each other.
+    pub arbiter: ArbiterView,
+    /// The node that this one hands its role to, while it does.
+    pub switchover_to: Option<String>,
+    /// How the last rejoin of the database here goes, or went.
+    pub rejoin: Option<RejoinView>,
+    /// How often the database was started again in place since it last served for long.
+    pub restarts: u8,
+}
+
+/// The arbiter, as last asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArbiterView {
+    /// `arbiter.kind`
+    pub kind: String,
+    /// Each of its addresses or endpoints; none of the kind `none`, or before the first look.
+    pub answers: Vec<AnswerView>,
+}
+
+/// One of the addresses or endpoints of an arbiter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerView {
+    /// As the configuration has it.
+    pub place: String,
+    /// In what time it answered, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// Why it did not.
+    pub error: Option<String>,
+}
+
+/// How a database becomes a standby again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejoinView {
+    /// `comparing histories`, `rewinding`, `copying`, `starting`, `done`, `failed` ..
+    pub phase: String,
+    /// How much of the phase is done.
+    pub percent: Option<u8>,
+    /// What only this node had, in words: timeline, range, where it is kept.
+    pub lost: Option<String>,
 }
 
 /// The database on this node, as last observed.
@@ -91,6 +138,12 @@ pub struct PeerView {
     pub rtt_us: Option<u64>,
     /// Whether the record counts it in sync.
     pub in_sync: bool,
+    /// Whether an operator has paused failovers there.
+    pub paused: bool,
+    /// Seen from the primary: `streaming`, `catchup`, `absent` ..
+    pub replication: Option<String>,
+    /// Bytes of the log that it has not on disk yet.
+    pub lag_bytes: Option<u64>,
 }
 
 /// TCP on the database's port. Each name is a field of the map `PORT_COUNTERS`.

@@ -1,7 +1,7 @@
 //! A server's installation on this host: its user, its files, its tools.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -10,11 +10,56 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    Server,
+    Server, files,
     login::Login,
     pidfile::{self, PidFile},
-    process::Tool,
+    process::{Listener, Outcome, Tool},
 };
+
+/// A tool's name and all that it may be given.
+#[derive(Debug)]
+pub struct Call {
+    name: &'static str,
+    arguments: Vec<OsString>,
+    secrets: Vec<(OsString, OsString)>,
+    listener: Option<Listener>,
+    deadline: Duration,
+}
+
+impl Call {
+    /// A tool without arguments.
+    #[must_use]
+    pub const fn new(name: &'static str, deadline: Duration) -> Self {
+        Self { name, arguments: Vec::new(), secrets: Vec::new(), listener: None, deadline }
+    }
+
+    /// Appends an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Appends arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Self {
+        arguments.into_iter().fold(self, Self::arg)
+    }
+
+    /// Sets variables of its environment.
+    #[must_use]
+    pub fn secrets(mut self, secrets: Vec<(OsString, OsString)>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// Has its output heard.
+    #[must_use]
+    pub fn heard_by(mut self, listener: Listener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+}
 
 /// A server and the user that it runs as.
 #[derive(Debug)]
@@ -78,15 +123,41 @@ impl Local {
         name: &str,
         arguments: [&OsStr; N],
         deadline: Duration,
-    ) -> anyhow::Result<super::process::Outcome> {
+    ) -> anyhow::Result<Outcome> {
         let program = self.find(name)?;
         let tool: Tool<'_> = self.login.tool(&program, deadline);
         arguments.into_iter().fold(tool, Tool::arg).run().await
     }
 
+    /// The same with all that a tool can be given. Its messages are English, so that they can be
+    /// read.
+    ///
+    /// # Errors
+    /// When the tool is not found, cannot be started, or does not end in time.
+    pub async fn call(&self, call: Call) -> anyhow::Result<Outcome> {
+        let program = self.find(call.name)?;
+        let mut tool: Tool<'_> = self.login.tool(&program, call.deadline);
+        tool.arguments = call.arguments;
+        tool.secrets = call.secrets;
+        tool.secrets.push(("LC_ALL".into(), "C".into()));
+        tool.listener = call.listener;
+        tool.run().await
+    }
+
+    /// Does something with files as the server's user. See [`files`].
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn act<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        files::act(self.login.owner(), work).await
+    }
+
     /// Looks for a tool: in `bin_dir`, where the server's own program is, below the homes, in the
     /// user's `PATH`.
-    fn find(&self, name: &str) -> anyhow::Result<PathBuf> {
+    pub(super) fn find(&self, name: &str) -> anyhow::Result<PathBuf> {
         let homes = self.homes.iter().filter_map(|(variable, below)| {
             Some(Path::new(self.login.variable(variable)?).join(below))
         });

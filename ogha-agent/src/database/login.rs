@@ -114,6 +114,12 @@ impl Login {
         self.switch.then_some(self.account.uid)
     }
 
+    /// Whose files to make; `None` to stay who the agent is.
+    #[must_use]
+    pub fn owner(&self) -> Option<(Uid, Gid)> {
+        self.switch.then_some((self.account.uid, self.account.gid))
+    }
+
     /// The user's number.
     #[must_use]
     pub fn uid(&self) -> Uid {
@@ -141,6 +147,8 @@ impl Login {
             arguments: Vec::new(),
             environment: &self.environment,
             account: self.switch.then_some(&self.account),
+            secrets: Vec::new(),
+            listener: None,
             deadline,
         }
     }

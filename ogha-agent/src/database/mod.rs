@@ -8,26 +8,38 @@
 //! No password is needed: the agent speaks SQL over the database's Unix socket as the database's
 //! own user, and sends signals.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use ogha_common::units::Lsn;
 pub use ogha_common::wire::probe::Role;
+use tokio::sync::watch;
 
+pub mod conninfo;
+pub mod control;
+mod files;
 mod local;
 mod login;
+mod lost;
 pub mod none;
 pub mod opengauss;
 pub mod pidfile;
 pub mod ping;
 pub mod postgresql;
 pub mod process;
+mod progress;
 mod promotion;
-pub mod receivers;
+pub mod replication;
+mod settings;
 mod socket;
 pub mod sql;
 mod stop;
+
+pub use lost::Lost;
+pub use progress::Progress;
+pub use replication::Replication;
+pub use settings::settings;
 
 /// One database, seen by the agent of its node.
 pub trait Database: Send + Sync {
@@ -45,10 +57,16 @@ pub trait Database: Send + Sync {
     /// Takes a step and waits for its outcome. `Ok` says that the step's effect was seen, not that
     /// a command returned.
     fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>>;
+
+    /// How far the last [`Step::Rejoin`] is; `None` before the first. What it will cost stands
+    /// there before it is done.
+    fn progress(&self) -> watch::Receiver<Option<Progress>> {
+        watch::channel(None).1
+    }
 }
 
-/// What the agent may do to a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the agent may do to a database. Peers are called by their node's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Make the standby a primary. Done when it was seen to accept writes; given up, and taken
     /// back as far as the database allows, after a minute.
@@ -56,9 +74,60 @@ pub enum Step {
     /// Stop it without a checkpoint, so that no write is acknowledged any more. Done when no
     /// process of it is left; what does not stop by itself is killed.
     StopImmediate,
+    /// Write a checkpoint, so that [`Step::Demote`] is short. Takes minutes on a busy primary.
+    Checkpoint,
+    /// Stop it in order: its standbys receive all of its log. Done when its control file says
+    /// "shut down". An error if it has not ended within this time; it goes on shutting down then.
+    Demote(Duration),
+    /// Make sure that it does not come up writable whoever starts it, for its role is lost. Works
+    /// on a stopped server, and on one that does not die. [`Step::Start`] and [`Step::Rejoin`]
+    /// take it back.
+    Disarm,
+    /// Start it as what it was, in a session of its own, so that it outlives the agent. Done when
+    /// it answers SQL; an error if it does not within this time, or ends.
+    Start(Duration),
+    /// Let commits wait for exactly these peers, for nobody if there are none. Done when that is in
+    /// force. On a standby it is for the time after its promotion.
+    Synchronize(Vec<String>),
+    /// Let a running standby receive the log from this peer. Done when it was seen to stream.
+    Follow(String),
+    /// Make it a standby of this peer, whatever it is now, by the cheapest way that works. Done
+    /// when it was seen to stream. May take hours; see [`Database::progress`].
+    Rejoin(String),
     /// What the database's own tools want after a failover (openGauss: `gs_om -t refreshconf`).
     /// Takes minutes and fails while the peer is down: never wait for it, and try again later.
     AfterFailover,
+}
+
+/// Another node, as the driver needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its `node.name`.
+    pub name: String,
+    /// Its own addresses, one for each path to it.
+    pub addresses: Vec<IpAddr>,
+    /// The TCP port of its database.
+    pub port: u16,
+}
+
+/// Who is who.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes {
+    /// This node's name.
+    pub own: String,
+    /// The others.
+    pub peers: Vec<Peer>,
+}
+
+impl Nodes {
+    /// The peer of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn peer(&self, name: &str) -> anyhow::Result<&Peer> {
+        let peer = self.peers.iter().find(|peer| peer.name == name);
+        peer.with_context(|| format!("there is no peer {name:?} in the configuration"))
+    }
 }
 
 /// What was seen of a database at one moment.
@@ -77,8 +146,25 @@ pub struct Observation {
     pub lsn: Option<Lsn>,
     /// The main process, if it lives.
     pub main_pid: Option<u32>,
+    /// The timeline: of what a primary writes, or a standby receives. openGauss has but one.
+    pub timeline: Option<u32>,
+    /// On a primary: each peer of the configuration, in its order.
+    pub replication: Vec<Replication>,
+    /// On a standby that has a connection to receive the log: to whom.
+    pub upstream: Option<Upstream>,
     /// Why something above is not known.
     pub error: Option<String>,
+}
+
+/// Whom a standby receives the log from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// The peer's name, if its address or host name is a peer's.
+    pub peer: Option<String>,
+    /// The address or host name, as the server shows it.
+    pub host: String,
+    /// Whether it receives now.
+    pub streaming: bool,
 }
 
 /// A PostgreSQL or openGauss server on this host.
@@ -117,14 +203,14 @@ pub enum Kind {
 ///
 /// # Errors
 /// When the user does not exist on this host.
-pub async fn open(kind: &Kind) -> anyhow::Result<Arc<dyn Database>> {
+pub async fn open(kind: &Kind, nodes: Nodes) -> anyhow::Result<Arc<dyn Database>> {
     Ok(match kind {
         Kind::None { port } => Arc::new(none::Service::new(*port)),
-        Kind::Postgresql(server) => {
-            Arc::new(postgresql::Postgresql::open(server).await.context("opening PostgreSQL")?)
-        }
+        Kind::Postgresql(server) => Arc::new(
+            postgresql::Postgresql::open(server, nodes).await.context("opening PostgreSQL")?,
+        ),
         Kind::Opengauss(server) => {
-            Arc::new(opengauss::Opengauss::open(server).await.context("opening openGauss")?)
+            Arc::new(opengauss::Opengauss::open(server, nodes).await.context("opening openGauss")?)
         }
     })
 }

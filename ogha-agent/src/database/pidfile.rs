@@ -6,6 +6,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::{errno::Errno, sys::signal, unistd::Pid};
@@ -66,6 +67,21 @@ pub fn serves(pid: u32, data_dir: &Path) -> bool {
     match fs::read_link(format!("/proc/{pid}/cwd")) {
         Ok(cwd) => fs::canonicalize(data_dir).is_ok_and(|data_dir| cwd == data_dir),
         Err(error) => error.kind() == io::ErrorKind::PermissionDenied && is_named_server(pid),
+    }
+}
+
+/// Waits until the process in `postmaster.pid` has left its number, if it is dead: a server that
+/// starts next takes a zombie for a living server, and whoever started the dead one may be slow to
+/// wait for it. Gives up after ten seconds, and leaves the answer to the server.
+pub async fn buried(data_dir: &Path) {
+    const POLLS: u32 = 2000;
+    let Ok(Some(file)) = PidFile::read(data_dir) else { return };
+    for _ in 0..POLLS {
+        let status = fs::read_to_string(format!("/proc/{}/stat", file.pid)).unwrap_or_default();
+        if !status.contains(") Z ") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

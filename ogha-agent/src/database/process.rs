@@ -43,8 +43,23 @@ pub struct Tool<'a> {
     pub environment: &'a [(OsString, OsString)],
     /// The user to become, which needs root; `None` to stay.
     pub account: Option<&'a Account>,
+    /// Variables beside the environment, such as a password, which has no business in the list of
+    /// processes.
+    pub secrets: Vec<(OsString, OsString)>,
+    /// Who hears what it prints, while it prints.
+    pub listener: Option<Listener>,
     /// After this time its process group is killed.
     pub deadline: Duration,
+}
+
+/// Hears a tool's output piece by piece.
+#[derive(Clone)]
+pub struct Listener(pub Arc<dyn Fn(&str) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 /// How a tool ended.
@@ -108,8 +123,8 @@ impl<'a> Tool<'a> {
         let name = self.program.display();
         let mut child = self.spawn().with_context(|| format!("cannot start {name}"))?;
         let group = Group::of(&child);
-        let stdout = Tail::of(child.stdout.take());
-        let stderr = Tail::of(child.stderr.take());
+        let stdout = Tail::of(child.stdout.take(), self.listener.clone());
+        let stderr = Tail::of(child.stderr.take(), self.listener.clone());
         let Ok(status) = timeout(self.deadline, child.wait()).await else {
             group.kill();
             drop(timeout(DRAIN, child.wait()).await);
@@ -130,6 +145,7 @@ impl<'a> Tool<'a> {
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
+            .envs(self.secrets.iter().map(|(key, value)| (key, value)))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -177,9 +193,12 @@ struct Tail {
 }
 
 impl Tail {
-    fn of(stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Self {
+    fn of(
+        stream: Option<impl AsyncRead + Unpin + Send + 'static>,
+        listener: Option<Listener>,
+    ) -> Self {
         let kept = Arc::new(Mutex::new(VecDeque::new()));
-        let reader = stream.map(|stream| tokio::spawn(gather(stream, Arc::clone(&kept))));
+        let reader = stream.map(|stream| tokio::spawn(gather(stream, Arc::clone(&kept), listener)));
         Self { kept, reader }
     }
 
@@ -199,9 +218,16 @@ impl Drop for Tail {
     }
 }
 
-async fn gather(mut stream: impl AsyncRead + Unpin, kept: Arc<Mutex<VecDeque<u8>>>) {
+async fn gather(
+    mut stream: impl AsyncRead + Unpin,
+    kept: Arc<Mutex<VecDeque<u8>>>,
+    listener: Option<Listener>,
+) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        if let Some(Listener(hear)) = &listener {
+            hear(&String::from_utf8_lossy(&buffer[..count]));
+        }
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(&buffer[..count]);
         let excess = kept.len().saturating_sub(KEPT);
@@ -221,6 +247,8 @@ mod tests {
             arguments: vec!["-c".into(), script.into()],
             environment: &[],
             account: None,
+            secrets: Vec::new(),
+            listener: None,
             deadline,
         }
     }
@@ -264,6 +292,17 @@ mod tests {
         let outcome = tool.run().await.unwrap();
         assert_eq!(outcome.stdout.len(), KEPT);
         assert!(outcome.stdout.ends_with(b"y\nend\n"));
+    }
+
+    #[tokio::test]
+    async fn a_listener_hears_the_tool_while_it_runs() {
+        let heard = Arc::new(Mutex::new(String::new()));
+        let ear = Arc::clone(&heard);
+        let mut tool = shell("echo \"$SECRET\"; sleep 60", Duration::from_millis(500));
+        tool.secrets = vec![("SECRET".into(), "hush".into())];
+        tool.listener = Some(Listener(Arc::new(move |text| ear.lock().unwrap().push_str(text))));
+        tool.run().await.unwrap_err();
+        assert_eq!(*heard.lock().unwrap(), "hush\n");
     }
 
     #[tokio::test]

@@ -63,11 +63,37 @@ pub async fn immediate(local: &Local) -> anyhow::Result<()> {
     }
 }
 
-async fn gone_within(time: Duration, pid: u32, data_dir: &Path) {
+/// Shuts the server down in order: sessions end, standbys receive all of the log, a checkpoint is
+/// written (SIGINT, "fast" in both servers). `Ok` when its main process has gone; the others ended
+/// before it.
+///
+/// # Errors
+/// When the agent may not signal it, or it has not ended `within` that time. It goes on shutting
+/// down then.
+pub async fn fast(local: &Local, within: Duration) -> anyhow::Result<()> {
+    let dir = fs::canonicalize(&local.server.data_dir)
+        .with_context(|| format!("cannot open {}", local.server.data_dir.display()))?;
+    let Some(main) = local.main_pid()? else { return Ok(()) };
+    signal(main, Signal::SIGINT)?;
+    anyhow::ensure!(
+        gone_within(within, main, &dir).await,
+        "the server in {} has not shut down within {within:?}: it may wait for a standby that does \
+         not answer, or for its checkpoint; it goes on shutting down",
+        dir.display()
+    );
+    Ok(())
+}
+
+/// Whether the process has gone in time.
+async fn gone_within(time: Duration, pid: u32, data_dir: &Path) -> bool {
     let deadline = Instant::now() + time;
-    while pidfile::serves(pid, data_dir) && Instant::now() < deadline {
+    while pidfile::serves(pid, data_dir) {
+        if Instant::now() >= deadline {
+            return false;
+        }
         sleep(POLL).await;
     }
+    true
 }
 
 /// To a process that has ended meanwhile, a signal is no error.

@@ -2,10 +2,8 @@
 //! is at now.
 
 use std::{
-    io,
-    mem::size_of,
     net::{IpAddr, Ipv4Addr},
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
 };
 
 use anyhow::Context as _;
@@ -14,7 +12,7 @@ use ogha_common::wire::{
     ndp::{self, ALL_NODES, Neighbour},
 };
 
-use super::interface::Interface;
+use super::{interface::Interface, packet};
 
 /// A packet socket on one interface.
 #[derive(Debug)]
@@ -24,40 +22,12 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// Opens the socket. It sends only: its protocol is 0, so nothing is queued for it.
+    /// Opens the socket. It sends only: nothing is queued for it.
     ///
     /// # Errors
     /// When the kernel refuses; it asks for `CAP_NET_RAW`.
     pub fn open(interface: &Interface) -> anyhow::Result<Self> {
-        let cannot = || format!("cannot open a packet socket on {}", interface.name);
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: no pointers.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error()).with_context(cannot);
-        }
-        // SAFETY: the kernel has just given us this descriptor.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let address = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: 0,
-            sll_ifindex: interface.index as i32,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
-        // SAFETY: `address` is a whole `sockaddr_ll` of the length given.
-        let bound = unsafe {
-            libc::bind(
-                socket.as_raw_fd(),
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_ll>() as u32,
-            )
-        };
-        if bound != 0 {
-            return Err(io::Error::last_os_error()).with_context(cannot);
-        }
+        let socket = packet::open(interface, 0)?;
         Ok(Self { socket, interface: interface.clone() })
     }
 
@@ -95,18 +65,22 @@ impl Announcer {
     /// If the question could not be sent.
     pub fn ask(&self, own: Ipv4Addr, address: Ipv4Addr) -> anyhow::Result<()> {
         let mac = self.interface.mac;
-        let question = arp::Arp {
-            operation: arp::Operation::Request,
-            sender_mac: mac,
-            sender_ip: own,
-            target_mac: [0; 6],
-            target_ip: address,
-        };
-        self.send(&question.encode([0xff; 6], mac))
+        self.send(&question(mac, own, address).encode([0xff; 6], mac))
             .with_context(|| format!("asking for {address} on {}", self.interface.name))
     }
 
     fn send(&self, frame: &[u8]) -> nix::Result<()> {
         nix::unistd::write(&self.socket, frame).map(drop)
+    }
+}
+
+/// Asks who has `address`.
+pub(super) const fn question(mac: [u8; 6], own: Ipv4Addr, address: Ipv4Addr) -> arp::Arp {
+    arp::Arp {
+        operation: arp::Operation::Request,
+        sender_mac: mac,
+        sender_ip: own,
+        target_mac: [0; 6],
+        target_ip: address,
     }
 }

@@ -2,10 +2,13 @@
 
 pub mod addresses;
 pub mod announce;
+pub mod enquiry;
 mod family;
 pub mod interface;
 pub mod listeners;
 pub mod neighbours;
+mod packet;
+mod path;
 pub mod probe;
 pub mod vrrp;
 

@@ -2,20 +2,19 @@
 //! kernel's business: its programs take it before any socket sees it.
 
 use std::{
-    fs,
-    io::{self, Read as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    os::unix::fs::MetadataExt as _,
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
     path::Path,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use ogha_common::wire::{
     probe::{self, Body, Probe},
     siphash,
 };
 
-use super::interface::Interface;
+use super::{interface::Interface, path::source_towards};
+use crate::secret;
 
 /// More than any key file has, in octets.
 const LONGEST_KEY_FILE: u64 = 64;
@@ -32,28 +31,11 @@ impl Key {
     /// or when it is no key.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        let make = || {
-            format!(
-                "cannot read the cluster's key {shown}; make one with `openssl rand -hex 16 \
-                 >{shown}`, `chmod 600 {shown}`, and copy it to the other nodes"
-            )
-        };
-        let mut file = fs::File::open(path).with_context(make)?;
-        let metadata = file.metadata().with_context(make)?;
-        ensure!(metadata.is_file(), "the cluster's key {shown} is no file");
-        let mode = metadata.mode();
-        ensure!(
-            mode & 0o077 == 0,
-            "the cluster's key {shown} may be read by others (mode {:o}); `chmod 600 {shown}`",
-            mode & 0o777
+        let remedy = format!(
+            "make one with `openssl rand -hex 16 >{shown}`, `chmod 600 {shown}`, and copy it to \
+             the other nodes"
         );
-        let owner = metadata.uid();
-        ensure!(
-            owner == 0 || owner == nix::unistd::geteuid().as_raw(),
-            "the cluster's key {shown} belongs to user {owner}; `chown root {shown}`"
-        );
-        let mut bytes = Vec::new();
-        file.by_ref().take(LONGEST_KEY_FILE).read_to_end(&mut bytes).with_context(make)?;
+        let bytes = secret::read("the cluster's key", path, LONGEST_KEY_FILE, &remedy)?;
         match Self::parse(&bytes) {
             Some(key) => Ok(key),
             None => bail!(
@@ -198,28 +180,16 @@ impl Own {
     }
 }
 
-/// A connected socket of UDP sends nothing; the kernel only chooses its way (udp(7)).
-fn source_towards(peer: IpAddr) -> io::Result<IpAddr> {
-    const ANY_PORT: u16 = 9;
-    let unspecified: IpAddr = match peer {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((unspecified, 0))?;
-    socket.connect((peer, ANY_PORT))?;
-    Ok(socket.local_addr()?.ip())
-}
-
 fn boot_id() -> anyhow::Result<[u8; 16]> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     hexadecimal(&digits).with_context(|| format!("{path} holds no boot id"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 

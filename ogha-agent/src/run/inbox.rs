@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 
-use ogha_common::{failover::Input, maps::Event, wire::vrrp::Advert};
+use ogha_common::{
+    failover::{Input, Record, Ruling},
+    maps::Event,
+    wire::vrrp::Advert,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::health::Check;
 use crate::{
     control::protocol::{Request, Response},
-    database::{Observation, receivers::Receiver},
+    database::Observation,
 };
 
 /// A message to the loop. Instances are named by their index.
@@ -16,8 +20,10 @@ use crate::{
 pub enum Message {
     /// The outcome of an effect.
     Outcome(usize, Input),
-    /// The database was looked at, and who receives its log.
-    Observed(usize, Observation, Vec<Receiver>),
+    /// The database was looked at.
+    Observed(usize, Observation),
+    /// What the arbiter says of this record.
+    Ruled(usize, Record, Ruling),
     /// An active check of a database has ended.
     Checked(usize, Check),
     /// The kernel saw something.

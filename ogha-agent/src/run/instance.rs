@@ -4,24 +4,30 @@ use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use ogha_common::{
     election,
-    failover::{Action, Core, Database, GateOrder, Input, NodeSet, Record, Sign},
+    failover::{
+        Action, Command, Core, Database, GateOrder, Input, NodeSet, Phase, Record, Refusal, Ruling,
+        Sign,
+    },
     maps::{self, Event, Gate, Passage, Watch},
     units::{Instant as Moment, NodeId, Priority, Term},
     wire::vrrp,
 };
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::{
     health::{Check, Checks, Health},
+    hooks::{self, Hooks},
     notices,
     orders::Ask,
     peers::Peers,
+    referee::Referee,
     story::{History, Story},
     workers::Workers,
 };
 use crate::{
     clock, config,
-    database::{Observation, pidfile, receivers::Receiver},
+    database::{Observation, Progress, Replication, pidfile},
     kernel::Kernel,
     net::{announce::Announcer, interface::Interface, listeners, vrrp::VrrpSocket},
 };
@@ -46,6 +52,11 @@ pub struct Instance {
     pub(super) watch: Watch,
     pub(super) health: Health,
     pub(super) checks: Checks,
+    pub(super) arbiter: Referee,
+    pub(super) hooks: Hooks,
+    pub(super) progress: watch::Receiver<Option<Progress>>,
+    /// The database here, whose role is lost, can't come up writable.
+    pub(super) disarmed: bool,
 }
 
 impl Instance {
@@ -130,17 +141,42 @@ impl Instance {
 
     /// One input in, its actions carried out in order, and what came of them in again.
     pub fn input(&mut self, input: Input, kernel: &mut Kernel, history: &mut History) {
-        let mut inputs = VecDeque::from([input]);
         let mut actions = Vec::new();
-        while let Some(input) = inputs.pop_front() {
-            self.core.handle(clock::now(), input, &mut |action| actions.push(action));
+        self.core.handle(clock::now(), input, &mut |action| actions.push(action));
+        self.settle(actions, kernel, history);
+    }
+
+    /// An operator's order.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn command(
+        &mut self,
+        command: Command,
+        kernel: &mut Kernel,
+        history: &mut History,
+    ) -> Result<(), Refusal> {
+        let mut actions = Vec::new();
+        self.core.command(clock::now(), command, &mut |action| actions.push(action))?;
+        self.settle(actions, kernel, history);
+        Ok(())
+    }
+
+    fn settle(&mut self, mut actions: Vec<Action>, kernel: &mut Kernel, history: &mut History) {
+        let mut inputs = VecDeque::new();
+        loop {
             // The kernel speaks for this node from now on, before anything is done: what it says
             // in between is what the core would say.
             self.peers.offer(&self.core.status(), self.core.grant(), kernel);
             for action in actions.drain(..) {
                 inputs.extend(self.effect(action, kernel, history));
             }
+            let Some(input) = inputs.pop_front() else { break };
+            self.core.handle(clock::now(), input, &mut |action| actions.push(action));
         }
+        self.disarm_if_deposed();
+        let state = hooks::State::of(&self.core);
+        self.hooks.look(state, self.core.term(), &self.peers);
     }
 
     /// Carries out one action. What comes of it at once is returned; the rest comes back
@@ -170,12 +206,13 @@ impl Instance {
                     .map(|promised_until| Input::Withdrawn { promised_until });
             }
             Action::PersistPause(paused) => self.workers.save_paused(paused),
-            // Nobody is asked where the arbiter is none.
-            Action::Propose(_) | Action::Consult => {}
+            Action::Propose(record) => self.arbiter.propose(record),
+            Action::Consult => self.arbiter.consult(),
             Action::Publish => self.probe(kernel),
             Action::Database(order) => self.workers.database(Ask::Do(order)),
             Action::Begin { cause, at } => {
                 info!(instance = self.config.name, "{cause}");
+                self.hooks.cause(cause);
                 self.story = Some(Story::begin(cause, at));
             }
             Action::Step(step) => {
@@ -188,7 +225,10 @@ impl Instance {
                     history.add(story.end(&self.config.name, self.core.term(), outcome));
                 }
             }
-            Action::Notice(notice) => notices::tell(&self.config.name, &self.peers, notice),
+            Action::Notice(notice) => {
+                notices::tell(&self.config.name, &self.peers, notice);
+                self.hooks.notice(notice, self.core.term(), &self.peers);
+            }
         }
         None
     }
@@ -257,29 +297,55 @@ impl Instance {
     }
 
     /// The database was looked at: the watch follows its main process.
-    pub fn observed(
-        &mut self,
-        seen: Observation,
-        receivers: &[Receiver],
-        kernel: &mut Kernel,
-        history: &mut History,
-    ) {
+    pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
         self.follow_process(seen.main_pid, kernel);
+        // Without synchronous replication whoever receives is as good as can be asked for.
+        let asynchronous = !self.config.failover.synchronous;
+        let names = |which: &dyn Fn(&Replication) -> bool| {
+            let found = seen.replication.iter().filter(|peer| which(peer));
+            found.map(|peer| peer.peer.as_str()).collect::<Vec<_>>()
+        };
         let database = Database {
             role: seen.role,
             writable: seen.writable,
             alive: seen.main_pid.is_some(),
             lsn: seen.lsn.unwrap_or_default(),
-            streaming: self.peers.set(receivers.iter().map(|r| r.name.as_str())),
+            streaming: self.peers.set(names(&|peer| peer.streaming)),
             confirmed: self
                 .peers
-                .set(receivers.iter().filter(|r| r.confirmed).map(|r| r.name.as_str())),
+                .set(names(&|peer| peer.confirmed || asynchronous && peer.streaming)),
         };
         if seen.role != self.seen.role {
             info!(instance = self.config.name, "the database is {}", seen.role.as_str());
         }
         self.seen = seen;
         self.input(Input::Database(database), kernel, history);
+    }
+
+    /// What the arbiter says of a record. Of one that the core no longer asks for it may be true, and
+    /// must not be taken for an answer about another of the same term.
+    pub fn ruled(
+        &mut self,
+        record: Record,
+        ruling: Ruling,
+        kernel: &mut Kernel,
+        history: &mut History,
+    ) {
+        if self.arbiter.is_asked(&record) {
+            self.input(Input::Ruled(ruling), kernel, history);
+        }
+    }
+
+    /// A database that is down, and whose role another node has, must not come up writable.
+    fn disarm_if_deposed(&mut self) {
+        let deposed = self.core.record().is_some_and(|record| record.primary != self.peers.own());
+        let fenced = matches!(self.core.phase(), Phase::Fenced { .. });
+        let down = self.config.database.server().is_some() && self.seen.main_pid.is_none();
+        if !deposed || !fenced || !down {
+            self.disarmed = false;
+        } else if !std::mem::replace(&mut self.disarmed, true) {
+            self.workers.database(Ask::Disarm);
+        }
     }
 
     fn follow_process(&mut self, main_pid: Option<u32>, kernel: &mut Kernel) {

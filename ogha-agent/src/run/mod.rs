@@ -4,7 +4,9 @@
 //! slow: files, netlink and the database are the business of `workers` on background threads,
 //! whose outcomes come back through the `inbox`.
 
+mod commands;
 mod health;
+mod hooks;
 mod inbox;
 mod instance;
 mod notices;
@@ -12,6 +14,7 @@ mod orders;
 mod peer;
 mod peers;
 mod prepare;
+mod referee;
 mod sources;
 mod status;
 mod story;
@@ -34,7 +37,7 @@ use crate::{
     cli::Failure,
     clock,
     config::Config,
-    control::server::Server,
+    control::{protocol::Request, server::Server},
     kernel::{self, Kernel},
     net::interface::Interface,
 };
@@ -172,20 +175,25 @@ impl Agent {
         let (kernel, history) = (&mut self.kernel, &mut self.history);
         match message {
             Message::Control(request, answer) => {
+                let response = match request {
+                    Request::Status | Request::History => {
+                        status::answer(&request, &self.node, &self.instances, kernel, history)
+                    }
+                    order => {
+                        commands::carry_out(order, &self.node, &mut self.instances, kernel, history)
+                    }
+                };
                 // Whoever asked may have gone.
-                let _ = answer.send(status::answer(
-                    request,
-                    &self.node,
-                    &self.instances,
-                    kernel,
-                    history,
-                ));
+                let _ = answer.send(response);
             }
             Message::Outcome(index, input) => {
                 self.instances[index].input(input, kernel, history);
             }
-            Message::Observed(index, seen, receivers) => {
-                self.instances[index].observed(seen, &receivers, kernel, history);
+            Message::Observed(index, seen) => {
+                self.instances[index].observed(seen, kernel, history);
+            }
+            Message::Ruled(index, record, ruling) => {
+                self.instances[index].ruled(record, ruling, kernel, history);
             }
             Message::Checked(index, check) => self.instances[index].checked(check),
             Message::Advert(index, source, advert) => {

@@ -190,6 +190,11 @@ impl Peers {
         Some(until)
     }
 
+    /// This node.
+    pub fn own(&self) -> NodeId {
+        self.own.node
+    }
+
     /// A peer's name, for people.
     pub fn name_of(&self, node: NodeId) -> &str {
         let peer = self.list.iter().find(|peer| peer.node == node);
@@ -197,9 +202,9 @@ impl Peers {
     }
 
     /// The peers that have these names.
-    pub fn set<'a>(&self, names: impl Iterator<Item = &'a str>) -> NodeSet {
+    pub fn set(&self, names: Vec<&str>) -> NodeSet {
         let node = |name| self.list.iter().find(|peer| peer.name == name).map(|peer| peer.node);
-        names.filter_map(node).fold(NodeSet::EMPTY, NodeSet::with)
+        names.into_iter().filter_map(node).fold(NodeSet::EMPTY, NodeSet::with)
     }
 
     /// Probes each peer with this status. An interval that was missed is not made up for.

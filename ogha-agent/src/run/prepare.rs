@@ -20,19 +20,21 @@ use tokio::runtime::Runtime;
 
 use super::{
     health::{Checks, Health},
+    hooks::Hooks,
     inbox::Inbox,
     instance::Instance,
-    orders::Ask,
+    orders::{Ask, Tended},
     peer::Peer,
     peers::{self, Peers},
+    referee::Referee,
     sources,
     story::History,
     workers::Workers,
 };
 use crate::{
-    clock,
+    arbiter, clock,
     config::{self, Transport},
-    database::{self, Observation, receivers::Receivers},
+    database::{self, Observation},
     kernel::{Kernel, Place},
     net::{
         Family,
@@ -45,10 +47,8 @@ use crate::{
     store::Store,
 };
 
-/// How long a promotion may take: what was received must be replayed first.
-const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a switchover may take.
-const SWITCHOVER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a promotion, or a start, may take: what was received must be replayed first.
+pub const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Instance {
     /// Opens what the instance needs: its key, its sockets, its record, its database.
@@ -76,20 +76,24 @@ impl Instance {
         let store = Store::open(&node.state_dir, &config.name)?;
         let record = store.load()?;
         let paused = store.is_paused()?;
-        let opening = config.database.clone();
-        let database = background
-            .spawn(async move {
-                let database = database::open(&opening).await?;
-                anyhow::Ok((database, Receivers::open(&opening).await?))
-            })
-            .await??;
+        let (opening, nodes) = (config.database.clone(), database_nodes(node, config));
+        let database =
+            background.spawn(async move { database::open(&opening, nodes).await }).await??;
+        let progress = database.progress();
+        let arbiter = {
+            // What it opens belongs to the background threads.
+            let _within = background.enter();
+            arbiter::open(&node.name, config)?
+        };
+        let hooks = Hooks::start(&node.name, config, background.handle());
+        let arbiter = Referee::start(index, arbiter, inbox, background.handle());
         let links = Addresses::open(&interface.name, interface.index, background.handle())?;
         let announcer = Announcer::open(interface)?;
         let core = Core::new(core_config(config, me, speaker, &peers)?);
 
         sources::adverts(index, Arc::clone(&vrrp), inbox.clone());
-        let workers =
-            Workers::start(index, inbox, background.handle(), store, database, links, vips.clone());
+        let tended = Tended::new(index, inbox.clone(), database, &names(config), &config.failover);
+        let workers = Workers::start(tended, background.handle(), store, links, vips.clone());
         let checks = Checks::start(index, servers(config, own, &peers), inbox, background.handle());
         let peers = Peers::new(
             peers,
@@ -120,6 +124,10 @@ impl Instance {
             watch: Watch::default(),
             health: Health::new(),
             checks,
+            arbiter,
+            hooks,
+            progress,
+            disarmed: false,
         })
     }
 
@@ -152,14 +160,15 @@ impl Instance {
         let gate = kernel.gate(slot)?;
         let open = kernel.passage(slot, clock::now().ns())? == Passage::Open;
         let open = open.then(|| Term::new(gate.term));
-        let started = Input::Started { record: self.record, open, paused: self.paused };
-        self.input(started, kernel, history);
-        // A gate that stays open does so by what was granted before, and is again in a moment.
+        // A gate that stays open does so by what was granted before.
         for index in 0..self.peers.list.len() {
             let peer = &self.peers.list[index];
             let (node, (term, until)) = (peer.node, peer.granted());
-            self.input(Input::Granted { node, term, until }, kernel, history);
+            // No action comes of it, and nothing is to be said before the start.
+            self.core.handle(clock::now(), Input::Granted { node, term, until }, &mut |_| ());
         }
+        let started = Input::Started { record: self.record, open, paused: self.paused };
+        self.input(started, kernel, history);
         self.peers.listen(kernel)?;
         self.workers.database(Ask::Look);
         Ok(())
@@ -191,6 +200,22 @@ fn speaker(
         (Transport::Multicast, IpAddr::V6(_)) => interface.link_local(virtual_addresses),
         _ => Ok(own),
     }
+}
+
+/// The peers by name.
+fn names(config: &config::Instance) -> Vec<(NodeId, String)> {
+    config.peers.iter().map(|peer| (NodeId::of(&peer.name), peer.name.clone())).collect()
+}
+
+/// The nodes, as the database's driver needs to know them.
+fn database_nodes(node: &config::Node, config: &config::Instance) -> database::Nodes {
+    let port = config.database.port().unwrap_or(0);
+    let peer = |peer: &config::Peer| database::Peer {
+        name: peer.name.clone(),
+        addresses: peer.addresses.clone(),
+        port,
+    };
+    database::Nodes { own: node.name.clone(), peers: config.peers.iter().map(peer).collect() }
 }
 
 /// The first path to each peer begins at the node's own address, the others where the routes say.
@@ -283,14 +308,18 @@ fn core_config(
         nodes,
         priority: config.priority,
         database,
-        arbiter: failover::Arbiter::None,
+        arbiter: match config.arbiter {
+            config::Arbiter::None => failover::Arbiter::None,
+            config::Arbiter::Gateway(_) => failover::Arbiter::Gateway,
+            config::Arbiter::Etcd(_) => failover::Arbiter::Etcd,
+        },
         lease: config.liveness.lease,
         agent_timeout: config.liveness.agent_timeout,
         promotion_timeout: PROMOTION_TIMEOUT,
-        switchover_timeout: SWITCHOVER_TIMEOUT,
-        max_lag: None,
-        rejoin: false,
-        restart_attempts: 0,
+        switchover_timeout: config.failover.switchover_timeout,
+        max_lag: config.failover.tolerance(),
+        rejoin: config.failover.rejoin == config::Rejoin::Auto,
+        restart_attempts: config.failover.restart_attempts,
         election: election::Config {
             priority: config.priority,
             advert_interval: config.vrrp.advert_interval,

@@ -1,20 +1,28 @@
 //! Answers to operators: what the agent knows, in the words of the control socket.
 
-use ogha_common::{election::State, failover::Phase, maps::Passage, units::Instant as Moment};
+use std::time::Duration;
 
-use super::{instance::Instance, peer::Peer, story::History};
+use ogha_common::{
+    election::State,
+    failover::{Phase, Wait},
+    maps::Passage,
+    units::{Instant as Moment, NodeId},
+};
+
+use super::{instance::Instance, peer::Peer, referee::Answer, story::History};
 use crate::{
     clock,
     control::{
         protocol::{Request, Response},
         view,
     },
+    database::Progress,
     kernel::{Hook, Kernel},
 };
 
 /// Answers a request. Nothing is changed.
 pub fn answer(
-    request: Request,
+    request: &Request,
     node: &str,
     instances: &[Instance],
     kernel: &Kernel,
@@ -34,7 +42,7 @@ pub fn answer(
                 Err(e) => Response::error(format!("the kernel's maps can't be read: {e:#}")),
             }
         }
-        Request::History => Response::History(view::History {
+        _ => Response::History(view::History {
             node: node.to_owned(),
             failovers: history.stories().to_vec(),
         }),
@@ -69,7 +77,64 @@ impl Instance {
             probes: kernel.probe_counters(self.slot())?,
             adverts: kernel.advert_counters(self.slot())?,
             failovers: history.failovers(&self.config.name),
+            primary: self.core.record().map(|record| self.name_of(record.primary)),
+            in_sync: self.in_sync(),
+            paused: self.core.is_paused(),
+            waits_for: self.core.waits_for(now).map(|wait| self.words(wait)),
+            arbiter: self.arbiter_view(),
+            switchover_to: self.core.switching_to().map(|node| self.name_of(node)),
+            rejoin: self.progress.borrow().as_ref().map(rejoin_view),
+            restarts: self.core.restarts(),
         })
+    }
+
+    /// A node's name, this one's too.
+    pub(super) fn name_of(&self, node: NodeId) -> String {
+        let own = node == self.peers.own();
+        if own { self.hooks.node() } else { self.peers.name_of(node) }.to_owned()
+    }
+
+    fn in_sync(&self) -> Vec<String> {
+        let record = self.core.record();
+        let set = record.map(|record| record.in_sync).unwrap_or_default();
+        let mut names: Vec<_> = set.iter().map(|node| self.name_of(node)).collect();
+        names.sort();
+        names
+    }
+
+    /// What a person must do.
+    fn words(&self, wait: Wait) -> String {
+        match wait {
+            Wait::Arbiter => format!("the arbiter ({}) to answer", self.arbiter.kind()),
+            Wait::StartDatabase => "the database here to be started".to_owned(),
+            Wait::Rejoin => "`ogha-agent rejoin` here: the database lost its role, and has to \
+                             become a standby again"
+                .to_owned(),
+            Wait::Others(set) => {
+                let names: Vec<_> = set.iter().map(|node| self.name_of(node)).collect();
+                format!(
+                    "{} to be heard, which may have been promoted; or, if it was not, `ogha-agent \
+                     failover --force` here",
+                    names.join(", ")
+                )
+            }
+            Wait::Force(hindrance) => {
+                format!("`ogha-agent failover --force` here, for by itself it may not: {hindrance}")
+            }
+            Wait::Resume => "`ogha-agent resume`: an operator has paused failovers".to_owned(),
+        }
+    }
+
+    fn arbiter_view(&self) -> view::ArbiterView {
+        let answer = |answer: Answer| view::AnswerView {
+            place: answer.place,
+            rtt_us: answer.came.as_ref().ok().copied().map(micros),
+            error: answer.came.err(),
+        };
+        view::ArbiterView {
+            kind: self.arbiter.kind().to_owned(),
+            answers: self.arbiter.answers().into_iter().map(answer).collect(),
+        }
     }
 
     fn database_view(&self) -> view::DatabaseView {
@@ -90,6 +155,7 @@ impl Instance {
         let agent = peer.agent_age(now).is_some_and(|age| age < timeout);
         let verdict = peer.verdict();
         let in_sync = self.core.record().is_some_and(|record| record.in_sync.contains(peer.node));
+        let replication = self.seen.replication.iter().find(|seen| seen.peer == peer.name);
         let word = |alive| if alive { "alive" } else { "silent" }.to_owned();
         view::PeerView {
             name: peer.name.clone(),
@@ -99,9 +165,24 @@ impl Instance {
             evidence: verdict.to_string(),
             phase: peer.status().map_or("unknown", |status| status.phase.as_str()).to_owned(),
             listening: peer.listening(),
-            rtt_us: peer.rtt().map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            rtt_us: peer.rtt().map(micros),
             in_sync,
+            paused: peer.status().is_some_and(|status| status.paused),
+            replication: replication.map(|peer| peer.state.clone()),
+            lag_bytes: replication.and_then(|peer| peer.lag),
         }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn rejoin_view(progress: &Progress) -> view::RejoinView {
+    view::RejoinView {
+        phase: progress.phase.clone(),
+        percent: progress.percent,
+        lost: progress.lost.as_ref().map(ToString::to_string),
     }
 }
 

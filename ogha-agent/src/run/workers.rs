@@ -13,13 +13,9 @@ use tracing::error;
 
 use super::{
     inbox::{Inbox, Message},
-    orders::{self, Ask},
+    orders::{self, Ask, Tended},
 };
-use crate::{
-    database::{Database, receivers::Receivers},
-    net::addresses::Addresses,
-    store::Store,
-};
+use crate::{net::addresses::Addresses, store::Store};
 
 /// What must outlive the agent.
 #[derive(Clone, Copy, Debug)]
@@ -39,20 +35,19 @@ pub struct Workers {
 impl Workers {
     /// Starts the workers on the background threads.
     pub fn start(
-        index: usize,
-        inbox: &Inbox,
+        tended: Tended,
         background: &Handle,
         store: Store,
-        database: (Arc<dyn Database>, Receivers),
         addresses: Addresses,
         vips: Vec<(IpAddr, u8)>,
     ) -> Self {
+        let (index, inbox) = tended.place();
         let (hold, wanted) = watch::channel(false);
         background.spawn(hold_addresses(index, inbox.clone(), addresses, vips, wanted));
         let (ask, asks) = mpsc::unbounded_channel();
-        background.spawn(orders::tend(index, inbox.clone(), database.0, database.1, asks));
+        background.spawn(orders::tend(Arc::new(tended), asks));
         let (keep, words) = mpsc::unbounded_channel();
-        background.spawn(keep_word(index, inbox.clone(), store, words));
+        background.spawn(keep_word(index, inbox, store, words));
         Self { addresses: hold, database: ask, words: keep }
     }
 

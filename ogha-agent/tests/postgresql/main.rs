@@ -4,26 +4,32 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod cluster;
+mod rejoin;
+mod synchronize;
 
 use std::time::{Duration, Instant};
 
 use cluster::{Cluster, eventually};
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
-use ogha_agent::database::{Role, Step, open};
+use ogha_agent::database::{Nodes, Role, Step, open};
 
 /// A primary and its standby are told apart, by role, position and state.
 #[tokio::test]
 async fn observe_a_primary_and_its_standby() {
     let primary = Cluster::primary();
     let standby = primary.standby();
-    let (first, second) =
-        (open(&primary.kind()).await.unwrap(), open(&standby.kind()).await.unwrap());
+    let first = open(&primary.kind(), primary.with([&standby])).await.unwrap();
+    let second = open(&standby.kind(), standby.with([&primary])).await.unwrap();
 
     let seen = first.observe().await;
     assert_eq!((seen.role, seen.state.as_str()), (Role::Primary, "normal"), "{seen:?}");
     assert!(seen.writable && seen.error.is_none());
     assert_eq!(seen.main_pid, Some(primary.main_pid()));
+    assert_eq!(seen.timeline, Some(1));
+    let replication = &seen.replication[0];
+    assert!(replication.streaming && !replication.waits && !replication.confirmed, "{seen:?}");
+    assert_eq!((replication.peer.as_str(), replication.state.as_str()), ("n2", "streaming"));
 
     primary.sql("create table t as select generate_series(1, 1000)");
     let written = first.observe().await.lsn.unwrap();
@@ -31,12 +37,21 @@ async fn observe_a_primary_and_its_standby() {
     let seen = eventually_async(|| second.observe(), |now| now.lsn >= Some(written)).await;
     assert_eq!((seen.role, seen.state.as_str(), seen.writable), (Role::Standby, "normal", false));
     assert!(!second.writable().await);
+    let upstream = seen.upstream.clone().unwrap();
+    assert_eq!((upstream.peer.as_deref(), upstream.streaming), (Some("n1"), true), "{seen:?}");
+    assert_eq!(seen.timeline, Some(1));
+
+    const ROUNDS: u32 = 500;
+    let begun = Instant::now();
+    for _ in 0..ROUNDS {
+        assert_eq!(first.observe().await.role, Role::Primary);
+    }
+    println!("one observation of a primary: {:?}", begun.elapsed() / ROUNDS);
 
     primary.signal(Signal::SIGKILL);
     let alone = eventually_async(|| second.observe(), |now| now.state != "normal").await;
     assert_eq!((alone.role, alone.state.as_str()), (Role::Standby, "disconnected"));
 
-    const ROUNDS: u32 = 500;
     let begun = Instant::now();
     for _ in 0..ROUNDS {
         assert!(!second.writable().await);
@@ -50,7 +65,7 @@ async fn promote_the_standby_of_a_dead_primary() {
     let primary = Cluster::primary();
     let standby = primary.standby();
     primary.sql("create table t as select generate_series(1, 1000) as n");
-    let database = open(&standby.kind()).await.unwrap();
+    let database = open(&standby.kind(), Nodes::default()).await.unwrap();
     let before = database.observe().await;
     assert_eq!(before.role, Role::Standby);
 
@@ -78,7 +93,7 @@ async fn a_read_only_primary_is_not_writable() {
     let primary = Cluster::primary();
     primary.sql("alter system set default_transaction_read_only = on");
     primary.sql("select pg_reload_conf()");
-    let database = open(&primary.kind()).await.unwrap();
+    let database = open(&primary.kind(), Nodes::default()).await.unwrap();
     let seen = eventually_async(|| database.observe(), |seen| !seen.writable).await;
     assert_eq!((seen.role, seen.state.as_str()), (Role::Primary, "read only"));
 }
@@ -87,7 +102,7 @@ async fn a_read_only_primary_is_not_writable() {
 #[tokio::test]
 async fn stop_at_once() {
     let primary = Cluster::primary();
-    let database = open(&primary.kind()).await.unwrap();
+    let database = open(&primary.kind(), Nodes::default()).await.unwrap();
     assert!(database.observe().await.writable);
     let mut busy = primary.busy();
 
@@ -109,7 +124,7 @@ async fn stop_at_once() {
 #[tokio::test]
 async fn stop_a_hung_server() {
     let primary = Cluster::primary();
-    let database = open(&primary.kind()).await.unwrap();
+    let database = open(&primary.kind(), Nodes::default()).await.unwrap();
     let mut busy = primary.busy();
     primary.signal(Signal::SIGSTOP);
     database.perform(Step::StopImmediate).await.unwrap();
@@ -121,7 +136,7 @@ async fn stop_a_hung_server() {
 #[tokio::test]
 async fn stop_what_a_killed_server_left() {
     let primary = Cluster::primary();
-    let database = open(&primary.kind()).await.unwrap();
+    let database = open(&primary.kind(), Nodes::default()).await.unwrap();
     let mut busy = primary.busy();
     primary.signal(Signal::SIGKILL);
     eventually("the main process is gone", || primary.runs().is_none());
@@ -134,7 +149,7 @@ async fn stop_what_a_killed_server_left() {
 #[tokio::test]
 async fn a_hung_server_does_not_hang_the_agent() {
     let primary = Cluster::primary();
-    let database = open(&primary.kind()).await.unwrap();
+    let database = open(&primary.kind(), Nodes::default()).await.unwrap();
     primary.signal(Signal::SIGSTOP);
     for _ in 0..2 {
         let begun = Instant::now();
@@ -154,7 +169,7 @@ async fn a_hung_server_does_not_hang_the_agent() {
 async fn a_promotion_that_is_given_up_does_not_happen_later() {
     let primary = Cluster::primary();
     let standby = primary.standby();
-    let database = open(&standby.kind()).await.unwrap();
+    let database = open(&standby.kind(), Nodes::default()).await.unwrap();
     assert_eq!(database.observe().await.role, Role::Standby);
     standby.signal(Signal::SIGSTOP);
 
@@ -182,7 +197,7 @@ async fn promote_without_a_connection() {
     let standby = primary.standby();
     let mut crowd: Vec<_> = (0..20).map(|_| standby.idle()).collect();
     eventually("no connection is free", || standby.sql("select 1").is_empty());
-    let database = open(&standby.kind()).await.unwrap();
+    let database = open(&standby.kind(), Nodes::default()).await.unwrap();
     let seen = database.observe().await;
     assert_eq!((seen.state.as_str(), seen.main_pid.is_some()), ("too many connections", true));
 

@@ -326,6 +326,25 @@ impl Core {
         rival.map(|view| view.node)
     }
 
+    /// To whom this node hands the role over, while it does.
+    #[must_use]
+    pub fn switching_to(&self) -> Option<NodeId> {
+        match (self.switchover, self.phase) {
+            (Some(switchover), _) => Some(switchover.to),
+            (None, Phase::Closing { cause: Cause::Switchover(to) }) => Some(to),
+            (None, Phase::Fenced { cause: Cause::Switchover(to), .. }) if self.is_named() => {
+                Some(to)
+            }
+            _ => None,
+        }
+    }
+
+    /// How often the database was started again in place since it last served for long.
+    #[must_use]
+    pub fn restarts(&self) -> u8 {
+        self.restarts
+    }
+
     /// What a person must do, or see to, so that this node goes on.
     #[must_use]
     pub fn waits_for(&self, now: Instant) -> Option<Wait> {

@@ -2,6 +2,7 @@
 
 pub mod arp;
 mod checksum;
+pub mod echo;
 pub mod ndp;
 pub mod probe;
 pub mod replay;

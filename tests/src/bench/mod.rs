@@ -3,6 +3,7 @@
 pub mod assembly;
 pub mod bpf;
 pub mod cases;
+pub mod faults;
 pub mod load;
 mod peer;
 pub mod pgbench;

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, value_parser};
-use ogha_tests::bench::{Results, pgbench, probes, starvation, throughput, verdicts, xdp};
+use ogha_tests::bench::{Results, faults, pgbench, probes, starvation, throughput, verdicts, xdp};
 
 /// Benchmarks. They run in network namespaces and on BPF maps of their own, and
 /// leave those of a running agent alone. Need root.
@@ -65,6 +65,18 @@ enum What {
         #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u16).range(1..))]
         rounds: u16,
     },
+    /// Every fault under every arbiter: outage, lost writes, two holders, what remains
+    Faults {
+        /// Only these faults (`none`: no fault at all)
+        #[arg(long, value_name = "NAME")]
+        fault: Vec<String>,
+        /// Only under these arbiters
+        #[arg(long, value_name = "KIND")]
+        arbiter: Vec<faults::Arbiter>,
+        /// How often everything is killed at once, after that
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        mayhem: usize,
+    },
     /// Failovers without a fault on a machine that is busy with other things, beside keepalived's
     Starvation {
         /// How long
@@ -101,6 +113,10 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 fn measure(what: &What) -> Result<Box<dyn Results>> {
     Ok(match *what {
+        What::Faults { ref fault, ref arbiter, mayhem } => {
+            let (faults, arbiters) = (fault.clone(), arbiter.clone());
+            Box::new(faults::run(&faults::Plan { faults, arbiters, mayhem })?)
+        }
         What::Xdp { rounds, repeat } => {
             Box::new(xdp::run(xdp::Plan { rounds: rounds.into(), repeat })?)
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use ogha_tests::opengauss::{Node, gs_ctl, gs_om, gsql, watch};
+use ogha_tests::opengauss::{Node, control_data, gs_ctl, gs_guc, gs_om, gsql, watch};
 
 fn main() -> ExitCode {
     match run() {
@@ -33,6 +33,8 @@ fn run() -> Result<u8> {
     let node = Node::read(&directory(&called)?)?;
     match name.as_str() {
         "gs_ctl" => Ok(gs_ctl::run(&node, &arguments)),
+        "gs_guc" => Ok(gs_guc::run(&node, &arguments)),
+        "pg_controldata" => Ok(control_data(&node, &arguments)),
         "gs_om" => Ok(gs_om::run(&node, &arguments)),
         "gsql" => Ok(gsql::run(&node, &arguments)),
         "watch" => watch::run(&node).map(|()| 0),

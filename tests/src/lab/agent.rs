@@ -180,6 +180,16 @@ impl Agent {
         self.host.output(command, None)
     }
 
+    /// Runs a command on this agent's host that does not talk to the agent.
+    ///
+    /// # Errors
+    /// If the binary is not built. A command that fails is an output, no error.
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = Command::new(binary()?);
+        command.args(arguments);
+        self.host.output(command, None)
+    }
+
     /// What it has logged so far.
     #[must_use]
     pub fn log(&self) -> String {

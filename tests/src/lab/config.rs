@@ -69,6 +69,18 @@ impl Families {
     }
 }
 
+/// Who decides when the nodes lose each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Arbiter {
+    /// Nobody.
+    #[default]
+    None,
+    /// These addresses.
+    Gateway(Vec<IpAddr>),
+    /// A register at these endpoints.
+    Etcd(Vec<String>),
+}
+
 /// What a scenario may choose in `ogha.toml`.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -84,6 +96,12 @@ pub struct Settings {
     pub realtime: bool,
     /// Of the addresses.
     pub families: Families,
+    /// `[instance.arbiter]`.
+    pub arbiter: Arbiter,
+    /// Whether a database that lost its role rejoins by itself.
+    pub rejoin: bool,
+    /// How often a database that died is started again in place.
+    pub restart_attempts: u8,
 }
 
 impl Default for Settings {
@@ -95,6 +113,9 @@ impl Default for Settings {
             agent_timeout: Duration::from_secs(1),
             realtime: true,
             families: Families::V4,
+            arbiter: Arbiter::None,
+            rejoin: false,
+            restart_attempts: 0,
         }
     }
 }
@@ -150,8 +171,7 @@ pub(super) fn text(
     file.table("[[instance]]").text("name", "VI_1").text("interface", INTERFACE);
     file.plain("virtual_router_id", 59).plain("priority", priority);
     let vips = settings.families.virtual_addresses(vip);
-    let quoted: Vec<_> = vips.iter().map(|vip| format!("\"{vip}\"")).collect();
-    file.plain("virtual_addresses", format!("[{}]", quoted.join(", ")));
+    file.list("virtual_addresses", &vips);
     file.table("[instance.vrrp]").time("advert_interval", settings.advert_interval);
     file.table("[[instance.peer]]").text("name", &peer.name);
     file.text("address", settings.families.own(peer.address));
@@ -161,7 +181,14 @@ pub(super) fn text(
     file.text("data_dir", database.data_dir().display()).text("user", USER);
     file.text("bin_dir", bin_dir(settings.kind, host).display());
     file.text("socket_dir", database.socket_dir().display());
-    file.table("[instance.arbiter]").text("kind", "none");
+    file.table("[instance.failover]").plain("restart_attempts", settings.restart_attempts);
+    file.text("rejoin", if settings.rejoin { "auto" } else { "manual" });
+    file.table("[instance.arbiter]");
+    match &settings.arbiter {
+        Arbiter::None => file.text("kind", "none"),
+        Arbiter::Gateway(addresses) => file.text("kind", "gateway").list("addresses", addresses),
+        Arbiter::Etcd(endpoints) => file.text("kind", "etcd").list("endpoints", endpoints),
+    };
     file.0
 }
 
@@ -182,6 +209,11 @@ impl File {
 
     fn text(&mut self, key: &str, value: impl Display) -> &mut Self {
         self.plain(key, format_args!("\"{value}\""))
+    }
+
+    fn list(&mut self, key: &str, values: &[impl Display]) -> &mut Self {
+        let quoted: Vec<_> = values.iter().map(|value| format!("\"{value}\"")).collect();
+        self.plain(key, format_args!("[{}]", quoted.join(", ")))
     }
 
     fn time(&mut self, key: &str, value: Duration) -> &mut Self {

@@ -11,6 +11,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 mod directory;
+pub mod etcd;
 pub mod floor;
 pub mod host;
 pub mod keepalived;
@@ -36,9 +37,9 @@ use std::{
 use anyhow::{Result, ensure};
 
 pub use self::{
-    agent::Agent, config::Families, host::Host, keepalived::Keepalived, link::Link, link::ipv6_of,
-    namespace::Namespace, pair::Pair, postgres::Postgres, switch::Switch, template::Template,
-    watcher::Watcher, writer::Writer,
+    agent::Agent, config::Families, etcd::Etcd, host::Host, keepalived::Keepalived, link::Link,
+    link::ipv6_of, namespace::Namespace, pair::Pair, postgres::Postgres, switch::Switch,
+    template::Template, watcher::Watcher, writer::Writer,
 };
 use self::{directory::LabDirectory, spawner::Spawner};
 

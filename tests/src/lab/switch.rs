@@ -1,11 +1,11 @@
 //! A switch: a namespace of its own with a bridge in it.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rtnetlink::LinkBridge;
 
-use super::{Namespace, directory, netlink};
+use super::{Host, Namespace, directory, netlink};
 
 /// The bridge's name in the switch's namespace.
 pub(super) const BRIDGE: &str = "br0";
@@ -28,6 +28,47 @@ impl Switch {
         })
         .context("cannot make the switch's bridge")?;
         Ok(Self { namespace })
+    }
+
+    /// Lets nothing pass from the one host to the other, broadcasts among it, before any program of
+    /// theirs sees it. What was cut before stays so.
+    ///
+    /// # Errors
+    /// If the kernel has no filter for bridges, or `nft` is missing.
+    pub fn cut_one_way(&self, from: &Host, to: &Host) -> Result<()> {
+        let rules = format!(
+            "add table bridge cuts\n\
+             add chain bridge cuts forward {{ type filter hook forward priority 0; }}\n\
+             add rule bridge cuts forward iifname \"{}\" oifname \"{}\" drop\n",
+            from.name(),
+            to.name()
+        );
+        self.nft(&rules)
+    }
+
+    /// Lets nothing pass between the two.
+    ///
+    /// # Errors
+    /// As [`cut_one_way`](Self::cut_one_way).
+    pub fn cut_between(&self, one: &Host, other: &Host) -> Result<()> {
+        self.cut_one_way(one, other)?;
+        self.cut_one_way(other, one)
+    }
+
+    /// Lets everything pass again.
+    ///
+    /// # Errors
+    /// If nothing was cut.
+    pub fn heal(&self) -> Result<()> {
+        self.nft("delete table bridge cuts\n")
+    }
+
+    fn nft(&self, rules: &str) -> Result<()> {
+        let rules = rules.to_owned();
+        let output = self.namespace.enter(move || Command::new("nft").arg(rules).output())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "nft refuses: {}", said.trim());
+        Ok(())
     }
 
     /// Where the bridge and the ports are: for looking with a packet socket at what passes.

@@ -1,6 +1,6 @@
 //! openGauss's tools, simulated in front of a real PostgreSQL.
 //!
-//! `gs_ctl`, `gs_om` and `gsql` take the command lines, print the texts and return the exit codes of
+//! `gs_ctl`, `gs_guc`, `gs_om` and `gsql` take the command lines, print the texts and return the exit codes of
 //! openGauss 6.0, with what is odd about them: an exit code of 0 for a failover of a dead server, a
 //! second between looks, a stale state file printed as if it were news. What really happens, happens
 //! to a PostgreSQL server in the data directory. Its database gets functions with openGauss's names,
@@ -13,6 +13,7 @@
 //! [`Node::FILE`].
 
 pub mod gs_ctl;
+pub mod gs_guc;
 pub mod gs_om;
 pub mod gsql;
 mod node;
@@ -22,6 +23,7 @@ pub mod state;
 pub mod watch;
 
 pub use node::{Faults, Node, Peer, Started};
+pub use server::control_data;
 
 /// Creates openGauss's functions in a PostgreSQL database, and puts them before PostgreSQL's own
 /// of the same name. To be run on the primary; standbys replay it. `gs_ctl start` does it by itself.

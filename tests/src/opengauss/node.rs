@@ -99,7 +99,7 @@ impl Node {
     /// The name of the file that tells the tools which node they serve.
     pub const FILE: &str = "opengauss-sim.json";
     const FAULTS: &str = "opengauss-sim.faults.json";
-    const TOOLS: [&str; 3] = ["gs_ctl", "gs_om", "gsql"];
+    const TOOLS: [&str; 5] = ["gs_ctl", "gs_guc", "gs_om", "gsql", "pg_controldata"];
 
     /// Makes the tools' directory: a copy of the program `opengauss-sim`, a link for each tool, the
     /// node's file. Everyone may read it, so that the database's user can run the tools.

@@ -33,7 +33,9 @@ returns setof record language sql as $$
         'Standby', 'Normal', pg_catalog.initcap(state), backend_start, backend_start,
         sent_lsn::text, sent_lsn::text, sent_lsn::text, sent_lsn::text,
         write_lsn::text, write_lsn::text, flush_lsn::text, replay_lsn::text,
-        '100%', pg_catalog.initcap(sync_state), sync_priority, 'Off',
+        '100%', pg_catalog.initcap(sync_state), sync_priority,
+        pg_catalog.initcap(coalesce(
+            pg_catalog.current_setting('opengauss.most_available_sync', true), 'off')),
         pg_catalog.current_setting('port') || '-->' || pg_catalog.host(client_addr) || ':' || client_port
     from pg_catalog.pg_stat_replication
 $$;

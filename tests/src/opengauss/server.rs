@@ -149,6 +149,13 @@ impl Node {
     }
 }
 
+/// `pg_controldata`, which is PostgreSQL's; openGauss's has the same lines among others.
+#[must_use]
+pub fn control_data(node: &Node, arguments: &[String]) -> u8 {
+    let status = node.program("pg_controldata").args(arguments).status();
+    status.ok().and_then(|status| u8::try_from(status.code()?).ok()).unwrap_or(1)
+}
+
 /// Signals a process.
 pub fn send(pid: u32, signal: Signal) -> Result<(), Errno> {
     kill(Pid::from_raw(i32::try_from(pid).map_err(|_| Errno::ESRCH)?), signal)

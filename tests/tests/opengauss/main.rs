@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
 mod pair;
+mod steps;
 
 use std::time::{Duration, Instant};
 

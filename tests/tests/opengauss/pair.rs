@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::{fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, geteuid},
 };
-use ogha_agent::database::{Server, opengauss::Opengauss, pidfile};
+use ogha_agent::database::{self, Nodes, Server, opengauss::Opengauss, pidfile};
 use ogha_tests::{
     lab::postgres::BIN,
     opengauss::{Faults, Node, Peer, Started},
@@ -97,11 +97,32 @@ impl Host {
             socket_dir: None,
             dbname: "postgres".to_owned(),
         };
-        Opengauss::open(&server).await.unwrap()
+        let known = |peer: &Peer| database::Peer {
+            name: peer.name.clone(),
+            addresses: Vec::new(),
+            port: peer.port,
+        };
+        let peers = self.node.nodes.iter().filter(|peer| peer.name != self.node.here().name);
+        let nodes = Nodes { own: self.node.here().name.clone(), peers: peers.map(known).collect() };
+        Opengauss::open(&server, nodes).await.unwrap()
     }
 
     pub fn data(&self) -> PathBuf {
         self.node.here().data_dir.clone()
+    }
+
+    /// The names beside the data directory that ogha made.
+    pub fn beside(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.node.here().socket_dir).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".ogha-")).collect()
+    }
+
+    /// A client that runs a statement and ends.
+    pub fn client(&self, statement: &str) -> Child {
+        let mut command = self.prepare(&self.node.bin_dir.join("gsql"));
+        command.args(["-d", "postgres", "-p", "26000", "-c", statement]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     pub fn set_faults(&self, faults: &Faults) {

@@ -1,6 +1,9 @@
 //! Doing what was planned.
 
 use std::{
+    fs::{self, File, Permissions},
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,6 +17,10 @@ use super::{
 };
 use crate::{cargo, root};
 
+/// The package whose service would start with the machine, on the ports that its clients know.
+const ETCD: &str = "etcd-server";
+/// Whether packages may start services.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Lines of a failed command's output that are worth showing.
 const TAIL: usize = 20;
 
@@ -70,6 +77,7 @@ fn debian() -> Result<()> {
 
 /// Lists of packages that are missing or old make the first attempt fail: then they are fetched.
 fn install(packages: &[&str]) -> Result<()> {
+    let quiet_services = Services::keep_stopped();
     let attempt = || {
         let mut install = apt(&["install", "--yes", "--no-install-recommends"]);
         quiet(install.args(packages))
@@ -78,7 +86,37 @@ fn install(packages: &[&str]) -> Result<()> {
         quiet(&mut apt(&["update"]))?;
         attempt()?;
     }
+    drop(quiet_services);
+    if packages.contains(&ETCD) {
+        // Nor shall it start with the machine.
+        quiet(Command::new("update-rc.d").args(["etcd", "disable"]))?;
+    }
     Ok(())
+}
+
+/// While it lives, no package starts its service: the lab runs servers of its own, and a machine that
+/// only builds ogha wants none.
+struct Services {
+    made: bool,
+}
+
+impl Services {
+    /// By the file that Debian asks before a package starts a service (invoke-rc.d(8)). An
+    /// administrator's own is left as it is; without either, the services start, and do no harm.
+    fn keep_stopped() -> Self {
+        let Ok(mut file) = File::create_new(POLICY) else { return Self { made: false } };
+        let _ = file.write_all(b"#!/bin/sh\nexit 101\n");
+        let _ = file.set_permissions(Permissions::from_mode(0o755));
+        Self { made: true }
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        if self.made {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
 }
 
 fn apt(arguments: &[&str]) -> Command {

@@ -31,14 +31,20 @@ pub struct Machine {
     pub linker: Option<String>,
     /// Where LLVM of the linker's version is, with its headers.
     pub llvm: Option<PathBuf>,
+    /// Is protoc there, with the files that come with it?
+    pub protoc: bool,
     /// Is bpftool there?
     pub bpftool: bool,
     /// Is the server of PostgreSQL 15 there?
     pub postgresql: bool,
+    /// Is nft there?
+    pub nftables: bool,
     /// Is keepalived there?
     pub keepalived: bool,
     /// Is scapy there, for the system's Python?
     pub scapy: bool,
+    /// Is etcd there?
+    pub etcd: bool,
     /// Is the BPF file system mounted?
     pub bpffs: bool,
     /// Major and minor version of the kernel.
@@ -60,10 +66,13 @@ impl Machine {
             components: components(),
             llvm: llvm(),
             linker,
+            protoc: protoc(),
             bpftool: find("bpftool").is_some(),
             postgresql: postgresql(),
+            nftables: find("nft").is_some(),
             keepalived: find("keepalived").is_some(),
             scapy: scapy(),
+            etcd: find("etcd").is_some(),
             bpffs: bpffs(),
             kernel: kernel(),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -134,6 +143,17 @@ fn llvm() -> Option<PathBuf> {
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let answer = Command::new(program).args(arguments).output().ok()?;
     answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
+}
+
+/// The compiler looks for its own files where it was installed (`/usr/bin/protoc`, `/usr/include`).
+fn protoc() -> bool {
+    let installed = |program: PathBuf| {
+        let prefix = program.ancestors().nth(2).map(Path::to_owned);
+        prefix
+            .is_some_and(|prefix| prefix.join("include/google/protobuf/descriptor.proto").is_file())
+    };
+    let asked = env::var_os("PROTOC").map(PathBuf::from);
+    asked.or_else(|| find("protoc")).is_some_and(installed)
 }
 
 /// The lab takes this very version, from where Debian puts it.

@@ -9,7 +9,8 @@ use super::{
 
 /// The versions of bpf-linker that are known to work.
 pub const LINKER: &str = "0.13";
-/// What the lab needs where there are no Debian packages.
+/// What is needed where there are no Debian packages.
+const PROTOC: &str = "protoc with the files that come with it (PROTOC)";
 const POSTGRESQL: &str = "the server of PostgreSQL 15 in /usr/lib/postgresql/15, user `postgres`";
 /// TCX came with this kernel.
 const OLDEST_KERNEL: (u32, u32) = (6, 6);
@@ -161,10 +162,20 @@ fn packages(machine: &Machine, scope: Scope, linker_fits: bool, plan: &mut Plan)
             "bpf-linker is built on it",
             "LLVM 22 with its headers (LLVM_PREFIX)",
         ),
+        (
+            !machine.protoc,
+            "protobuf-compiler",
+            "the client of etcd compiles etcd's protocol with it",
+            PROTOC,
+        ),
+        // Elsewhere they are one.
+        (!machine.protoc && machine.apt, "libprotobuf-dev", "protoc's own files", PROTOC),
         (all && !machine.bpftool, "bpftool", "the tests look at the maps with it", "bpftool"),
         (all && !machine.postgresql, "postgresql-15", "the lab's databases", POSTGRESQL),
+        (all && !machine.nftables, "nftables", "the lab cuts networks with it", "nft"),
         (all && !machine.keepalived, "keepalived", "a bench compares with it", "keepalived"),
         (all && !machine.scapy, "python3-scapy", "a test forges probes with it", "scapy"),
+        (all && !machine.etcd, "etcd-server", "the lab's arbiters", "etcd 3.4 or later"),
     ] {
         if wanted {
             missing.push((package, why));
@@ -223,10 +234,13 @@ mod tests {
             components: vec![],
             linker: Some("0.13.0".into()),
             llvm: Some("/usr/lib/llvm-22".into()),
+            protoc: true,
             bpftool: true,
             postgresql: true,
+            nftables: true,
             keepalived: true,
             scapy: true,
+            etcd: true,
             bpffs: true,
             kernel: (6, 18),
             btf: true,
@@ -240,10 +254,13 @@ mod tests {
             components: vec!["rustfmt", "clippy"],
             linker: None,
             llvm: None,
+            protoc: false,
             bpftool: false,
             postgresql: false,
+            nftables: false,
             keepalived: false,
             scapy: false,
+            etcd: false,
             bpffs: false,
             ..complete()
         }
@@ -275,7 +292,17 @@ mod tests {
         let names: Vec<_> = packages.iter().map(|(name, _)| *name).collect();
         assert_eq!(
             names,
-            ["llvm-22-dev", "bpftool", "postgresql-15", "keepalived", "python3-scapy"]
+            [
+                "llvm-22-dev",
+                "protobuf-compiler",
+                "libprotobuf-dev",
+                "bpftool",
+                "postgresql-15",
+                "nftables",
+                "keepalived",
+                "python3-scapy",
+                "etcd-server"
+            ]
         );
         assert_eq!(*linker, Step::Linker { llvm: None, found: None });
         assert_eq!(*bpffs, Step::Bpffs);
@@ -296,9 +323,9 @@ mod tests {
     fn a_build_needs_no_database_and_no_file_system() {
         let plan = plan(&fresh(), Scope::Build);
         assert_eq!(plan.steps.len(), 3, "{plan:?}");
-        assert!(
-            matches!(&plan.steps[1], Step::Packages(p) if p[0].0 == "llvm-22-dev" && p.len() == 1)
-        );
+        let Step::Packages(packages) = &plan.steps[1] else { panic!("{plan:?}") };
+        let names: Vec<_> = packages.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["llvm-22-dev", "protobuf-compiler", "libprotobuf-dev"]);
     }
 
     #[test]
@@ -333,7 +360,9 @@ mod tests {
         let plan = plan(&Machine { root: false, ..fresh() }, Scope::All);
         assert!(!plan.steps.iter().any(|s| matches!(s, Step::Packages(_) | Step::Linker { .. })));
         let told = plan.by_hand.join("\n");
-        assert!(told.contains("sudo apt-get install --no-install-recommends llvm-22-dev bpftool"));
+        assert!(told.contains(
+            "sudo apt-get install --no-install-recommends llvm-22-dev protobuf-compiler"
+        ));
         assert!(told.contains("sudo mount -t bpf bpf /sys/fs/bpf"), "{told}");
     }
 
@@ -350,6 +379,8 @@ mod tests {
             "PostgreSQL",
             "keepalived",
             "scapy",
+            "protoc",
+            "etcd",
         ] {
             assert!(told.contains(what), "{what} is not in {told}");
         }

@@ -42,9 +42,17 @@ fn what_is_left_out_has_its_default() {
         dbname: "postgres".to_owned(),
     };
     assert_eq!(instance.database, Database::Opengauss(server));
-    let failover = Failover { max_lag: 0, rejoin: Rejoin::Manual, closed_gate: ClosedGate::Reject };
+    let failover = Failover {
+        max_lag: 0,
+        synchronous: true,
+        rejoin: Rejoin::Manual,
+        restart_attempts: 0,
+        switchover_timeout: Duration::from_secs(30),
+        closed_gate: ClosedGate::Reject,
+    };
     assert_eq!(instance.failover, failover);
     assert_eq!(instance.arbiter, Arbiter::None);
+    assert_eq!(instance.hooks, Hooks { command: None, timeout: Duration::from_secs(30) });
 }
 
 #[test]
@@ -58,7 +66,7 @@ virtual_router_id = 0xff
 priority = 254
 virtual_addresses = ["10.0.0.9/24", "10.0.0.10"]
 vrrp = { version = 2, advert_interval = "2s", preempt = true, transport = "multicast", auth_pass = "11" }
-failover = { max_lag = "16 MB", rejoin = "manual", closed_gate = "reject" }
+failover = { max_lag = "16 MB", synchronous = false, rejoin = "manual", closed_gate = "reject" }
 arbiter.kind = "none"
 [instance.liveness]
 port = 1

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod addresses;
+mod arbiter;
 mod docs;
 mod strange;
 mod values;

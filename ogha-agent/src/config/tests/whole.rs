@@ -92,9 +92,9 @@ fn key_parts(key: &str) -> (&str, &str) {
 
 #[test]
 fn the_arbiter_of_a_database_is_chosen_not_assumed() {
-    let missing = "is missing and has no default; add [instance.arbiter] with kind = \"none\" if \
-                   you accept that without an arbiter a cut network looks like a dead peer, so \
-                   that both nodes may promote";
+    let missing = "is missing and has no default; add [instance.arbiter] with kind = \"etcd\" or \
+                   \"gateway\", or kind = \"none\" if you accept that without an arbiter a cut \
+                   network looks like a dead peer, so that both nodes may promote";
     refused(&[
         ("[instance.arbiter]\nkind = \"none\"\n", "", &format!("f:3: instance.arbiter: {missing}")),
         ("kind = \"none\"", "", &format!("f:21: instance.arbiter.kind: {missing}")),
@@ -121,29 +121,8 @@ fn what_is_not_supported_yet_is_said_to_be_so() {
         ),
         (
             "max_lag = \"0B\"",
-            "rejoin = \"auto\"",
-            "f:20: instance.failover.rejoin: \"auto\" is not supported yet; use \"manual\"",
-        ),
-        (
-            "max_lag = \"0B\"",
             "closed_gate = \"park\"",
             "f:20: instance.failover.closed_gate: \"park\" is not supported yet; use \"reject\"",
-        ),
-        (
-            "kind = \"none\"",
-            "kind = \"gateway\"\naddresses = [\"192.168.1.1\"]",
-            "f:22: instance.arbiter.kind: \"gateway\" is not supported yet; use \"none\"",
-        ),
-        (
-            "kind = \"none\"",
-            "kind = \"etcd\"",
-            "f:22: instance.arbiter.kind: \"etcd\" is not supported yet; use \"none\"",
-        ),
-        (
-            "kind = \"none\"",
-            "kind = \"none\"\nendpoints = []",
-            "f:23: instance.arbiter.endpoints: belongs to kind = \"etcd\", which is not supported \
-             yet; remove it",
         ),
     ]);
 }
@@ -315,6 +294,29 @@ fn what_is_not_on_this_host_is_named() {
     let text = text.replace("eth0", "lo").replace("omm", "nobody").replace("/gauss/data/db1", "/");
     let said = parse(&text).unwrap().check_host(Path::new("f")).unwrap_err().to_string();
     assert!(said.contains("lo has no Ethernet address") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn the_files_of_the_arbiter_and_the_hook_are_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let with = |kind: &str| {
+        let text = GOOD.replace("kind = \"none\"", kind);
+        parse(&text).unwrap().check_host(Path::new("f")).unwrap_err().to_string()
+    };
+    let etcd = "kind = \"etcd\"\nendpoints = [\"https://10.0.0.1:2379\"]\n";
+    let said = with(&format!("{etcd}ca_file = \"/proc/no-ca\""));
+    let start = "f: instance.arbiter.ca_file: cannot read /proc/no-ca: ";
+    assert!(said.lines().any(|line| line.starts_with(start)), "{said}");
+    let hook = directory.path().join("hook");
+    let with =
+        |hook: &Path| with(&format!("kind = \"none\"\n[instance.hooks]\ncommand = {hook:?}"));
+    let expected = format!("f: instance.hooks.command: missing program {}; ", hook.display());
+    assert!(with(&hook).contains(&expected), "{}", with(&hook));
+    std::fs::write(&hook, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(with(&hook).contains("is not executable; `chmod +x "), "{}", with(&hook));
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(!with(&hook).contains("instance.hooks"), "{}", with(&hook));
 }
 
 #[test]

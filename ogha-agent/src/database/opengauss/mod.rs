@@ -4,22 +4,35 @@
 //! former primary, its `query` repeats a stale file and 0 beside a hung server, and both return a
 //! second after the fact. What counts is SQL.
 
-use std::{ffi::OsStr, fs, sync::Arc, time::Duration};
+use std::{
+    ffi::OsStr,
+    fs,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use ogha_common::units::Lsn;
-use tokio::time::timeout;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
-    Database, Observation, Role, Server, Step,
+    Database, Nodes, Observation, Progress, Role, Server, Step,
     local::Local,
+    progress::Reporter,
     promotion::{self, Trigger},
+    replication::{Confirmations, Demand},
     sql::{self, Row, Sql},
     stop,
 };
 
 pub mod gs_ctl;
 pub mod gs_om;
+mod power;
+mod rejoin;
+mod replication;
 pub mod state_file;
 
 use state_file::StateFile;
@@ -27,10 +40,11 @@ use state_file::StateFile;
 /// Any user may ask this; the first four columns are what openGauss's own tools ask.
 const OBSERVE: &str = "select local_role, db_state, detail_information, pg_is_in_recovery(), \
     current_setting('transaction_read_only') from pg_stat_get_stream_replications()";
-/// Asked separately: on the other role each of these is an error or a different type.
-const PRIMARY_LSN: &str = "select pg_current_xlog_location()";
-/// The first is text, the second a record: `(term,lsn)`.
-const STANDBY_LSN: &str = "select pg_last_xlog_receive_location(), pg_last_xlog_replay_location()";
+/// Asked separately, as [`replication::PRIMARY`] is: on the other role each of the two is an error or
+/// has a different type. The first column is text, the second a record: `(term,lsn)`.
+const STANDBY: &str = "select pg_last_xlog_receive_location(), pg_last_xlog_replay_location(), \
+    receiver.channel from (select 1) as once \
+    left join pg_stat_get_wal_receiver() as receiver on true";
 
 /// Longer than the promotion itself may take, for it ends a second after it.
 const FAILOVER_DEADLINE: Duration = Duration::from_secs(65);
@@ -48,7 +62,16 @@ const HOMES: &[(&str, &str)] = &[("GAUSSHOME", "bin"), ("GPHOME", "script")];
 #[derive(Debug)]
 pub struct Opengauss {
     local: Arc<Local>,
+    nodes: Nodes,
     sql: Sql,
+    /// What gives orders, so that none is behind an observation.
+    orders: Sql,
+    confirmations: Confirmations,
+    /// Since when the demand on commits has been the same.
+    steady: Mutex<Option<(Demand, Instant)>>,
+    progress: Reporter,
+    /// Held by a step that starts, stops or replaces the server.
+    one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Opengauss {
@@ -56,9 +79,18 @@ impl Opengauss {
     ///
     /// # Errors
     /// When there is no such user.
-    pub async fn open(server: &Server) -> anyhow::Result<Self> {
+    pub async fn open(server: &Server, nodes: Nodes) -> anyhow::Result<Self> {
         let local = Arc::new(Local::open(server, HOMES).await?);
-        Ok(Self { sql: Sql::new(Arc::clone(&local)), local })
+        Ok(Self {
+            sql: Sql::new(Arc::clone(&local)),
+            orders: Sql::new(Arc::clone(&local)),
+            local,
+            nodes,
+            confirmations: Confirmations::default(),
+            steady: Mutex::default(),
+            progress: Reporter::new(),
+            one_at_a_time: tokio::sync::Mutex::default(),
+        })
     }
 
     /// What `gs_ctl query` says: slower than SQL and less to be trusted (see
@@ -88,16 +120,24 @@ impl Opengauss {
 
     async fn ask(&self) -> Result<Observation, sql::Error> {
         let rows = self.sql.query(OBSERVE, sql::DEADLINE).await?;
-        let observation = read(&rows);
-        let position = match observation.role {
-            Role::Primary => PRIMARY_LSN,
-            Role::Standby => STANDBY_LSN,
-            Role::Unknown => return Ok(observation),
+        let mut seen = read(&rows);
+        let question = match seen.role {
+            Role::Primary => replication::PRIMARY,
+            Role::Standby => STANDBY,
+            Role::Unknown => return Ok(seen),
         };
         // Wrong for this role if it changed in between; the next observation will know.
-        let lsn =
-            self.sql.query(position, sql::DEADLINE).await.ok().and_then(|rows| furthest(&rows));
-        Ok(Observation { lsn, ..observation })
+        let rows = self.sql.query(question, sql::DEADLINE).await.unwrap_or_default();
+        seen.lsn = furthest(&rows);
+        if seen.role == Role::Primary {
+            let server = self.local.main_pid().ok().flatten();
+            seen.replication = self.replication(&rows, server);
+        } else {
+            self.confirmations.forget();
+            seen.upstream =
+                cell(&rows, 2).and_then(|channel| replication::upstream(channel, &self.nodes));
+        }
+        Ok(seen)
     }
 
     /// Without SQL there is the state file. It is as old as the server's last change of state, so
@@ -198,7 +238,19 @@ impl Database for Opengauss {
             Step::Promote => self.promote().boxed(),
             Step::StopImmediate => stop::immediate(&self.local).boxed(),
             Step::AfterFailover => self.refreshconf().boxed(),
+            Step::Checkpoint => self.checkpoint().boxed(),
+            Step::Demote(within) => self.demote(within).boxed(),
+            Step::Disarm => self.disarm().boxed(),
+            Step::Start(within) => self.start(within).boxed(),
+            Step::Synchronize(nodes) => async move { self.synchronize(&nodes).await }.boxed(),
+            // Standbys find the primary among their replconninfo by themselves.
+            Step::Follow(_) => async { Ok(()) }.boxed(),
+            Step::Rejoin(node) => async move { self.rejoin(&node).await }.boxed(),
         }
+    }
+
+    fn progress(&self) -> watch::Receiver<Option<Progress>> {
+        self.progress.subscribe()
     }
 }
 
@@ -246,13 +298,13 @@ fn role(name: &str) -> Role {
     }
 }
 
-/// The furthest of the positions in a row: `0/4005C28`, or with the term `(1,0/4005C28)`.
+/// The furthest of the two positions that a row begins with: `0/4005C28`, or with the term `(1,0/4005C28)`.
 fn furthest(rows: &[Row]) -> Option<Lsn> {
     let position = |text: &str| {
         let text = text.trim().trim_matches(['(', ')']);
         Lsn::parse(text.rsplit(',').next()?.trim_matches('"'))
     };
-    rows.first()?.iter().flatten().filter_map(|text| position(text)).max()
+    rows.first()?.iter().take(2).flatten().filter_map(|text| position(text)).max()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `gs_ctl build`: makes this node a standby of whichever other node is primary.
 
-use std::fs;
+use std::{fs, process::Output};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -27,8 +27,8 @@ pub(super) fn build(call: &Call<'_>) -> u8 {
     }
     let note = |text: String| drop(fs::write(call.node.data_dir().join("gs_build.pid"), text));
     note(format!("{}\n", std::process::id()));
-    // Before anything else: without a primary it stays down.
-    if matches!(call.node.recorded(), Recorded::Alive(_)) && mode != "check" {
+    // Before anything else, also for a check: without a primary it stays down.
+    if matches!(call.node.recorded(), Recorded::Alive(_)) {
         stop::shut_down(call, "fast");
         stop::kill_by_directory(call);
     }
@@ -38,7 +38,7 @@ pub(super) fn build(call: &Call<'_>) -> u8 {
         return FAILED;
     };
     if mode == "check" {
-        log("Build check result : incremental build\n");
+        check(call, primary);
         note("0\n".to_owned());
         return 0;
     }
@@ -78,6 +78,33 @@ fn copy(call: &Call<'_>, primary: &Peer, mode: &str) -> Result<&'static str> {
     Ok("full build")
 }
 
+/// What a build would do, with the positions that it found on its way.
+fn check(call: &Call<'_>, primary: &Peer) {
+    let Ok(output) = pg_rewind(call, primary, &["--dry-run"]) else { return };
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let position =
+        |words: &str| Some(text.split_once(words)?.1.split_whitespace().next().unwrap_or_default());
+    if let Some(end) = end_of_log(call) {
+        log(&format!("find max lsn success, find max lsn rec ({end}) success.\n"));
+    }
+    if let Some(common) = position("last common checkpoint at ") {
+        log(&format!("find common checkpoint {common}\n"));
+        log("find diverge point success\n");
+    }
+    let result = if output.status.success() { "incremental build" } else { "full build" };
+    log(&format!("Build check result : {result}\n"));
+}
+
+/// Where the log of a server ends that was shut down.
+fn end_of_log(call: &Call<'_>) -> Option<String> {
+    let mut command = call.node.program("pg_controldata");
+    let output = command.env("LC_ALL", "C").arg(call.node.data_dir()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let value = |name: &str| Some(text.split_once(name)?.1.split_whitespace().next()?.to_owned());
+    let end = value("Minimum recovery ending location:")?;
+    if end == "0/0" { value("Latest checkpoint location:") } else { Some(end) }
+}
+
 fn host(peer: &Peer) -> String {
     if peer.address.is_empty() {
         peer.socket_dir.display().to_string()
@@ -87,6 +114,13 @@ fn host(peer: &Peer) -> String {
 }
 
 fn rewind(call: &Call<'_>, primary: &Peer) -> Result<()> {
+    let output = pg_rewind(call, primary, &[])?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "gs_rewind: {text}");
+    Ok(())
+}
+
+fn pg_rewind(call: &Call<'_>, primary: &Peer, arguments: &[&str]) -> Result<Output> {
     let source = format!(
         "host={} port={} user={} dbname=postgres",
         host(primary),
@@ -95,10 +129,7 @@ fn rewind(call: &Call<'_>, primary: &Peer) -> Result<()> {
     );
     let mut command = call.node.program("pg_rewind");
     command.arg("-D").arg(call.node.data_dir()).arg(format!("--source-server={source}"));
-    let output = command.output().context("cannot run pg_rewind")?;
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "gs_rewind: {text}");
-    Ok(())
+    command.env("LC_ALL", "C").args(arguments).output().context("cannot run pg_rewind")
 }
 
 fn base_backup(call: &Call<'_>, primary: &Peer) -> Result<()> {

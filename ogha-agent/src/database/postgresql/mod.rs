@@ -8,28 +8,29 @@ use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
-use ogha_common::units::Lsn;
 use tokio::time::timeout;
 
+use tokio::sync::watch;
+
 use super::{
-    Database, Observation, Role, Server, Step,
+    Database, Nodes, Observation, Progress, Server, Step,
     local::Local,
+    progress::Reporter,
     promotion::{self, Trigger},
-    sql::{self, Row, Sql},
+    replication::Confirmations,
+    sql::{self, Sql},
     stop,
 };
 
-/// Role, whether writes are refused, position, whether a standby receives.
-///
-/// In recovery `transaction_read_only` is on, and `default_transaction_read_only` turns it on
-/// elsewhere. A standby's received position starts at the segment's begin when the receiver starts,
-/// so the replayed one may be ahead; both are NULL before there was any.
-const OBSERVE: &str = "select pg_is_in_recovery(), \
-    current_setting('transaction_read_only'), \
-    case when pg_is_in_recovery() \
-        then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
-        else pg_current_wal_flush_lsn() end, \
-    exists (select from pg_stat_wal_receiver where status = 'streaming')";
+mod auto_conf;
+mod follow;
+mod history;
+mod observe;
+mod power;
+mod rejoin;
+mod synchronize;
+
+use observe::cell;
 
 const WRITABLE: &str =
     "select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'";
@@ -46,7 +47,15 @@ const PG_CTL_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Postgresql {
     local: Arc<Local>,
+    nodes: Nodes,
+    /// What observes. Kept open, so that it answers at once after a promotion.
     sql: Sql,
+    /// What gives orders: its session has settings of its own.
+    orders: Sql,
+    confirmations: Confirmations,
+    progress: Reporter,
+    /// Held by a step that starts, stops or replaces the server.
+    one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Postgresql {
@@ -54,19 +63,31 @@ impl Postgresql {
     ///
     /// # Errors
     /// When there is no such user.
-    pub async fn open(server: &Server) -> anyhow::Result<Self> {
+    pub async fn open(server: &Server, nodes: Nodes) -> anyhow::Result<Self> {
         let local = Arc::new(Local::open(server, &[]).await?);
-        Ok(Self { sql: Sql::new(Arc::clone(&local)), local })
+        Ok(Self {
+            sql: Sql::new(Arc::clone(&local)),
+            orders: Sql::new(Arc::clone(&local)),
+            local,
+            nodes,
+            confirmations: Confirmations::default(),
+            progress: Reporter::new(),
+            one_at_a_time: tokio::sync::Mutex::default(),
+        })
     }
 
     async fn look(&self) -> Observation {
-        let answer = self.sql.query(OBSERVE, sql::DEADLINE).await;
+        let answer = self.sql.query(observe::OBSERVE, sql::DEADLINE).await;
         let (main_pid, pid_error) = match self.local.main_pid() {
             Ok(pid) => (pid, None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
         match answer {
-            Ok(rows) => Observation { main_pid, error: pid_error, ..read(&rows) },
+            Ok(rows) => Observation {
+                main_pid,
+                error: pid_error,
+                ..observe::read(&rows, &self.nodes, &self.confirmations, main_pid)
+            },
             Err(error) => Observation {
                 state: sql::state(&error, main_pid.is_some()).to_owned(),
                 main_pid,
@@ -150,65 +171,18 @@ impl Database for Postgresql {
         match step {
             Step::Promote => self.promote().boxed(),
             Step::StopImmediate => stop::immediate(&self.local).boxed(),
+            Step::Checkpoint => self.checkpoint().boxed(),
+            Step::Demote(within) => self.demote(within).boxed(),
+            Step::Disarm => self.disarm().boxed(),
+            Step::Start(within) => self.start(within).boxed(),
+            Step::Synchronize(nodes) => async move { self.synchronize(&nodes).await }.boxed(),
+            Step::Follow(node) => async move { self.follow(&node).await }.boxed(),
+            Step::Rejoin(node) => async move { self.rejoin(&node).await }.boxed(),
             Step::AfterFailover => async { Ok(()) }.boxed(),
         }
     }
-}
 
-fn cell(rows: &[Row], column: usize) -> Option<&str> {
-    rows.first()?.get(column)?.as_deref()
-}
-
-/// Reads the answer to [`OBSERVE`].
-fn read(rows: &[Row]) -> Observation {
-    let role = match cell(rows, 0) {
-        Some("f") => Role::Primary,
-        Some("t") => Role::Standby,
-        _ => Role::Unknown,
-    };
-    let refuses = cell(rows, 1) != Some("off");
-    let state = match role {
-        Role::Primary if refuses => "read only",
-        Role::Standby if cell(rows, 3) != Some("t") => "disconnected",
-        Role::Primary | Role::Standby => "normal",
-        Role::Unknown => "unknown",
-    };
-    Observation {
-        role,
-        state: state.to_owned(),
-        writable: role == Role::Primary && !refuses,
-        lsn: cell(rows, 2).and_then(Lsn::parse),
-        ..Observation::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(cells: [Option<&str>; 4]) -> Vec<Row> {
-        vec![cells.map(|cell| cell.map(str::to_owned)).into()]
-    }
-
-    #[test]
-    fn answers_are_read() {
-        let primary = read(&row([Some("f"), Some("off"), Some("0/5000148"), Some("f")]));
-        assert_eq!((primary.role, primary.writable), (Role::Primary, true));
-        assert_eq!((primary.state.as_str(), primary.lsn), ("normal", Lsn::parse("0/5000148")));
-
-        let read_only = read(&row([Some("f"), Some("on"), Some("0/5000148"), Some("f")]));
-        assert_eq!((read_only.state.as_str(), read_only.writable), ("read only", false));
-
-        let standby = read(&row([Some("t"), Some("on"), None, Some("t")]));
-        assert_eq!((standby.role, standby.writable, standby.lsn), (Role::Standby, false, None));
-        assert_eq!(standby.state, "normal");
-        let alone = read(&row([Some("t"), Some("on"), None, Some("f")]));
-        assert_eq!(alone.state, "disconnected");
-    }
-
-    #[test]
-    fn an_answer_without_rows_tells_nothing() {
-        let nothing = read(&[]);
-        assert_eq!((nothing.role, nothing.writable, nothing.lsn), (Role::Unknown, false, None));
+    fn progress(&self) -> watch::Receiver<Option<Progress>> {
+        self.progress.subscribe()
     }
 }

@@ -1,0 +1,217 @@
+//! Stopping in order, starting, and making sure that a start is harmless.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    super::{Role, control::Control, files, local::Call, pidfile, stop},
+    Postgresql, rejoin,
+};
+
+/// What is in a `standby.signal` that ogha wrote to fence. The server asks only whether the file
+/// is there, so it can say whose it is: one file, which is there or not.
+pub const FENCE: &str = "# ogha fenced this server: another node is primary, or may be.\n\
+    # With this file here it starts as a standby. ogha removes it when the server is to be\n\
+    # primary again.\n";
+const FENCE_BEGIN: &str = "# ogha fenced";
+/// What makes PostgreSQL 12 and later start as a standby.
+pub const STANDBY: &str = "standby.signal";
+/// What the server prints before its own log is there; in the data directory.
+const START_LOG: &str = "ogha-start.log";
+
+/// A checkpoint writes all that is in memory.
+const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(600);
+const CONTROL_DEADLINE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+impl Postgresql {
+    pub(super) async fn checkpoint(&self) -> anyhow::Result<()> {
+        self.orders.query("checkpoint", CHECKPOINT_DEADLINE).await.context("the checkpoint")?;
+        Ok(())
+    }
+
+    pub(super) async fn demote(&self, within: Duration) -> anyhow::Result<()> {
+        let _guard = self.exclusive()?;
+        stop::fast(&self.local, within).await?;
+        let state = self.control().await?.state;
+        anyhow::ensure!(
+            state == "shut down",
+            "the database has stopped, but not in order: pg_controldata says {state:?}, so its \
+             standbys may not have all of its log"
+        );
+        Ok(())
+    }
+
+    /// A server that is down, or that runs and will not for long, becomes a standby at its next
+    /// start, and refuses writes whoever starts it.
+    pub(super) async fn disarm(&self) -> anyhow::Result<()> {
+        let path = self.data_dir().join(STANDBY);
+        self.local
+            .act(move || {
+                // One that is there belongs to a standby, which it is to stay.
+                if files::read(&path)?.is_none() {
+                    files::replace(&path, FENCE.as_bytes())?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    pub(super) async fn start(&self, within: Duration) -> anyhow::Result<()> {
+        let _guard = self.exclusive()?;
+        anyhow::ensure!(
+            !rejoin::is_half_done(&self.local.server.data_dir),
+            "a rejoin of the database in {} was interrupted, so its files cannot be used; let it \
+             rejoin again",
+            self.data_dir().display()
+        );
+        let path = self.data_dir().join(STANDBY);
+        self.local.act(move || lift_fence(&path)).await?;
+        self.launch(within).await
+    }
+
+    /// Starts the server with the options of its last start. It is in a session of its own, and not
+    /// in the unit of systemd that may have started it before.
+    pub(super) async fn launch(&self, within: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let log = self.data_dir().join(START_LOG);
+        let said = fs::metadata(&log).map_or(0, |meta| meta.len());
+        if self.local.main_pid()?.is_none() {
+            pidfile::buried(self.data_dir()).await;
+            self.pg_ctl_start(within, &log, said).await?;
+        }
+        // "Started" is said of a standby that lets nobody in yet as well.
+        while self.look().await.role == Role::Unknown {
+            anyhow::ensure!(
+                begun.elapsed() < within,
+                "the database runs and does not answer SQL after {within:?}; its log says: {}",
+                self.last_log(said)
+            );
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn pg_ctl_start(&self, within: Duration, log: &Path, said: u64) -> anyhow::Result<()> {
+        let options = shell_words(&last_options(self.data_dir()));
+        let seconds = within.as_secs().max(1).to_string();
+        let call = Call::new("pg_ctl", within + Duration::from_secs(5))
+            .args(["start", "-w", "-t", &seconds, "-D"])
+            .arg(self.data_dir())
+            .arg("-l")
+            .arg(log)
+            .args(["-o", &options]);
+        let outcome = self.local.call(call).await?;
+        outcome
+            .success("pg_ctl start")
+            .with_context(|| format!("the server's log says: {}", self.last_log(said)))
+    }
+
+    /// The end of what the server printed after that many bytes.
+    pub(super) fn last_log(&self, after: u64) -> String {
+        let read = || -> std::io::Result<String> {
+            let mut file = fs::File::open(self.data_dir().join(START_LOG))?;
+            let end = file.metadata()?.len();
+            file.seek(SeekFrom::Start(after.max(end.saturating_sub(8192))))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        super::super::process::last_words(&read().unwrap_or_default())
+    }
+
+    /// The control file, which is right only of a server that does not run.
+    pub(super) async fn control(&self) -> anyhow::Result<Control> {
+        let call = Call::new("pg_controldata", CONTROL_DEADLINE).arg("-D").arg(self.data_dir());
+        let outcome = self.local.call(call).await?;
+        outcome.success("pg_controldata")?;
+        Control::parse(&outcome.text())
+    }
+
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.local.server.data_dir
+    }
+
+    /// One step that changes the server's state at a time.
+    pub(super) fn exclusive(&self) -> anyhow::Result<tokio::sync::MutexGuard<'_, ()>> {
+        self.one_at_a_time
+            .try_lock()
+            .context("another step (start, demote or rejoin) is under way on this database")
+    }
+}
+
+/// Removes the file if ogha wrote it to fence.
+fn lift_fence(path: &Path) -> anyhow::Result<()> {
+    let text = files::read(path)?;
+    if text.is_some_and(|text| text.starts_with(FENCE_BEGIN.as_bytes())) {
+        files::remove(path)?;
+    }
+    Ok(())
+}
+
+/// The options of the last start, without the data directory: `postmaster.opts` holds the program
+/// and then each word in quotes. Debian's say where the configuration is.
+pub(super) fn last_options(data_dir: &Path) -> Vec<String> {
+    let text = fs::read_to_string(data_dir.join("postmaster.opts")).unwrap_or_default();
+    options(&text)
+}
+
+fn options(text: &str) -> Vec<String> {
+    let Some((_, words)) = text.trim_end().split_once(" \"") else { return Vec::new() };
+    let words = words.strip_suffix('"').unwrap_or(words);
+    let mut kept = Vec::new();
+    let mut words = words.split("\" \"");
+    while let Some(word) = words.next() {
+        match word {
+            "-D" => drop(words.next()),
+            other => kept.push(other.to_owned()),
+        }
+    }
+    kept
+}
+
+/// As words of the shell that `pg_ctl` hands them to.
+fn shell_words(words: &[String]) -> String {
+    let quoted = words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// The same where no shell reads them.
+pub(super) fn as_arguments(words: &[String]) -> impl Iterator<Item = &OsStr> {
+    words.iter().map(OsStr::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_of_the_last_start() {
+        let text = "/usr/lib/postgresql/15/bin/postgres \"-D\" \"/var/lib/my data\" \"-c\" \"config_file=/etc/it's.conf\"\n";
+        let options = options(text);
+        assert_eq!(options, ["-c", "config_file=/etc/it's.conf"]);
+        assert_eq!(shell_words(&options), r"'-c' 'config_file=/etc/it'\''s.conf'");
+        assert!(super::options("/bin/postgres\n").is_empty());
+        assert!(super::options("").is_empty());
+    }
+
+    #[test]
+    fn only_oghas_own_fence_is_lifted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(STANDBY);
+        lift_fence(&path).unwrap();
+        for (text, stays) in [(FENCE, false), ("", true), ("somebody's\n", true)] {
+            fs::write(&path, text).unwrap();
+            lift_fence(&path).unwrap();
+            assert_eq!(path.exists(), stays, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! `pg_basebackup`: a whole copy of the upstream, made beside the data directory, takes its place
+//! by two renames.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+
+use super::{
+    super::super::{files, local::Call, lost},
+    Rejoin,
+    journal::{Journal, Phase},
+};
+
+/// A large database over a slow network. Giving the step up ends it as well.
+const DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What the copy needs beside the databases: the log that is written meanwhile, and some air.
+const SPARE: u64 = 256 << 20;
+
+impl Rejoin<'_> {
+    /// Makes the copy and puts it in the place of the data directory.
+    pub(super) async fn base_backup(&mut self) -> anyhow::Result<()> {
+        self.driver.progress.phase("checking what a copy needs");
+        let advice = self.by_hand();
+        self.act(move |data_dir| movable(data_dir).with_context(|| advice)).await?;
+        let new = lost::beside(&self.data_dir, "new");
+        let left = new.clone();
+        self.act(move |_| remove_tree(&left)).await?;
+        self.has_room().await?;
+        self.driver.progress.phase("copying");
+        let made = new.clone();
+        self.act(move |_| files::make_dir(&made)).await?;
+        let mut source = self.conninfo.clone();
+        source.take("dbname");
+        let secrets = source.take_secrets();
+        let call = Call::new("pg_basebackup", DEADLINE)
+            .args(["--progress", "--checkpoint=fast", "--wal-method=stream", "--no-password"])
+            .arg(format!("--dbname={source}"))
+            .arg("--pgdata")
+            .arg(&new)
+            .secrets(secrets)
+            .heard_by(self.driver.progress.listener());
+        self.driver.local.call(call).await?.success("pg_basebackup")?;
+        let (settings, copy) = (self.settings(), new);
+        self.act(move |data_dir| {
+            Journal::restore_files(data_dir, &copy)?;
+            super::configure(&copy, &settings)
+        })
+        .await?;
+        self.journal.phase = Phase::Copied;
+        self.journal.before = Some(lost::beside_now(&self.data_dir, "before"));
+        if let (Some(lost), Some(before)) = (&mut self.journal.lost, &self.journal.before)
+            && !lost.kept.exists()
+        {
+            lost.kept.clone_from(before);
+        }
+        self.save().await?;
+        self.swap().await
+    }
+
+    /// The two renames. Either may have been done before.
+    pub(super) async fn swap(&mut self) -> anyhow::Result<()> {
+        let before = self.journal.before.clone().context("the journal lacks a name")?;
+        let advice = self.by_hand();
+        self.act(move |data_dir| {
+            let new = lost::beside(data_dir, "new");
+            if data_dir.exists() && !before.exists() {
+                files::rename(data_dir, &before).with_context(|| advice.clone())?;
+            }
+            if new.exists() {
+                files::rename(&new, data_dir).with_context(|| advice)?;
+            }
+            Ok(())
+        })
+        .await?;
+        let mode = self.journal.mode;
+        self.act(move |data_dir| files::set_mode(data_dir, mode)).await?;
+        self.journal.phase = Phase::Whole;
+        self.save().await
+    }
+
+    /// The former data directory, once the new one works. It stays if anything was lost with it.
+    pub(super) async fn tidy(&self) -> anyhow::Result<()> {
+        let Some(before) = self.journal.before.clone() else { return Ok(()) };
+        if self.journal.lost.is_some() {
+            tracing::warn!("the former data directory is kept in {}", before.display());
+            return Ok(());
+        }
+        self.act(move |_| remove_tree(&before)).await
+    }
+
+    /// The databases' size there, else this node's own.
+    async fn has_room(&self) -> anyhow::Result<()> {
+        let asked = self.sql("select sum(pg_database_size(oid)) from pg_database").await;
+        let told = asked.ok().and_then(|text| text.trim().parse::<u64>().ok());
+        self.act(move |data_dir| {
+            let needed = told.map_or_else(|| size(data_dir), Ok)? + SPARE;
+            let parent = data_dir.parent().unwrap_or(data_dir);
+            let free = nix::sys::statvfs::statvfs(parent)
+                .with_context(|| format!("cannot ask {} for its space", parent.display()))?;
+            let free = free.blocks_available() * free.fragment_size();
+            anyhow::ensure!(
+                free >= needed,
+                "a copy of the upstream needs {needed} bytes in {}, and {free} are free. Make room \
+                 there; directories named {}.ogha-before-.. and .ogha-lost-.. are what ogha kept of \
+                 earlier rejoins",
+                parent.display(),
+                data_dir.display()
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    fn by_hand(&self) -> String {
+        format!(
+            "this node needs a whole copy of {peer}, which ogha cannot put in the place of {dir}. \
+             Do it by hand: keep what you need of {dir}, empty it, run `pg_basebackup -D {dir} -X \
+             stream -c fast -P -h {host} -p {port} -U {user}` as {owner}, put this node's \
+             configuration back from {kept}, remove {journal}, and let it rejoin again",
+            peer = self.peer.name,
+            dir = self.data_dir.display(),
+            host = self.conninfo.get("host").unwrap_or_default(),
+            port = self.peer.port,
+            user = self.conninfo.get("user").unwrap_or_default(),
+            owner = self.driver.local.server.user,
+            kept = Journal::dir(&self.data_dir).join("files").display(),
+            journal = Journal::dir(&self.data_dir).display(),
+        )
+    }
+}
+
+/// Whether a copy can take the place of the data directory by a rename.
+fn movable(data_dir: &Path) -> anyhow::Result<()> {
+    let parent = data_dir.parent().context("the data directory is the root of the file system")?;
+    let dev = |path: &Path| -> anyhow::Result<u64> {
+        let meta = fs::metadata(path);
+        Ok(meta.with_context(|| format!("cannot look at {}", path.display()))?.dev())
+    };
+    anyhow::ensure!(
+        dev(data_dir)? == dev(parent)?,
+        "{} is a mount point and cannot be renamed",
+        data_dir.display()
+    );
+    let log = data_dir.join("pg_wal");
+    let linked = fs::symlink_metadata(&log).is_ok_and(|meta| meta.is_symlink());
+    anyhow::ensure!(!linked, "{} is a link to another place", log.display());
+    let spaces = fs::read_dir(data_dir.join("pg_tblspc")).into_iter().flatten().flatten();
+    let spaces: Vec<PathBuf> =
+        spaces.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    anyhow::ensure!(spaces.is_empty(), "the database has tablespaces: {spaces:?}");
+    Ok(())
+}
+
+fn remove_tree(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Bytes in the files below a directory.
+fn size(dir: &Path) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    for entry in entries.flatten() {
+        // What has gone meanwhile has no size.
+        let Ok(meta) = fs::symlink_metadata(entry.path()) else { continue };
+        sum += if meta.is_dir() { size(&entry.path())? } else { meta.len() };
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_moved_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        fs::create_dir_all(data.join("pg_tblspc")).unwrap();
+        movable(&data).unwrap();
+        symlink("/elsewhere", data.join("pg_tblspc/16384")).unwrap();
+        assert!(movable(&data).unwrap_err().to_string().contains("/elsewhere"));
+        symlink("/log", data.join("pg_wal")).unwrap();
+        assert!(movable(&data).unwrap_err().to_string().contains("pg_wal is a link"));
+        assert!(movable(Path::new("/proc")).unwrap_err().to_string().contains("mount point"));
+    }
+
+    #[test]
+    fn sizes() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/b"), [0; 1000]).unwrap();
+        fs::write(dir.path().join("c"), [0; 24]).unwrap();
+        assert_eq!(size(dir.path()).unwrap(), 1024);
+    }
+}

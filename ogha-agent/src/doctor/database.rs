@@ -1,0 +1,178 @@
+//! The database: its role, its settings, and what else would start it.
+
+use std::{collections::HashMap, fs, process::Command};
+
+use super::Findings;
+use crate::{
+    config::{Database, Instance},
+    database::{self, Nodes, Observation, Role},
+};
+
+pub(super) async fn examine(findings: &mut Findings, node: &str, instance: &Instance) {
+    let Some(server) = instance.database.server() else { return };
+    let port = server.port;
+    let peer = |peer: &crate::config::Peer| database::Peer {
+        name: peer.name.clone(),
+        addresses: peer.addresses.clone(),
+        port,
+    };
+    let peers = instance.peers.iter().map(peer).collect();
+    let nodes = Nodes { own: node.to_owned(), peers };
+    let driver = match database::open(&instance.database, nodes).await {
+        Ok(driver) => driver,
+        Err(e) => return findings.fail(format!("{e:#}")),
+    };
+    let seen = driver.observe().await;
+    if seen.role == Role::Unknown {
+        let why = seen.error.unwrap_or_default();
+        return findings.fail(format!("the database is {} {why}", seen.state));
+    }
+    findings.ok(format!("the database is a {}, {}", seen.role.as_str(), seen.state));
+    examine_replication(findings, instance, &seen);
+    if let Some(pid) = seen.main_pid {
+        examine_unit(findings, pid);
+    }
+    match database::settings(&instance.database).await {
+        Ok(settings) => examine_settings(findings, node, instance, seen.role, &settings),
+        Err(e) => findings.warn(format!("the database's settings can't be read: {e:#}")),
+    }
+}
+
+fn examine_replication(findings: &mut Findings, instance: &Instance, seen: &Observation) {
+    if seen.role != Role::Primary {
+        return;
+    }
+    for peer in &seen.replication {
+        if !peer.streaming {
+            findings.warn(format!("{} does not receive the log: {}", peer.peer, peer.state));
+        } else if instance.failover.synchronous && !peer.waits {
+            findings.warn(format!(
+                "commits do not wait for {}; the running agent changes that when it has caught up",
+                peer.peer
+            ));
+        } else {
+            findings.ok(format!("{} receives the log", peer.peer));
+        }
+    }
+}
+
+fn examine_settings(
+    findings: &mut Findings,
+    node: &str,
+    instance: &Instance,
+    role: Role,
+    settings: &HashMap<String, String>,
+) {
+    let is = |name: &str, value: &str| settings.get(name).is_some_and(|now| now == value);
+    if is("fsync", "off") {
+        findings.fail("fsync = off: a power cut destroys the database; set it on");
+    }
+    if instance.failover.synchronous
+        && (is("synchronous_commit", "off") || is("synchronous_commit", "local"))
+    {
+        findings.fail(format!(
+            "synchronous_commit = {}: commits wait for no standby, so acknowledged writes are lost \
+             in a failover; set it on, or synchronous = false in [instance.failover]",
+            settings["synchronous_commit"]
+        ));
+    }
+    if matches!(instance.database, Database::Postgresql(_)) {
+        if is("wal_log_hints", "off") && is("data_checksums", "off") {
+            findings.warn(
+                "wal_log_hints = off, and no data checksums: pg_rewind can't be used, so each \
+                 rejoin copies the whole database; set wal_log_hints = on",
+            );
+        } else if is("full_page_writes", "off") {
+            findings.warn("full_page_writes = off: pg_rewind can't be used; set it on");
+        } else {
+            findings.ok("pg_rewind can be used");
+        }
+        let senders = settings.get("max_wal_senders").and_then(|value| value.parse().ok());
+        let wanted = instance.peers.len() + 2;
+        if senders.is_some_and(|senders: usize| senders < wanted) {
+            findings.warn(format!(
+                "max_wal_senders is too small for all standbys and a copy; set it to {wanted} or more"
+            ));
+        }
+        let conninfo = settings.get("primary_conninfo").map_or("", String::as_str);
+        if role == Role::Standby && !conninfo.is_empty() && !conninfo.contains(node) {
+            findings.warn(format!(
+                "primary_conninfo does not call this standby {node}; add application_name={node}, \
+                 so that commits can wait for it by name"
+            ));
+        }
+    }
+}
+
+/// A unit that starts a database again behind ogha's back makes a second primary, for a moment.
+fn examine_unit(findings: &mut Findings, pid: u32) {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let Some(unit) = unit_of(&groups) else { return };
+    let mut show = Command::new("systemctl");
+    let Ok(output) = show.args(["show", "--property=Restart", "--value", "--", unit]).output()
+    else {
+        return;
+    };
+    match String::from_utf8_lossy(&output.stdout).trim() {
+        "" | "no" => findings.ok(format!("systemd does not restart {unit} by itself")),
+        restart => findings.warn(format!(
+            "systemd restarts {unit} by itself (Restart={restart}): set Restart=no, for ogha decides \
+             whether it may come back; `restart_attempts` restarts it in place"
+        )),
+    }
+}
+
+/// The service that a process belongs to.
+fn unit_of(groups: &str) -> Option<&str> {
+    let paths = groups.lines().filter_map(|line| line.rsplit(':').next());
+    paths.filter_map(|path| path.split('/').rfind(|part| part.ends_with(".service"))).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn a_process_belongs_to_a_unit() {
+        let text = "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n";
+        assert_eq!(unit_of(text), Some("postgresql@15-main.service"));
+        assert_eq!(unit_of("0::/user.slice/user-0.slice/session-3.scope\n"), None);
+        assert_eq!(unit_of(""), None);
+    }
+
+    const CONFIG: &str = r#"
+node.name = "db1"
+[[instance]]
+name = "VI_1"
+interface = "eth0"
+virtual_router_id = 59
+virtual_addresses = ["192.168.1.10/32"]
+peer = [{ name = "db2", address = "192.168.1.12" }]
+database = { kind = "postgresql", data_dir = "/data", user = "postgres" }
+arbiter.kind = "none"
+"#;
+
+    #[test]
+    fn settings_that_lose_writes_fail() {
+        let config = crate::config::Config::parse(CONFIG, "ogha.toml".as_ref()).unwrap();
+        let instance = &config.instances[0];
+        let found = |pairs: &[(&str, &str)]| {
+            let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let settings = pairs.iter().map(own).collect();
+            let mut findings = Findings::default();
+            examine_settings(&mut findings, "db1", instance, Role::Standby, &settings);
+            findings.all.into_iter().map(|finding| finding.level).max()
+        };
+        assert_eq!(found(&[("synchronous_commit", "on"), ("fsync", "on")]), Some(Level::Ok));
+        assert_eq!(found(&[("synchronous_commit", "local")]), Some(Level::Fail));
+        assert_eq!(found(&[("fsync", "off")]), Some(Level::Fail));
+        let no_rewind = [("wal_log_hints", "off"), ("data_checksums", "off")];
+        assert_eq!(found(&no_rewind), Some(Level::Warn));
+        assert_eq!(
+            found(&[("primary_conninfo", "host=x application_name=db7")]),
+            Some(Level::Warn)
+        );
+        assert_eq!(found(&[("primary_conninfo", "application_name=db1")]), Some(Level::Ok));
+    }
+}

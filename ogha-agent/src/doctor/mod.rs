@@ -1,0 +1,178 @@
+//! What a person would check before trusting a node: the host, the files, the peers, the arbiter, the
+//! database. Nothing is changed, and nothing that another node would take for this one's word is
+//! sent.
+
+mod database;
+mod host;
+mod neighbours;
+
+use std::{fmt, path::Path};
+
+use serde::Serialize;
+
+use crate::{
+    config::{Arbiter, Config, Instance},
+    control::{
+        client,
+        protocol::{Request, Response},
+        socket_path, view,
+    },
+};
+
+/// How good or bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It works, and a person should know what it costs.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// What was found, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How good or bad it is.
+    pub level: Level,
+    /// What it is about: `host`, `node`, or an instance's name.
+    pub about: String,
+    /// In words.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let level = match self.level {
+            Level::Ok => "ok  ",
+            Level::Warn => "warn",
+            Level::Fail => "FAIL",
+        };
+        write!(f, "{level}  {}: {}", self.about, self.text)
+    }
+}
+
+/// All that was found so far.
+#[derive(Debug, Default)]
+pub struct Findings {
+    about: String,
+    all: Vec<Finding>,
+}
+
+impl Findings {
+    fn about(&mut self, about: &str) {
+        about.clone_into(&mut self.about);
+    }
+
+    fn add(&mut self, level: Level, text: impl Into<String>) {
+        self.all.push(Finding { level, about: self.about.clone(), text: text.into() });
+    }
+
+    fn ok(&mut self, text: impl Into<String>) {
+        self.add(Level::Ok, text);
+    }
+
+    fn warn(&mut self, text: impl Into<String>) {
+        self.add(Level::Warn, text);
+    }
+
+    fn fail(&mut self, text: impl Into<String>) {
+        self.add(Level::Fail, text);
+    }
+
+    /// An outcome: good, or why not.
+    fn check(&mut self, good: impl Into<String>, outcome: anyhow::Result<()>) {
+        match outcome {
+            Ok(()) => self.ok(good),
+            Err(e) => self.fail(format!("{e:#}")),
+        }
+    }
+}
+
+/// Looks at everything. Must run within a runtime of tokio.
+pub async fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    findings.about("host");
+    host::examine(&mut findings);
+    findings.about("node");
+    host::examine_state_dir(&mut findings, &config.node.state_dir);
+    let running = running(&config.node.run_dir, &mut findings);
+    for instance in &config.instances {
+        findings.about(&instance.name);
+        let here = |view: &&view::InstanceView| view.name == instance.name;
+        let running = running.as_ref().and_then(|status| status.instances.iter().find(here));
+        host::examine_instance(&mut findings, instance, running.is_some());
+        neighbours::examine_peers(&mut findings, instance, running).await;
+        examine_arbiter(&mut findings, &config.node.name, instance).await;
+        database::examine(&mut findings, &config.node.name, instance).await;
+    }
+    findings.all
+}
+
+/// What the running agent says, if there is one.
+fn running(run_dir: &Path, findings: &mut Findings) -> Option<view::Status> {
+    match client::ask(&socket_path(run_dir), &Request::Status) {
+        Ok(Response::Status(status)) => {
+            findings.ok("the agent is running");
+            for instance in &status.instances {
+                if let Some(wait) = &instance.waits_for {
+                    findings.warn(format!("instance {} waits for {wait}", instance.name));
+                }
+                if instance.paused {
+                    findings.warn(format!(
+                        "instance {} is paused: nobody takes over; `ogha-agent resume` ends that",
+                        instance.name
+                    ));
+                }
+            }
+            Some(status)
+        }
+        Ok(_) => {
+            findings.fail("the running agent gives no status; restart it after an update");
+            None
+        }
+        Err(e) => {
+            findings.warn(format!("{e:#}"));
+            None
+        }
+    }
+}
+
+async fn examine_arbiter(findings: &mut Findings, node: &str, instance: &Instance) {
+    match &instance.arbiter {
+        Arbiter::None if instance.database.server().is_some() => findings.warn(
+            "arbiter none can't tell a dead peer from a cut network: in a cut both nodes may \
+             serve; gateway or etcd decide who goes on",
+        ),
+        Arbiter::None => {}
+        Arbiter::Gateway(_) => findings.warn(
+            "arbiter gateway can't tell a cut between nodes that both see the gateway: then both \
+             may serve; etcd can",
+        ),
+        Arbiter::Etcd(_) => {}
+    }
+    let arbiter = match crate::arbiter::open(node, instance) {
+        Ok(arbiter) => arbiter,
+        Err(e) => return findings.fail(format!("{e:#}")),
+    };
+    let answers = arbiter.probe().await;
+    let answered = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
+    for (place, answer) in &answers {
+        match answer {
+            Ok(time) => findings.ok(format!(
+                "arbiter {}: {place} answers in {:.1} ms",
+                arbiter.kind(),
+                time.as_secs_f64() * 1000.0
+            )),
+            Err(e) => findings.warn(format!("arbiter {}: {place}: {e:#}", arbiter.kind())),
+        }
+    }
+    if !answers.is_empty() && answered * 2 <= answers.len() {
+        findings.fail(format!(
+            "arbiter {}: {answered} of {} answer, so nobody could go on without the others now",
+            arbiter.kind(),
+            answers.len()
+        ));
+    }
+}

@@ -1,0 +1,112 @@
+//! Operators' orders: the instance that one is about, the core's word, and a refusal that says what
+//! to do instead.
+
+use ogha_common::{
+    failover::{Command, Refusal},
+    units::NodeId,
+};
+use tracing::info;
+
+use super::{instance::Instance, story::History};
+use crate::{
+    control::{
+        order::{About, Accepted, Switchover},
+        protocol::{Request, Response},
+    },
+    kernel::Kernel,
+};
+
+/// Carries out an order, or says why not.
+pub fn carry_out(
+    order: Request,
+    node: &str,
+    instances: &mut [Instance],
+    kernel: &mut Kernel,
+    history: &mut History,
+) -> Response {
+    match accept(&order, instances, kernel, history) {
+        Ok((instance, to)) => {
+            info!(instance, ?order, "an operator's order was accepted");
+            let node = node.to_owned();
+            Response::Accepted(Accepted { node, instance, to })
+        }
+        Err(why) => Response::Error(why),
+    }
+}
+
+fn accept(
+    order: &Request,
+    instances: &mut [Instance],
+    kernel: &mut Kernel,
+    history: &mut History,
+) -> Result<(String, Option<String>), String> {
+    let about = match order {
+        Request::Switchover(Switchover { instance, .. })
+        | Request::Force(About { instance })
+        | Request::Pause(About { instance })
+        | Request::Resume(About { instance })
+        | Request::Rejoin(About { instance }) => instance.as_deref(),
+        Request::Status | Request::History => return Err("that is no order".to_owned()),
+    };
+    let instance = choose(instances, about)?;
+    let command = match order {
+        Request::Switchover(Switchover { to, .. }) => {
+            Command::Switchover { to: to.as_deref().map(NodeId::of) }
+        }
+        Request::Force(_) => Command::Force,
+        Request::Pause(_) => Command::Pause,
+        Request::Resume(_) => Command::Resume,
+        _ => Command::Rejoin,
+    };
+    let done = instance.command(command, kernel, history);
+    done.map_err(|refusal| words(instance, command, refusal))?;
+    let to = instance.core.switching_to().map(|node| instance.name_of(node));
+    Ok((instance.config.name.clone(), to))
+}
+
+/// The instance of that name; without one, the only one.
+fn choose<'a>(
+    instances: &'a mut [Instance],
+    name: Option<&str>,
+) -> Result<&'a mut Instance, String> {
+    let names: Vec<_> = instances.iter().map(|i| i.config.name.clone()).collect();
+    let names = names.join(", ");
+    let found = match (name, instances.len()) {
+        (None, 1) => instances.first_mut(),
+        (None, _) => {
+            return Err(format!("there are several instances; name one by --instance: {names}"));
+        }
+        (Some(name), _) => instances.iter_mut().find(|i| i.config.name == name),
+    };
+    found.ok_or_else(|| {
+        format!("there is no instance {:?} here, only {names}", name.unwrap_or_default())
+    })
+}
+
+/// With the names of nodes, and what to do instead.
+fn words(instance: &Instance, command: Command, refusal: Refusal) -> String {
+    let name = |node| instance.name_of(node);
+    match refusal {
+        Refusal::Serves(node) => match command {
+            Command::Switchover { .. } => {
+                format!("{0} serves, not this node: order it at {0}", name(node))
+            }
+            _ => format!("{} serves: there is nothing to force", name(node)),
+        },
+        Refusal::NotInSync(node) => format!(
+            "{} is not in sync: acknowledged writes would be lost. `ogha-agent status` tells who is",
+            name(node)
+        ),
+        Refusal::NotReady(node) => {
+            format!("{} is not heard, or its database is no standby", name(node))
+        }
+        Refusal::PausedAt(node) => {
+            format!("resumed here, but {0} has paused too: order `resume` at {0}", name(node))
+        }
+        Refusal::UnknownNode => {
+            let names: Vec<_> = instance.peers.list.iter().map(|peer| peer.name.as_str()).collect();
+            format!("{refusal}: there is {}", names.join(", "))
+        }
+        other => other.to_string(),
+    }
+}

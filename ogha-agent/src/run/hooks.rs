@@ -1,0 +1,231 @@
+//! The operator's own command, run on each transition: one after another, each with a deadline,
+//! and never in the path of a failover. Nothing here is waited for.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use ogha_common::{
+    failover::{Cause, Core, Notice, Phase},
+    units::{NodeId, Term},
+};
+use tokio::{runtime::Handle, sync::mpsc};
+use tracing::{info, warn};
+
+use super::peers::Peers;
+use crate::{config, database::process::Tool};
+
+/// What a hook finds the usual tools by.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What hooks hear of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// `serving`, `fenced`, `standby`, `listening`; `None` on the way from one to another.
+    place: Option<&'static str>,
+    paused: bool,
+    primary: Option<NodeId>,
+}
+
+impl State {
+    /// Of an instance.
+    pub fn of(core: &Core) -> Self {
+        let place = match core.phase() {
+            Phase::Serving(_) => Some("serving"),
+            Phase::Fenced { .. } => Some("fenced"),
+            Phase::Standby => Some("standby"),
+            Phase::Listening { .. } => Some("listening"),
+            _ => None,
+        };
+        let primary = core.record().map(|record| record.primary);
+        Self { place, paused: core.is_paused(), primary }
+    }
+}
+
+/// The hooks of one instance.
+#[derive(Debug)]
+pub struct Hooks {
+    instance: String,
+    node: String,
+    cause: String,
+    state: State,
+    events: Option<mpsc::UnboundedSender<Event>>,
+}
+
+/// A transition, as a hook's environment tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Event {
+    name: &'static str,
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl Hooks {
+    /// Starts the worker on the background threads, if there is a command.
+    pub fn start(node: &str, config: &config::Instance, background: &Handle) -> Self {
+        let events = config.hooks.command.clone().map(|command| {
+            let (send, events) = mpsc::unbounded_channel();
+            let instance = config.name.clone();
+            background.spawn(run(instance, command, config.hooks.timeout, events));
+            send
+        });
+        Self {
+            instance: config.name.clone(),
+            node: node.to_owned(),
+            cause: String::new(),
+            state: State::default(),
+            events,
+        }
+    }
+
+    /// This node's name.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// A story has begun.
+    pub fn cause(&mut self, cause: Cause) {
+        self.cause = cause.to_string();
+    }
+
+    /// Something has changed, perhaps.
+    pub fn look(&mut self, state: State, term: Term, peers: &Peers) {
+        let before = std::mem::replace(&mut self.state, state);
+        let after = State { place: state.place.or(before.place), ..state };
+        self.state = after;
+        if let Some(place) = after.place.filter(|_| after.place != before.place) {
+            self.tell(place, None, term, peers);
+        }
+        if after.paused != before.paused {
+            self.tell(if after.paused { "paused" } else { "resumed" }, None, term, peers);
+        }
+    }
+
+    /// A node came into sync, or left it.
+    pub fn notice(&self, notice: Notice, term: Term, peers: &Peers) {
+        match notice {
+            Notice::InSync(node) => self.tell("in-sync", Some(node), term, peers),
+            Notice::OutOfSync(node) => self.tell("out-of-sync", Some(node), term, peers),
+            _ => {}
+        }
+    }
+
+    fn tell(&self, name: &'static str, about: Option<NodeId>, term: Term, peers: &Peers) {
+        let Some(events) = &self.events else { return };
+        let name_of = |node: Option<NodeId>| match node {
+            Some(node) if node == peers.own() => self.node.clone(),
+            Some(node) => peers.name_of(node).to_owned(),
+            None => String::new(),
+        };
+        let variables = [
+            ("PATH", PATH.to_owned()),
+            ("OGHA_INSTANCE", self.instance.clone()),
+            ("OGHA_NODE", self.node.clone()),
+            ("OGHA_EVENT", name.to_owned()),
+            ("OGHA_TERM", term.to_string()),
+            ("OGHA_CAUSE", self.cause.clone()),
+            ("OGHA_PRIMARY", name_of(self.state.primary)),
+            ("OGHA_PEER", name_of(about)),
+        ];
+        let variables = variables.map(|(key, value)| (key.into(), value.into())).into();
+        // The worker ends with the agent alone.
+        let _ = events.send(Event { name, variables });
+    }
+}
+
+async fn run(
+    instance: String,
+    command: PathBuf,
+    deadline: Duration,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) {
+    while let Some(event) = events.recv().await {
+        let tool = Tool {
+            program: &command,
+            arguments: Vec::new(),
+            environment: &event.variables,
+            account: None,
+            secrets: Vec::new(),
+            listener: None,
+            deadline,
+        };
+        let (event, command) = (event.name, command.display());
+        match tool.run().await {
+            Ok(outcome) if outcome.status.success() => {
+                info!(instance, event, "the hook has run: {}", outcome.text().trim());
+            }
+            Ok(outcome) => warn!(
+                instance,
+                event,
+                "the hook {command} failed ({}): {}",
+                outcome.status,
+                outcome.text().trim()
+            ),
+            Err(e) => warn!(instance, event, "the hook {command}: {e:#}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+    use super::*;
+
+    fn event(name: &'static str) -> Event {
+        let variables = [("PATH", PATH), ("OGHA_EVENT", name)];
+        Event { name, variables: variables.map(|(k, v)| (k.into(), v.into())).into() }
+    }
+
+    async fn run_all(directory: &Path, script: &str, deadline: Duration, names: &[&'static str]) {
+        let command = directory.join("hook");
+        fs::write(&command, format!("#!/bin/sh\ncd {}\n{script}\n", directory.display())).unwrap();
+        fs::set_permissions(&command, fs::Permissions::from_mode(0o700)).unwrap();
+        let (send, events) = mpsc::unbounded_channel();
+        names.iter().for_each(|name| send.send(event(name)).unwrap());
+        drop(send);
+        run("VI_1".to_owned(), command, deadline, events).await;
+    }
+
+    #[tokio::test]
+    async fn hooks_run_one_after_another() {
+        let directory = tempfile::tempdir().unwrap();
+        // One that begins before the last has ended leaves another order.
+        let script = "echo begin $OGHA_EVENT >>log; sleep 0.05; echo end $OGHA_EVENT >>log";
+        run_all(directory.path(), script, Duration::from_secs(30), &["fenced", "standby"]).await;
+        let log = fs::read_to_string(directory.path().join("log")).unwrap();
+        assert_eq!(log, "begin fenced\nend fenced\nbegin standby\nend standby\n");
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_does_not_end_is_killed_with_its_children() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "[ $OGHA_EVENT = serving ] && { sleep 600 & echo $! >child; wait; }\n\
+                      echo $OGHA_EVENT >>log";
+        let names = ["serving", "standby"];
+        run_all(directory.path(), script, Duration::from_millis(500), &names).await;
+        let read = |file| fs::read_to_string(directory.path().join(file)).unwrap();
+        assert_eq!(read("log"), "standby\n");
+        let child: i32 = read("child").trim().parse().unwrap();
+        let gone = || {
+            let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        };
+        for _ in 0..500 {
+            if gone() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the hook's child {child} still runs");
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_fails_or_is_not_there_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "echo $OGHA_EVENT >>log; exit 3";
+        run_all(directory.path(), script, Duration::from_secs(30), &["paused", "resumed"]).await;
+        assert_eq!(fs::read_to_string(directory.path().join("log")).unwrap(), "paused\nresumed\n");
+        let (send, events) = mpsc::unbounded_channel();
+        send.send(event("serving")).unwrap();
+        drop(send);
+        run("VI_1".to_owned(), directory.path().join("none"), Duration::from_secs(1), events).await;
+    }
+}
