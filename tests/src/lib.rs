@@ -1,8 +1,8 @@
 //! The lab and what runs in it.
 //!
 //! [`lab`] builds hosts (network namespaces), a switch, databases, agents, a writer and a watcher
-//! on one machine. The [`demo`], the scenarios in `tests/` and the benchmarks run in it. All of it
-//! needs root.
+//! on one machine. The [`demo`], the scenarios in `tests/` and the benchmarks run in it. All of that
+//! needs root. [`simulation`] needs nothing: its clusters are in virtual time.
 
 pub mod bench;
 pub mod demo;

@@ -376,8 +376,11 @@ impl Core {
             };
         }
         let diverged = self.returning.is_diverged() && self.database.role == Role::Standby;
-        if served && diverged && !self.returning.is_automatic(self.config.rejoin) {
-            return Some(Wait::Rejoin);
+        if served && diverged {
+            return match (self.returning.is_automatic(self.config.rejoin), self.is_paused()) {
+                (false, _) => Some(Wait::Rejoin),
+                (true, paused) => paused.then_some(Wait::Resume),
+            };
         }
         if !served
             && named

@@ -136,12 +136,17 @@ impl Core {
             return self.cannot_take_over(now, hindrance, sink);
         }
         let cause = Cause::PeerFenced(node);
-        if let Phase::Waiting { .. } = self.phase {
-            self.phase = Phase::Waiting { until: now, cause };
-            self.propose_takeover(now, sink);
+        // Two that are told at once must hear of each other first; a register chooses one.
+        let alone = self.is_split_in_two() || self.has_register();
+        if let Phase::Waiting { until, cause: waits_for } = self.phase {
+            if alone {
+                self.phase = Phase::Waiting { until: now, cause };
+                self.propose_takeover(now, sink);
+            } else if waits_for != cause {
+                let until = until.min(now + self.config.lease);
+                self.phase = Phase::Waiting { until, cause };
+            }
         } else if !self.defers(now, now) {
-            // Two that are told at once must hear of each other first; a register chooses one.
-            let alone = self.is_split_in_two() || self.has_register();
             let until = (!alone).then(|| now + self.config.lease);
             self.take_over(now, now, cause, until, sink);
         }

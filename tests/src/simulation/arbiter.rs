@@ -33,9 +33,4 @@ impl Register {
             Ruling::Refused { term: proposed.term, record: self.record }
         }
     }
-
-    /// Whether that was the cluster's record once.
-    pub fn stood(&self, record: &Record) -> bool {
-        self.history.contains(record)
-    }
 }

@@ -5,8 +5,6 @@
 //! that cut, lose or delay packets two gates may be open, and what the one acknowledged may be lost.
 //! Force by an operator, and asynchronous replication, may lose writes; two gates they may not open.
 
-use std::collections::HashSet;
-
 use ogha_common::{
     failover::{Arbiter, Record},
     maps::GATE_CLOSED,
@@ -135,12 +133,5 @@ impl World {
             }
         }
         None
-    }
-
-    /// What was written twice, or never: for the tests of the simulation itself.
-    pub fn distinct(&self) -> bool {
-        let writes: HashSet<u32> =
-            self.ledger.acknowledged.iter().map(|&(_, write)| write).collect();
-        writes.len() == self.ledger.acknowledged.len()
     }
 }

@@ -270,18 +270,17 @@ impl World {
 
     /// What an agent learns, but for what it learns all the time.
     pub fn trace_input(&mut self, node: usize, input: &Input) {
-        if self.told.is_some() && std::env::var_os("OGHA_ALL").is_some()
-            || self.told.is_some()
-                && !matches!(
-                    input,
-                    Input::Tick
-                        | Input::Answered { .. }
-                        | Input::Peer { .. }
-                        | Input::Granted { .. }
-                        | Input::AdvertStamped { .. }
-                        | Input::Advert { .. }
-                        | Input::Database(_)
-                )
+        if self.told.is_some()
+            && !matches!(
+                input,
+                Input::Tick
+                    | Input::Answered { .. }
+                    | Input::Peer { .. }
+                    | Input::Granted { .. }
+                    | Input::AdvertStamped { .. }
+                    | Input::Advert { .. }
+                    | Input::Database(_)
+            )
         {
             self.note(|| format!("{} <- {input:?}", NAMES[node]));
         }

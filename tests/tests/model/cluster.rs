@@ -5,9 +5,12 @@ use ogha_common::{
     maps::Passage,
     units::Term,
 };
-use stateright::{Checker as _, Model, Property};
+use stateright::{Checker as _, HasDiscoveries, Model, Property};
 
 use super::node::{Datagram, Node, ids};
+
+/// How long a cut lasts, in steps.
+const CUT: u64 = 8;
 
 /// What is on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +36,10 @@ pub enum Choice {
     PowerOff,
     /// Its database dies, then it runs.
     LoseDatabase,
+    /// What the host sends reaches nobody for eight steps; it runs.
+    Cut,
+    /// Nor does it hear anything.
+    Isolate,
     /// The parcel arrives, and its answer too.
     Arrive,
     /// It does not arrive.
@@ -55,6 +62,8 @@ pub struct State {
     /// Whose turn it is: the nodes, then the parcels.
     turn: usize,
     adversities: u8,
+    /// Until when what a node sends is lost.
+    cut_until: [u64; 2],
     promoted_against_the_rules: bool,
 }
 
@@ -105,6 +114,14 @@ impl State {
                 node.lose_database(step);
                 self.spend();
             }
+            Choice::Cut => {
+                self.cut_until[place] = step + CUT;
+                self.spend();
+            }
+            Choice::Isolate => {
+                self.cut_until = [step + CUT; 2];
+                self.spend();
+            }
             _ => {}
         }
         let peer = self.nodes[1 - place].database;
@@ -119,8 +136,15 @@ impl State {
         self.later.extend(sent);
     }
 
+    fn is_cut(&self, parcel: &Parcel) -> bool {
+        matches!(parcel, Parcel::Datagram(to, _) if self.cut_until[1 - *to] > self.step)
+    }
+
     /// A parcel's turn.
     fn pass_on(&mut self, parcel: Parcel, choice: Choice) {
+        if self.is_cut(&parcel) {
+            return;
+        }
         match choice {
             Choice::GetLost => {
                 self.spend();
@@ -184,6 +208,7 @@ impl Model for Cluster {
             later: vec![],
             turn: 0,
             adversities: self.adversities,
+            cut_until: [0; 2],
             promoted_against_the_rules: false,
         }]
     }
@@ -197,14 +222,17 @@ impl Model for Cluster {
             actions.push(Choice::Run);
             let node = &state.nodes[state.turn];
             if may && node.core.is_some() {
-                actions.extend([Choice::Pause, Choice::Die, Choice::PowerOff]);
+                actions.extend([Choice::Pause, Choice::Die, Choice::PowerOff, Choice::Cut]);
+                if state.turn == 0 {
+                    actions.push(Choice::Isolate);
+                }
                 if node.database.is_some() {
                     actions.push(Choice::LoseDatabase);
                 }
             }
         } else {
             actions.push(Choice::Arrive);
-            if may {
+            if may && !state.parcels.first().is_some_and(|parcel| state.is_cut(parcel)) {
                 actions.extend([Choice::GetLost, Choice::ComeLate]);
                 if matches!(state.parcels.first(), Some(Parcel::Propose(..))) {
                     actions.push(Choice::LoseAnswer);
@@ -259,6 +287,7 @@ pub fn check(cluster: Cluster) -> usize {
 /// Whether a broken rule is found out.
 pub fn finds(cluster: Cluster) -> bool {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let checker = cluster.checker().threads(threads).spawn_dfs().join();
+    let checker = cluster.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
+    let checker = checker.spawn_dfs().join();
     checker.discoveries().keys().any(|name| !name.starts_with("the standby"))
 }

@@ -23,11 +23,11 @@ const STEP: u64 = 20_000_000;
 /// Clocks do not begin at nothing: some time was before.
 const BEFORE: u64 = 50;
 /// A lease, in steps.
-const LEASE: u64 = 3;
+const LEASE: u64 = 6;
 /// `agent_timeout`, in steps.
-const AGENT_TIMEOUT: u64 = 5;
+const AGENT_TIMEOUT: u64 = 8;
 /// So many steps without a word make a host lost.
-const LOST: u64 = 3;
+const LOST: u64 = 2;
 
 /// The two nodes.
 pub fn ids() -> [NodeId; 2] {
@@ -297,7 +297,7 @@ impl Node {
             Action::Consult => sent.push(Parcel::Consult(self.place)),
             Action::Persist(record) => {
                 self.disk = record;
-                self.inbox.push(Input::Persisted(record.term));
+                return Some(Input::Persisted(record.term));
             }
             Action::HoldAddresses => self.inbox.push(Input::AddressesHeld),
             Action::Database(order) => {

@@ -34,6 +34,8 @@ const SCENARIO_LIMIT: Duration = Duration::from_secs(20 * 60);
 const TOTAL_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The folder of the lab and its scenarios.
 const LAB: &str = "tests";
+/// What of it needs neither the lab nor root: clusters in virtual time.
+const ROOTLESS: [&str; 2] = ["simulation", "model"];
 
 /// Runs the tests whose name contains `name`, or all of them.
 pub fn command(name: Option<&str>, jobs: usize) -> Result<ExitCode> {
@@ -65,7 +67,7 @@ fn suite(
     jobs: usize,
 ) -> Suite {
     let package = executable.package();
-    let needs_root = package == LAB;
+    let needs_root = package == LAB && !ROOTLESS.contains(&executable.target.as_str());
     let mut command = Command::new(&executable.path);
     command.current_dir(&executable.package_dir);
     command.env("CARGO_MANIFEST_DIR", &executable.package_dir).env(AGENT_VARIABLE, agent);
@@ -77,7 +79,7 @@ fn suite(
         name: format!("{package}, {} {}", executable.kind, executable.target),
         command,
         needs_root,
-        limit: if needs_root { SCENARIO_LIMIT } else { UNIT_LIMIT },
+        limit: if package == LAB { SCENARIO_LIMIT } else { UNIT_LIMIT },
     }
 }
 
