@@ -1,1 +1,90 @@
+//! A hundred thousand clusters in virtual time, and each rule broken once.
+//!
+//! `OGHA_STORIES=1000000` tells more stories, `OGHA_FIRST=500000` begins at another seed, `OGHA_SEED=17`
+//! tells that one story in full. A failure says which seeds broke what, and how to hear them again.
 
+use std::{env, time::Instant};
+
+use ogha_common::failover::Rule;
+use ogha_tests::simulation::{Mutation, Story, Tally, run, tell};
+
+/// How many stories a test run tells.
+const STORIES: u64 = 100_000;
+/// Within how many stories a broken rule must be found out.
+const PATIENCE: u64 = 60_000;
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok()?.parse().ok()
+}
+
+/// The first failures, and the first of them in full.
+fn complain(tally: &Tally) -> String {
+    let mut text = format!("{tally}\n");
+    for failure in tally.failures.iter().take(10) {
+        text += &format!("  seed {}: {}\n", failure.seed, failure.violation);
+    }
+    if let Some(first) = tally.failures.first() {
+        let story = tell(Story::of(first.seed));
+        let lines: Vec<&str> = story.lines().collect();
+        let end = lines.len().saturating_sub(200);
+        text += &format!("the end of it:\n{}\n", lines[end..].join("\n"));
+        text += &format!(
+            "in full: OGHA_SEED={} cargo test -p ogha-tests --test simulation no_story -- --nocapture\n",
+            first.seed
+        );
+    }
+    text
+}
+
+/// Whatever goes wrong, in whatever order: never two gates, no promotion against the rules, no lost
+/// write, and in the end somebody serves.
+#[test]
+fn no_story_ends_badly() {
+    if let Some(seed) = number("OGHA_SEED") {
+        let story = tell(Story::of(seed));
+        println!("{story}");
+        assert!(!story.contains("VIOLATION"), "seed {seed}");
+        return;
+    }
+    let first = number("OGHA_FIRST").unwrap_or(0);
+    let stories = number("OGHA_STORIES").unwrap_or(STORIES);
+    let begun = Instant::now();
+    let tally = run(first..first + stories, 20, Story::of);
+    println!("{tally}; {:.0} stories a second", stories as f64 / begun.elapsed().as_secs_f64());
+    assert!(tally.failures.is_empty(), "{}", complain(&tally));
+    assert!(tally.acknowledged > tally.stories, "hardly anything was written: {tally}");
+}
+
+/// The same seed is the same story, to the nanosecond.
+#[test]
+fn a_seed_is_a_story() {
+    for seed in [1, 17, 4711] {
+        assert_eq!(tell(Story::of(seed)), tell(Story::of(seed)));
+    }
+}
+
+/// Each rule of the core, broken on purpose at all nodes.
+#[test]
+fn each_rule_of_the_core_is_needed() {
+    for rule in Rule::ALL {
+        let broken = |seed| Story { broken: Some(rule), ..Story::of(seed) };
+        let tally = run(0..PATIENCE, 1, broken);
+        let found = tally.failures.first();
+        assert!(found.is_some(), "{rule:?} can be broken, and nobody sees it");
+        let found = found.map(|failure| format!("seed {}: {}", failure.seed, failure.violation));
+        println!("{rule:?}: after {} stories, {}", tally.stories, found.unwrap_or_default());
+    }
+}
+
+/// Each rule of the kernel's side.
+#[test]
+fn each_rule_of_the_lease_is_needed() {
+    for mutation in [Mutation::LatestGrant, Mutation::StaleAnchor] {
+        let broken = |seed| Story { mutation: Some(mutation), ..Story::of(seed) };
+        let tally = run(0..PATIENCE, 1, broken);
+        let found = tally.failures.first();
+        assert!(found.is_some(), "{mutation:?} can be broken, and nobody sees it");
+        let found = found.map(|failure| format!("seed {}: {}", failure.seed, failure.violation));
+        println!("{mutation:?}: after {} stories, {}", tally.stories, found.unwrap_or_default());
+    }
+}

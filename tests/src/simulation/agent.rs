@@ -122,7 +122,13 @@ pub struct Agent {
 
 impl Agent {
     /// An agent that has just been started.
-    pub fn new(life: u32, core: Core, detectors: Vec<Detector>, seen: [Peer; MAX], local: u64) -> Self {
+    pub fn new(
+        life: u32,
+        core: Core,
+        detectors: Vec<Detector>,
+        seen: [Peer; MAX],
+        local: u64,
+    ) -> Self {
         Self {
             life,
             core,
@@ -191,7 +197,9 @@ impl World {
 
     /// The agent runs, as far as it gets.
     pub fn run_agent(&mut self, node: usize, life: u32) {
-        let Some(mut agent) = self.nodes[node].agent.take_if(|agent| agent.life == life) else { return };
+        let Some(mut agent) = self.nodes[node].agent.take_if(|agent| agent.life == life) else {
+            return;
+        };
         if agent.wake_at != self.now {
             self.nodes[node].agent = Some(agent);
             return;
@@ -212,14 +220,18 @@ impl World {
                 Some((0, _, Fuse::Stall(time))) => {
                     agent.stalled_until = self.now + *time;
                     agent.fuse = None;
-                    self.note(|| format!("{} stalls in the middle of its work", super::story::NAMES[node]));
+                    self.note(|| {
+                        format!("{} stalls in the middle of its work", super::story::NAMES[node])
+                    });
                     let until = agent.stalled_until;
                     self.nodes[node].agent = Some(agent);
                     return self.wake(node, until);
                 }
                 Some((0, _, Fuse::Die(time))) => {
                     let back = self.now + *time;
-                    self.note(|| format!("{} dies in the middle of its work", super::story::NAMES[node]));
+                    self.note(|| {
+                        format!("{} dies in the middle of its work", super::story::NAMES[node])
+                    });
                     self.nodes[node].kernel.offer.exited = true;
                     return self.queue.push(back, Event::StartAgent { node });
                 }
@@ -251,7 +263,8 @@ impl World {
             return;
         }
         if let Some(input) = agent.inputs.pop_front() {
-            agent.spun = if agent.spun.0 == self.now { (self.now, agent.spun.1 + 1) } else { (self.now, 0) };
+            agent.spun =
+                if agent.spun.0 == self.now { (self.now, agent.spun.1 + 1) } else { (self.now, 0) };
             if agent.spun.1 > ENDLESS {
                 agent.inputs.clear();
                 return;
@@ -333,7 +346,10 @@ impl World {
             let facts = Facts {
                 listener: Some(listening),
                 queue: listening.then_some(AcceptQueue { waiting: 0, limit: 100 }),
-                gate: u8::try_from(heard.gate).ok().and_then(Passage::from_wire).unwrap_or(Passage::Closed),
+                gate: u8::try_from(heard.gate)
+                    .ok()
+                    .and_then(Passage::from_wire)
+                    .unwrap_or(Passage::Closed),
                 agent_age: core::time::Duration::from_nanos(beat),
                 agent_exited: heard.exited != 0,
                 status,
@@ -356,7 +372,8 @@ impl World {
         }
         let granted = (heard.granted_term, heard.granted_until_ns);
         if granted != (before.granted_term, before.granted_until_ns) {
-            let (term, until) = (ogha_common::units::Term::new(granted.0), Instant::from_ns(granted.1));
+            let (term, until) =
+                (ogha_common::units::Term::new(granted.0), Instant::from_ns(granted.1));
             agent.inputs.push_back(Input::Granted { node: id, term, until });
         }
         let spoke = probed || answered && beat < self.story.setting.lease_ms * NS_PER_MS;
@@ -372,10 +389,11 @@ impl World {
         if !beat && agent.offered == Some((said, grant_to)) {
             return;
         }
+        let told = agent.offered.is_some_and(|(before, _)| before.phase == said.phase);
         agent.offered = Some((said, grant_to));
         let node_place = node;
         let node = &self.nodes[node];
-        let hangs = node.database.hung && node.database.primary && !agent.stop_failed;
+        let hangs = !told && node.database.hung && node.database.primary && !agent.stop_failed;
         let cause = agent.core.phase();
         if hangs && matches!(cause, Phase::Fenced { cause: Cause::DatabaseHung, .. }) {
             self.violated(Violation::NotStopped(node_place));

@@ -9,39 +9,38 @@ pub struct Clock {
     /// The world's time at which this clock showed `shown`.
     began: u64,
     shown: u64,
-    /// How much faster than the world's it runs, parts in a million.
-    ppm: i64,
+    /// How much faster than the world's it runs, parts in 2 to the power of 32.
+    faster: i64,
 }
 
 impl Clock {
     /// A clock that shows `shown` at that time of the world.
     pub const fn new(began: u64, shown: u64, ppm: i64) -> Self {
-        Self { began, shown, ppm }
+        Self { began, shown, faster: (ppm << 32) / 1_000_000 }
     }
 
     /// The same clock, started anew by a boot.
     pub const fn boot(self, now: u64) -> Self {
-        Self { began: now, shown: 0, ppm: self.ppm }
+        Self { began: now, shown: 0, faster: self.faster }
     }
 
     /// What it shows.
     pub const fn local(&self, now: u64) -> u64 {
         let passed = now.saturating_sub(self.began) as i64;
-        self.shown + (passed + passed / 1_000_000 * self.ppm + passed % 1_000_000 * self.ppm / 1_000_000) as u64
+        (self.shown as i64 + passed + self.drift(passed)) as u64
+    }
+
+    const fn drift(&self, time: i64) -> i64 {
+        ((time as i128 * self.faster as i128) >> 32) as i64
     }
 
     /// The world's time at which it shows at least that.
     pub const fn real(&self, local: u64) -> u64 {
         let to_pass = local.saturating_sub(self.shown) as i64;
-        let mut real = self.began + (to_pass - to_pass / 1_000_000 * self.ppm) as u64;
-        // Two corrections are enough for the rates and times that there are.
-        let mut tries = 0;
-        while tries < 3 {
-            let shown = self.local(real);
-            if shown < local {
-                real += local - shown + 1;
-            }
-            tries += 1;
+        let mut real = self.began + (to_pass - self.drift(to_pass)) as u64;
+        // Drifts of drifts are nothing but the last few nanoseconds.
+        while self.local(real) < local {
+            real += local - self.local(real);
         }
         real
     }

@@ -1,7 +1,7 @@
 //! What an agent does: at once and in order what the kernel is told, later and by workers the rest.
 
 use ogha_common::{
-    failover::{Action, Arbiter, Database as Seen, GateOrder, Input, Order, Record, Ruling},
+    failover::{Action, Arbiter, Database as Seen, GateOrder, Input, Order, Record, Rule, Ruling},
     maps::Passage,
     units::Instant,
 };
@@ -10,7 +10,7 @@ use super::{
     MAX,
     agent::{Agent, Message},
     clock::MS,
-    story::NAMES,
+    story::{NAMES, Violation},
     world::{Event, World},
 };
 
@@ -43,9 +43,15 @@ impl World {
             }
             Action::Renew { until } => {
                 let kernel = &mut self.nodes[node].kernel;
-                if !matches!(kernel.passage(local), Passage::Open | Passage::Claimed) {
+                let passage = kernel.passage(local);
+                let lapsed = !matches!(passage, Passage::Open | Passage::Claimed);
+                if lapsed && self.story.broken != Some(Rule::LapsedStaysLapsed) {
                     return Some(Input::Lapsed);
                 }
+                if passage == Passage::Lapsed {
+                    self.violated(Violation::Revived(node));
+                }
+                let kernel = &mut self.nodes[node].kernel;
                 kernel.gate.lease_until_ns = until.ns();
             }
             Action::SetGranters(granters) => {
@@ -124,17 +130,24 @@ impl World {
             return;
         }
         let back = self.random.between(MS / 2, 8 * MS);
-        let waits = self.nodes[node].agent.as_mut().filter(|agent| agent.life == life && agent.asked == ask);
+        let waits = self.nodes[node]
+            .agent
+            .as_mut()
+            .filter(|agent| agent.life == life && agent.asked == ask);
         if let Some(agent) = waits {
             // Answered: what would have been said at the end of the time is not.
             agent.asked += 1;
-            self.queue.push(self.now + back, Event::Outcome { node, life, input: Input::Ruled(ruling) });
+            self.queue
+                .push(self.now + back, Event::Outcome { node, life, input: Input::Ruled(ruling) });
         }
     }
 
     /// The time for an answer is over.
     pub fn unanswered(&mut self, node: usize, life: u32, ask: u64, record: Record) {
-        let waits = self.nodes[node].agent.as_mut().filter(|agent| agent.life == life && agent.asked == ask);
+        let waits = self.nodes[node]
+            .agent
+            .as_mut()
+            .filter(|agent| agent.life == life && agent.asked == ask);
         if let Some(agent) = waits {
             agent.asked += 1;
             let gateway = self.story.setting.arbiter == Arbiter::Gateway;
@@ -195,7 +208,10 @@ impl World {
     }
 
     fn order_next(&mut self, node: usize, agent: &mut Agent) {
-        if !agent.ordering && !agent.looking && let Some(order) = agent.orders.pop_front() {
+        if !agent.ordering
+            && !agent.looking
+            && let Some(order) = agent.orders.pop_front()
+        {
             agent.ordering = true;
             self.carry_out(node, agent.life, order);
         }
@@ -305,7 +321,11 @@ impl World {
         }
         for other in 0..self.story.setting.nodes {
             let connected = self.nodes[node].database.senders[other].heard.is_some();
-            if other != node && connected && self.joined(node, other) && self.receives_from(other, node) {
+            if other != node
+                && connected
+                && self.joined(node, other)
+                && self.receives_from(other, node)
+            {
                 let length = self.nodes[node].database.log.len();
                 self.take_log(other, node, length);
             }
@@ -334,7 +354,9 @@ impl World {
         let every = self.story.setting.lease_ms / 2 * MS;
         let late = if self.random.permille(20) { 500 } else { 15 };
         let late = self.random.between(1, late * MS);
-        let Some(agent) = self.nodes[node].agent.as_mut().filter(|agent| agent.life == life) else { return };
+        let Some(agent) = self.nodes[node].agent.as_mut().filter(|agent| agent.life == life) else {
+            return;
+        };
         if agent.ordering {
             return self.queue.push(self.now + every, Event::Observe { node, life });
         }

@@ -130,10 +130,11 @@ fn aimed(random: &mut Random, setting: &Setting) -> Vec<Timed> {
         // A primary that stops in the middle of closing its gate.
         0 => vec![
             timed(at, timeout, stall(random.below(3) as u32)),
-            timed(at + random.between(1, 20), long, random.pick(&[
-                Fault::DatabaseDies(0),
-                Fault::DatabaseHangs(0),
-            ])),
+            timed(
+                at + random.between(1, 20),
+                long,
+                random.pick(&[Fault::DatabaseDies(0), Fault::DatabaseHangs(0)]),
+            ),
         ],
         // A standby that comes back and has not everything when the primary goes.
         1 => vec![

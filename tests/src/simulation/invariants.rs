@@ -110,11 +110,14 @@ impl World {
             return Some("its record does not name it");
         };
         if self.has_register() {
-            let Some(place) = self.register.history.iter().position(|stood| *stood == record) else {
+            let Some(place) = self.register.history.iter().position(|stood| *stood == record)
+            else {
                 return Some("the arbiter has not granted its record");
             };
             let before = place.checked_sub(1).map(|place| self.register.history[place]);
-            if !self.ledger.forced && before.is_some_and(|before| !before.in_sync.contains(self.ids[node])) {
+            if !self.ledger.forced
+                && before.is_some_and(|before| !before.in_sync.contains(self.ids[node]))
+            {
                 return Some("the record before does not count it in sync");
             }
         }
@@ -136,7 +139,8 @@ impl World {
 
     /// What was written twice, or never: for the tests of the simulation itself.
     pub fn distinct(&self) -> bool {
-        let writes: HashSet<u32> = self.ledger.acknowledged.iter().map(|&(_, write)| write).collect();
+        let writes: HashSet<u32> =
+            self.ledger.acknowledged.iter().map(|&(_, write)| write).collect();
         writes.len() == self.ledger.acknowledged.len()
     }
 }

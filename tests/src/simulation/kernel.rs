@@ -116,7 +116,13 @@ impl Kernel {
     }
 
     /// A datagram has arrived; `database`: somebody listens on the database's port.
-    pub fn receive(&mut self, local: u64, probe: &Probe, database: bool, mutation: Option<Mutation>) -> Received {
+    pub fn receive(
+        &mut self,
+        local: u64,
+        probe: &Probe,
+        database: bool,
+        mutation: Option<Mutation>,
+    ) -> Received {
         if !self.offer.listens {
             return Received::default();
         }
@@ -141,7 +147,13 @@ impl Kernel {
     }
 
     /// Whether it is believed and whether it is news; `None`: it was heard before.
-    fn record(&mut self, local: u64, probe: &Probe, fresh: bool, mutation: Option<Mutation>) -> Option<(bool, bool)> {
+    fn record(
+        &mut self,
+        local: u64,
+        probe: &Probe,
+        fresh: bool,
+        mutation: Option<Mutation>,
+    ) -> Option<(bool, bool)> {
         let peer = &mut self.peers[probe.from];
         let boot = [probe.boot, 1];
         let rebooted = peer.replay.boot_id != boot;
@@ -183,7 +195,8 @@ impl Kernel {
             return;
         }
         let counted = self.peers.iter().zip(&self.granters).filter(|&(_, &counts)| counts);
-        let ends = counted.map(|(peer, _)| if peer.granted_term == term { peer.granted_until_ns } else { 0 });
+        let ends = counted
+            .map(|(peer, _)| if peer.granted_term == term { peer.granted_until_ns } else { 0 });
         let end = if mutation == Some(Mutation::LatestGrant) { ends.max() } else { ends.min() };
         if let Some(end) = end {
             self.heard.grant(term, end);

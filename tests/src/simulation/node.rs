@@ -16,7 +16,7 @@ pub struct Node {
     /// Gone with the power.
     pub kernel: Kernel,
     /// Gone when it dies.
-    pub agent: Option<Agent>,
+    pub agent: Option<Box<Agent>>,
     /// Grows with each agent.
     pub agents: u32,
     /// Its files stay.

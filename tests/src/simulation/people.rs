@@ -51,7 +51,8 @@ impl World {
                 return;
             }
         } else if late {
-            let why = if self.must_recover() { "nobody serves" } else { "nobody serves, with help" };
+            let why =
+                if self.must_recover() { "nobody serves" } else { "nobody serves, with help" };
             return self.violated(Violation::NobodyServes(why));
         }
         for node in 0..self.nodes.len() {
@@ -69,7 +70,10 @@ impl World {
                 _ => false,
             };
             let record = agent.core.record();
-            in_place && record.is_some_and(|r| r.in_sync.len() == self.nodes.len() && r.primary == self.ids[serving])
+            in_place
+                && record.is_some_and(|r| {
+                    r.in_sync.len() == self.nodes.len() && r.primary == self.ids[serving]
+                })
         };
         (0..self.nodes.len()).all(all)
     }
@@ -96,9 +100,11 @@ impl World {
         };
         let Some(wait) = wait.filter(|_| self.now - since > patience) else { return };
         self.people.waits[node] = None;
-        let paused = self.story.faults.iter().any(|timed| {
-            matches!(timed.fault, Fault::Operator(_, Command::Pause))
-        });
+        let paused = self
+            .story
+            .faults
+            .iter()
+            .any(|timed| matches!(timed.fault, Fault::Operator(_, Command::Pause)));
         self.note(|| format!("{} waits: {wait:?}", super::story::NAMES[node]));
         match wait {
             Wait::Arbiter => self.violated(Violation::NobodyServes("the arbiter is waited for")),

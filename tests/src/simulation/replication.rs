@@ -73,8 +73,16 @@ impl World {
     }
 
     /// Writes arrive at a standby, which says so.
-    pub fn log_arrives(&mut self, node: usize, life: u32, from: usize, from_life: u32, length: usize) {
-        let same = self.nodes[node].database.life == life && self.nodes[from].database.life == from_life;
+    pub fn log_arrives(
+        &mut self,
+        node: usize,
+        life: u32,
+        from: usize,
+        from_life: u32,
+        length: usize,
+    ) {
+        let same =
+            self.nodes[node].database.life == life && self.nodes[from].database.life == from_life;
         if same && self.joined(node, from) && self.receives_from(node, from) {
             self.take_log(node, from, length);
             self.confirm(node, from);

@@ -132,7 +132,9 @@ pub fn tell(story: Story) -> String {
         for (id, name) in ids.iter().zip(NAMES) {
             line = line.replace(&format!("NodeId({})", id.get()), name);
         }
-        for (long, short) in [(", None", ""), ("None, ", ""), ("NodeSet { nodes: ", ""), ("] }", "]")] {
+        for (long, short) in
+            [(", None", ""), ("None, ", ""), ("NodeSet { nodes: ", ""), ("] }", "]")]
+        {
             line = line.replace(long, short);
         }
         text.push_str(&line);

@@ -7,7 +7,11 @@ use ogha_common::{
     units::NodeId,
 };
 
-use super::{MAX, Mutation, faults::{self, Timed}, random::Random};
+use super::{
+    MAX, Mutation,
+    faults::{self, Timed},
+    random::Random,
+};
 
 /// The names of the nodes.
 pub const NAMES: [&str; MAX] = ["a", "b", "c", "d", "e"];
@@ -98,6 +102,8 @@ pub enum Violation {
     Promoted(usize, &'static str),
     /// A gate was opened on a database that was not seen to accept writes.
     NotWritable(usize),
+    /// A lease that had ended was renewed.
+    Revived(usize),
     /// A node said that it is fenced while its hung database was still there.
     NotStopped(usize),
     /// A write that was acknowledged is not in the log of who serves.
@@ -106,6 +112,14 @@ pub enum Violation {
     NobodyServes(&'static str),
     /// A core wants to be woken again and again at one time.
     Spins(usize),
+}
+
+impl Violation {
+    /// Whether it is worse than that nobody serves.
+    #[must_use]
+    pub fn is_unsafe(&self) -> bool {
+        !matches!(self, Self::NobodyServes(_) | Self::Spins(_))
+    }
 }
 
 impl fmt::Display for Violation {
@@ -119,6 +133,7 @@ impl fmt::Display for Violation {
             Self::NotWritable(node) => {
                 write!(f, "{} opened its gate on a database that takes no writes", NAMES[*node])
             }
+            Self::Revived(node) => write!(f, "{} renewed a lease that had ended", NAMES[*node]),
             Self::NotStopped(node) => {
                 write!(f, "{} says that it is fenced, and its hung database is there", NAMES[*node])
             }

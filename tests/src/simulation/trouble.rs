@@ -193,7 +193,8 @@ impl World {
             return;
         }
         self.note(|| format!("{} has power again", NAMES[node]));
-        let (autostart, now, lease) = (self.story.setting.autostart, self.now, self.story.setting.lease_ms);
+        let (autostart, now, lease) =
+            (self.story.setting.autostart, self.now, self.story.setting.lease_ms);
         let words = std::array::from_fn(|i| self.ids.get(i).map_or(0, |id| id.get()));
         let host = &mut self.nodes[node];
         host.up = true;

@@ -1,0 +1,395 @@
+//! A node of the model: the real core, and as little around it as can be.
+
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
+
+use ogha_common::{
+    election,
+    failover::{
+        Action, Arbiter, Config, Core, Database, GateOrder, Input, NodeSet, Order, Record, Role,
+        Rule, Ruling, Sign,
+    },
+    maps::{GATE_CLOSED, GATE_OPEN, Gate, Heard, Passage},
+    units::{Centis, Instant, Lsn, NodeId, Priority, Term},
+    wire::{probe::Status, vrrp::Version},
+};
+
+use super::cluster::Parcel;
+
+/// How long a step is, nanoseconds.
+const STEP: u64 = 20_000_000;
+/// Clocks do not begin at nothing: some time was before.
+const BEFORE: u64 = 50;
+/// A lease, in steps.
+const LEASE: u64 = 3;
+/// `agent_timeout`, in steps.
+const AGENT_TIMEOUT: u64 = 5;
+/// So many steps without a word make a host lost.
+const LOST: u64 = 3;
+
+/// The two nodes.
+pub fn ids() -> [NodeId; 2] {
+    [NodeId::of("a"), NodeId::of("b")]
+}
+
+/// A probe, or a reply to one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Datagram {
+    /// It wants a reply.
+    question: bool,
+    /// When it was sent.
+    time: u64,
+    /// The receiver's time that it echoes.
+    echo: u64,
+    status: Status,
+    grants: bool,
+    agent_at: u64,
+}
+
+/// What a node's kernel and host hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    place: usize,
+    /// The agent, if it lives.
+    pub core: Option<Core>,
+    /// What the database is; `None`: it does not run.
+    pub database: Option<Role>,
+    synchronized: bool,
+    up: bool,
+    returns: u64,
+    gate: Gate,
+    heard: Heard,
+    counts: bool,
+    offer: Option<(Status, bool)>,
+    agent_at: u64,
+    granted: (u64, u64),
+    promised: u64,
+    their_time: u64,
+    heard_at: u64,
+    inbox: Vec<Input>,
+    disk: Record,
+    was_primary: bool,
+    broken: Option<Rule>,
+}
+
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.core, self.database, self.synchronized, self.up, self.returns).hash(state);
+        let gate = &self.gate;
+        (gate.state, gate.claimed, gate.term, gate.lease_until_ns).hash(state);
+        let heard = &self.heard;
+        (heard.highest_term, heard.granted_term, heard.granted_until_ns).hash(state);
+        (self.counts, &self.offer, self.agent_at, self.granted, self.promised).hash(state);
+        (self.their_time, self.heard_at, &self.inbox, self.disk, self.was_primary).hash(state);
+    }
+}
+
+const fn time(step: u64) -> u64 {
+    (BEFORE + step) * STEP
+}
+
+impl Node {
+    /// A node of a pair that has served till now, the first as its primary.
+    pub fn new(place: usize, record: Record, broken: Option<Rule>) -> Self {
+        let lease = time(0) + LEASE * STEP;
+        let primary = place == 0;
+        let mut gate = Gate::default();
+        let mut heard = Heard::default();
+        if primary {
+            gate = Gate { state: GATE_OPEN, claimed: 1, term: 1, lease_until_ns: lease };
+            heard.grant(1, lease);
+        }
+        let mut node = Self {
+            place,
+            core: None,
+            database: Some(if primary { Role::Primary } else { Role::Standby }),
+            synchronized: primary,
+            up: true,
+            returns: 0,
+            gate,
+            heard,
+            counts: primary,
+            offer: None,
+            agent_at: 0,
+            granted: if primary { (1, lease) } else { (0, 0) },
+            promised: if primary { 0 } else { lease },
+            their_time: 0,
+            heard_at: 0,
+            inbox: vec![],
+            disk: record,
+            was_primary: primary,
+            broken,
+        };
+        node.start(0);
+        node
+    }
+
+    /// What its gate does.
+    pub fn passage(&self, step: u64) -> Passage {
+        if self.up { self.gate.passage(&self.heard, time(step)) } else { Passage::Closed }
+    }
+
+    fn config(&self) -> Config {
+        let ids = ids();
+        let priority = Priority::new(100 + self.place as u8);
+        Config {
+            node: ids[self.place],
+            nodes: NodeSet::of(ids[0]).with(ids[1]),
+            priority,
+            database: true,
+            arbiter: Arbiter::Etcd,
+            lease: Duration::from_nanos(LEASE * STEP),
+            agent_timeout: Duration::from_nanos(AGENT_TIMEOUT * STEP),
+            promotion_timeout: Duration::from_secs(60),
+            switchover_timeout: Duration::from_secs(60),
+            max_lag: None,
+            rejoin: true,
+            restart_attempts: 0,
+            election: election::Config {
+                priority,
+                advert_interval: Centis::new(2).unwrap(),
+                preempt: false,
+                version: Version::V3,
+                address: [192, 0, 2, 1 + self.place as u8].into(),
+            },
+        }
+    }
+
+    fn start(&mut self, step: u64) {
+        let mut core = Core::new(self.config());
+        if let Some(rule) = self.broken {
+            core.break_rule(rule);
+        }
+        self.core = Some(core);
+        self.inbox.clear();
+        let open = (self.passage(step) == Passage::Open).then(|| Term::new(self.gate.term));
+        if self.granted.1 > 0 {
+            let until = Instant::from_ns(self.granted.1);
+            let term = Term::new(self.granted.0);
+            self.inbox.push(Input::Granted { node: ids()[1 - self.place], term, until });
+        }
+        self.inbox.push(Input::Started { record: Some(self.disk), open, paused: false });
+        self.heard_at = step;
+    }
+
+    /// The agent dies.
+    pub fn die(&mut self, returns: u64) {
+        self.core = None;
+        self.returns = returns;
+    }
+
+    /// The host does.
+    pub fn power_off(&mut self, returns: u64) {
+        self.die(returns);
+        self.up = false;
+        self.database = None;
+        self.gate = Gate::default();
+        self.heard = Heard::default();
+        self.offer = None;
+        (self.granted, self.promised, self.their_time) = ((0, 0), 0, 0);
+        self.counts = false;
+    }
+
+    /// The database does.
+    pub fn lose_database(&mut self, step: u64) {
+        self.database = None;
+        let at = Instant::from_ns(time(step));
+        self.inbox.push(Input::DatabaseDied { at, sign: Sign::ProcessExit });
+    }
+
+    /// The arbiter's word, or that there was none.
+    pub fn hear_ruling(&mut self, ruling: Ruling) {
+        if self.core.is_some() {
+            self.inbox.push(Input::Ruled(ruling));
+        }
+    }
+
+    /// What stands at the arbiter.
+    pub fn consulted(&mut self, record: Record) {
+        if self.core.is_some() {
+            self.inbox.push(Input::Consulted(Some(record)));
+        }
+    }
+
+    /// A turn of the agent's loop; whether it has ordered a promotion.
+    pub fn run(&mut self, step: u64, peer: Option<Role>, sent: &mut Vec<Parcel>) -> bool {
+        if self.core.is_none() {
+            if step < self.returns {
+                return false;
+            }
+            if !self.up {
+                self.up = true;
+                let role = if self.was_primary { Role::Primary } else { Role::Standby };
+                self.database = Some(role);
+            }
+            self.start(step);
+        }
+        self.inbox.push(Input::Database(self.look(peer)));
+        let inputs = std::mem::take(&mut self.inbox);
+        let mut promoted = false;
+        for input in inputs {
+            promoted |= self.input(step, input, sent);
+        }
+        let now = Instant::from_ns(time(step));
+        if self.core.as_ref().and_then(Core::next_timer).is_some_and(|due| now >= due) {
+            promoted |= self.input(step, Input::Tick, sent);
+        }
+        if step >= self.heard_at + LOST {
+            let node = ids()[1 - self.place];
+            promoted |= self.input(step, Input::Unanswered { node }, sent);
+        }
+        self.agent_at = time(step);
+        self.probe(step, sent);
+        promoted
+    }
+
+    fn look(&self, peer: Option<Role>) -> Database {
+        let role = self.database.unwrap_or_default();
+        let primary = role == Role::Primary;
+        let streams = primary && peer == Some(Role::Standby);
+        let other = NodeSet::of(ids()[1 - self.place]);
+        let streaming = if streams { other } else { NodeSet::EMPTY };
+        let confirmed = if streams && self.synchronized { other } else { NodeSet::EMPTY };
+        let alive = self.database.is_some();
+        Database { role, writable: primary, alive, lsn: Lsn::new(1), streaming, confirmed }
+    }
+
+    fn input(&mut self, step: u64, input: Input, sent: &mut Vec<Parcel>) -> bool {
+        let mut inputs = std::collections::VecDeque::from([input]);
+        let mut promoted = false;
+        while let Some(input) = inputs.pop_front() {
+            let Some(core) = &mut self.core else { return promoted };
+            let mut actions = vec![];
+            core.handle(Instant::from_ns(time(step)), input, &mut |action| actions.push(action));
+            self.offer = Some((core.status(), core.grant().is_some()));
+            for action in actions {
+                promoted |= action == Action::Database(Order::Promote);
+                inputs.extend(self.effect(step, action, sent));
+            }
+        }
+        promoted
+    }
+
+    fn effect(&mut self, step: u64, action: Action, sent: &mut Vec<Parcel>) -> Option<Input> {
+        match action {
+            Action::SetGate { order, term, until } => {
+                let state = if order == GateOrder::Open { GATE_OPEN } else { GATE_CLOSED };
+                let claimed = u32::from(order != GateOrder::Close);
+                self.gate = Gate { state, claimed, term: term.get(), lease_until_ns: until.ns() };
+                return Some(Input::GateSet(order));
+            }
+            Action::Renew { until } => {
+                if !matches!(self.passage(step), Passage::Open | Passage::Claimed) {
+                    return Some(Input::Lapsed);
+                }
+                self.gate.lease_until_ns = until.ns();
+            }
+            Action::SetGranters(granters) => {
+                self.counts = !granters.is_empty();
+                return Some(Input::GrantersSet(granters));
+            }
+            Action::Withdraw => {
+                return Some(Input::Withdrawn { promised_until: Instant::from_ns(self.promised) });
+            }
+            Action::Propose(record) => sent.push(Parcel::Propose(self.place, record)),
+            Action::Consult => sent.push(Parcel::Consult(self.place)),
+            Action::Persist(record) => {
+                self.disk = record;
+                self.inbox.push(Input::Persisted(record.term));
+            }
+            Action::HoldAddresses => self.inbox.push(Input::AddressesHeld),
+            Action::Database(order) => {
+                let ok = self.obey(order);
+                self.inbox.push(Input::DatabaseDid { order, ok });
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn obey(&mut self, order: Order) -> bool {
+        match order {
+            Order::Promote if self.database.is_some() => self.database = Some(Role::Primary),
+            Order::Stop | Order::Demote => self.database = None,
+            Order::Start if self.was_primary => self.database = Some(Role::Primary),
+            Order::Start | Order::Rejoin(_) => self.database = Some(Role::Standby),
+            Order::Synchronize(set) => {
+                self.synchronized = !set.is_empty();
+                return self.database.is_some();
+            }
+            _ => return self.database.is_some(),
+        }
+        if let Some(role) = self.database {
+            self.was_primary = role == Role::Primary;
+        }
+        true
+    }
+
+    fn probe(&mut self, step: u64, sent: &mut Vec<Parcel>) {
+        let Some((status, grants)) = self.offer else { return };
+        if grants {
+            self.promised = time(step) + LEASE * STEP;
+        }
+        let echo = self.their_time;
+        let agent_at = self.agent_at;
+        let datagram =
+            Datagram { question: true, time: time(step), echo, status, grants, agent_at };
+        sent.push(Parcel::Datagram(1 - self.place, datagram));
+    }
+
+    /// The kernel takes a datagram, and answers a question.
+    pub fn receive(&mut self, step: u64, datagram: &Datagram) -> Option<Datagram> {
+        let (own, grants) = self.offer.filter(|_| self.up)?;
+        let now = time(step);
+        // Sequence numbers: what is older than what was heard is heard no more.
+        if datagram.time < self.their_time {
+            return None;
+        }
+        self.their_time = datagram.time;
+        let term = datagram.status.term.get();
+        self.heard.term(term);
+        if datagram.grants && datagram.echo > 0 {
+            self.granted = (term, self.granted.1.max(datagram.echo + LEASE * STEP));
+            if term == self.gate.term && self.counts {
+                self.heard.grant(term, self.granted.1);
+            }
+        }
+        self.tell(now, step, datagram);
+        datagram.question.then(|| {
+            let grants = grants && own.term == datagram.status.term;
+            if grants {
+                self.promised = self.promised.max(now + LEASE * STEP);
+            }
+            Datagram {
+                question: false,
+                time: now,
+                echo: datagram.time,
+                status: own,
+                grants,
+                agent_at: self.agent_at,
+            }
+        })
+    }
+
+    /// The agent finds it at its next turn.
+    fn tell(&mut self, now: u64, step: u64, datagram: &Datagram) {
+        if self.core.is_none() {
+            return;
+        }
+        let node = ids()[1 - self.place];
+        self.heard_at = step;
+        if !datagram.question {
+            let agent_age = Duration::from_nanos(now - datagram.agent_at);
+            self.inbox.push(Input::Answered { node, agent_age });
+        }
+        if datagram.grants && datagram.echo > 0 {
+            let until = Instant::from_ns(self.granted.1);
+            self.inbox.push(Input::Granted { node, term: datagram.status.term, until });
+        }
+        if datagram.question || now - datagram.agent_at < LEASE * STEP {
+            self.inbox.push(Input::Peer { node, status: datagram.status });
+        }
+    }
+}
