@@ -32,7 +32,7 @@ pub(super) struct Instance {
 pub(super) fn default_version(statements: &[Statement]) -> Result<u8, Error> {
     let globals = statements.iter().filter(|statement| statement.key() == "global_defs");
     let mut inner = globals.flat_map(Statement::inner);
-    inner.find(|inner| inner.key() == "vrrp_version").map_or(Ok(2), |found| version(found))
+    inner.find(|inner| inner.key() == "vrrp_version").map_or(Ok(2), version)
 }
 
 fn version(statement: &Statement) -> Result<u8, Error> {
