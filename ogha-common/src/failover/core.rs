@@ -155,6 +155,8 @@ pub struct Core {
     pub(super) switchover: Option<Switchover>,
     /// An operator forces this node, as soon as the arbiter has said what stands.
     pub(super) forced: bool,
+    /// When this node last began to ask for its next record.
+    pub(super) asked_at: Instant,
     /// How often the database was started again in place since it last served for long.
     pub(super) restarts: u8,
     /// When a takeover that another node should do first is this one's business.
@@ -195,6 +197,7 @@ impl Core {
             paused: false,
             switchover: None,
             forced: false,
+            asked_at: Instant::default(),
             restarts: 0,
             deferred_until: None,
             look_again_at: None,

@@ -231,6 +231,7 @@ impl Core {
             return sink(Action::Publish);
         }
         self.deferred_until = None;
+        self.asked_at = now;
         let record = self.next_record();
         if self.config.arbiter == Arbiter::None || !self.keeps(Rule::AskArbiter) {
             self.persist_takeover(record, sink);
@@ -289,6 +290,15 @@ impl Core {
             return self.members_persisted(now, term, sink);
         };
         if record.term != term {
+            return;
+        }
+        // Another candidate that deferred to this node may have gone on by now, and no register says so.
+        let late = now.since(self.asked_at) >= self.config.agent_timeout / 2;
+        if late && !self.has_register() && !self.is_split_in_two() {
+            self.give_up(now, sink);
+            if let Some(record) = self.record {
+                sink(Action::Persist(record));
+            }
             return;
         }
         self.record = Some(record);

@@ -276,8 +276,14 @@ impl World {
             agent.offer_due = true;
             return;
         }
-        match agent.work.pop_front() {
-            Some(Work::Drain) => {
+        if let Some(work) = agent.work.pop_front() {
+            self.work(node, agent, work, local);
+        }
+    }
+
+    fn work(&mut self, node: usize, agent: &mut Agent, work: Work, local: u64) {
+        match work {
+            Work::Drain => {
                 if let Some(message) = agent.inbox.pop_front() {
                     agent.work.push_front(Work::Drain);
                     agent.inputs.push_back(match message {
@@ -286,31 +292,23 @@ impl World {
                     });
                 }
             }
-            Some(Work::Late) => {
+            Work::Late => {
                 let late = agent.due.map_or(0, |due| local.saturating_sub(due));
                 if late >= STALL {
                     agent.inputs.push_back(Input::Stalled(core::time::Duration::from_nanos(late)));
                 }
             }
-            Some(Work::Look(place)) => {
-                if place < self.story.setting.nodes {
-                    agent.work.push_front(Work::Look(place + 1));
-                    if place != node {
-                        self.look(node, agent, place, local);
-                    }
+            Work::Look(place) if place < self.story.setting.nodes => {
+                agent.work.push_front(Work::Look(place + 1));
+                if place != node {
+                    self.look(node, agent, place, local);
                 }
             }
-            Some(Work::TickCore) => {
-                if agent.core.next_timer().is_some_and(|due| local >= due.ns()) {
-                    agent.inputs.push_back(Input::Tick);
-                }
+            Work::TickCore if agent.core.next_timer().is_some_and(|due| local >= due.ns()) => {
+                agent.inputs.push_back(Input::Tick);
             }
-            Some(Work::ProbeIfDue) => {
-                if local >= agent.next_probe {
-                    self.probe(node, agent);
-                }
-            }
-            Some(Work::TickDetectors) => {
+            Work::ProbeIfDue if local >= agent.next_probe => self.probe(node, agent),
+            Work::TickDetectors => {
                 let now = Instant::from_ns(local);
                 for (place, detector) in agent.detectors.iter_mut().enumerate() {
                     if place != node && detector.next_timer().is_none_or(|due| now >= due) {
@@ -318,16 +316,14 @@ impl World {
                     }
                 }
             }
-            Some(Work::Lost(place)) => {
-                if place < self.story.setting.nodes {
-                    agent.work.push_front(Work::Lost(place + 1));
-                    let lost = matches!(agent.detectors[place].verdict(), Verdict::HostDead(_));
-                    if place != node && lost {
-                        agent.inputs.push_back(Input::Unanswered { node: self.ids[place] });
-                    }
+            Work::Lost(place) if place < self.story.setting.nodes => {
+                agent.work.push_front(Work::Lost(place + 1));
+                let lost = matches!(agent.detectors[place].verdict(), Verdict::HostDead(_));
+                if place != node && lost {
+                    agent.inputs.push_back(Input::Unanswered { node: self.ids[place] });
                 }
             }
-            None => {}
+            Work::Look(_) | Work::TickCore | Work::ProbeIfDue | Work::Lost(_) => {}
         }
     }
 

@@ -102,10 +102,12 @@ impl World {
 
     /// A standby's receiver looks for its primary, again and again.
     pub fn receive(&mut self, node: usize) {
-        if self.nodes[node].up && self.nodes[node].database.receives() {
-            if let Some(primary) = self.nodes[node].database.follows.filter(|&p| p != node) {
-                self.confirm(node, primary);
-            }
+        let host = &self.nodes[node];
+        if host.up
+            && host.database.receives()
+            && let Some(primary) = host.database.follows.filter(|&primary| primary != node)
+        {
+            self.confirm(node, primary);
         }
         self.queue.push(self.now + RECEIVE_EVERY, Event::Receive { node });
     }

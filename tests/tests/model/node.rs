@@ -149,7 +149,7 @@ impl Node {
             restart_attempts: 0,
             election: election::Config {
                 priority,
-                advert_interval: Centis::new(2).unwrap(),
+                advert_interval: Centis::new(2).unwrap_or(Centis::ONE_SECOND),
                 preempt: false,
                 version: Version::V3,
                 address: [192, 0, 2, 1 + self.place as u8].into(),
