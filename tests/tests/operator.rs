@@ -95,7 +95,7 @@ fn a_switchover_loses_nothing() {
         let events: Vec<_> = text.lines().filter_map(|line| line.split(' ').nth(2)).collect();
         let places = ["listening", "standby", "serving", "fenced", "standby"];
         let mut seen = events.iter().filter(|event| places.contains(event));
-        let in_order = places.iter().all(|place| seen.next() == Some(&place));
+        let in_order = places.iter().all(|place| seen.next() == Some(place));
         anyhow::ensure!(in_order && events.contains(&"in-sync"), "{text}");
         Ok(Some(()))
     })
