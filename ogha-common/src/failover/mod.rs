@@ -38,16 +38,18 @@ mod story;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 pub use self::{
     action::{Action, GateOrder, Hindrance, Notice, Order},
     core::{Core, Phase},
     input::{Database, Input, Role, Ruling, Sign},
     lease::{Lease, Renewal},
-    operator::{Command, Refusal, Wait},
+    operator::{Command, Refusal},
     record::{MAX_NODES, NodeSet, Record},
     rules::Rule,
     story::{Cause, Outcome, Step},
+    wait::Wait,
 };
 
 use ::core::time::Duration;

@@ -40,13 +40,13 @@ pub const MAX_PATHS: usize = 4;
 ///   +---------------------------------------------------------------+
 /// ```
 pub mod offset {
-    /// [`MAGIC`](super::MAGIC), 4 octets.
+    /// [`MAGIC`](crate::wire::probe::MAGIC), 4 octets.
     pub const MAGIC: usize = 0;
-    /// [`VERSION`](super::VERSION), 1 octet.
+    /// [`VERSION`](crate::wire::probe::VERSION), 1 octet.
     pub const VERSION: usize = 4;
     /// Virtual router, 1 octet.
     pub const VRID: usize = 5;
-    /// [`Kind`](super::Kind), 1 octet.
+    /// [`Kind`](crate::wire::probe::Kind), 1 octet.
     pub const KIND: usize = 6;
     /// Priority of the sender, 1 octet.
     pub const PRIORITY: usize = 7;
@@ -70,14 +70,14 @@ pub mod offset {
     pub const LSN: usize = 80;
     /// The in-sync set that the record names: [`Members`](crate::units::Members), 8 octets.
     pub const IN_SYNC: usize = 88;
-    /// [`Phase`](super::Phase), 1 octet.
+    /// [`Phase`](crate::wire::probe::Phase), 1 octet.
     pub const PHASE: usize = 96;
-    /// [`Role`](super::Role), 1 octet.
+    /// [`Role`](crate::wire::probe::Role), 1 octet.
     pub const ROLE: usize = 97;
     /// Bit 0: restarting; bit 1: paused. The others are sent as 0 and ignored. 1 octet.
     pub const FLAGS: usize = 98;
     /// The path on which the probe was sent, by its sender's numbers; in a reply, the probe's.
-    /// 1 octet, below [`MAX_PATHS`](super::MAX_PATHS).
+    /// 1 octet, below [`MAX_PATHS`](crate::wire::probe::MAX_PATHS).
     pub const PATH: usize = 99;
     /// Bit 0: the kernel has filled in what follows; bit 1: the database's port has a listener;
     /// bit 2: the agent's process has exited. The others are sent as 0 and ignored. 1 octet.
