@@ -49,7 +49,7 @@ enum Command {
     /// Show failovers of real databases: [--json FILE] [--runs N] ..; `demo --help` tells the rest
     #[command(disable_help_flag = true)]
     Demo(Rest),
-    /// Measure: xdp, probes, throughput, pgbench, starvation [--json FILE] ..; `bench --help` tells the rest
+    /// Measure: xdp, probes, throughput, pgbench, starvation, verdicts, faults [--json FILE] ..; `bench --help` tells the rest
     #[command(disable_help_flag = true)]
     Bench(Rest),
     /// Run all tests (as root, for the scenarios)

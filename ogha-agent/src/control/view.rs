@@ -62,7 +62,7 @@ pub struct InstanceView {
     pub switchover_to: Option<String>,
     /// How the last rejoin of the database here goes, or went.
     pub rejoin: Option<RejoinView>,
-    /// How often the database was started again in place since it last served for long.
+    /// How often the database was started again in place since the agent began.
     pub restarts: u8,
 }
 
@@ -91,7 +91,7 @@ pub struct AnswerView {
 pub struct RejoinView {
     /// `comparing histories`, `rewinding`, `copying`, `starting`, `done`, `failed` ..
     pub phase: String,
-    /// How much of the phase is done.
+    /// How much of the phase is done, 0 to 100.
     pub percent: Option<u8>,
     /// What only this node had, in words: timeline, range, where it is kept.
     pub lost: Option<String>,

@@ -20,8 +20,8 @@
 //! 6. `a_dead_database_fences_at_once`: close the gate, report `fenced`, let the peer promote;
 //!    no timer is waited for.
 //! 7. `a_slow_agent_is_no_failure`, and an agent that is dead for `agent_timeout` is.
-//! 8. `a_node_joins_the_set_before_the_record_says_so`: commits wait for it and the lease needs its
-//!    grant before it may be promoted, and till after it may not be any more.
+//! 8. `a_peers_grant_is_needed_before_the_record_counts_it_in`, and commits wait for it by then: both
+//!    before it may be promoted, and till after it may not be any more.
 
 mod action;
 mod core;

@@ -108,18 +108,10 @@ pub enum Violation {
     NotStopped(usize),
     /// A write that was acknowledged is not in the log of who serves.
     LostWrite(usize, u32),
-    /// Nobody serves, though all is well, and no command is waited for.
+    /// Nobody serves, or not all are in sync again, though all is well and nobody should be needed.
     NobodyServes(&'static str),
     /// A core wants to be woken again and again at one time.
     Spins(usize),
-}
-
-impl Violation {
-    /// Whether it is worse than that nobody serves.
-    #[must_use]
-    pub fn is_unsafe(&self) -> bool {
-        !matches!(self, Self::NobodyServes(_) | Self::Spins(_))
-    }
 }
 
 impl fmt::Display for Violation {
