@@ -1,5 +1,6 @@
-//! Slow effects. Each worker sees the latest wish and reports what came of it; none can stall
-//! the loop.
+//! Slow effects, none of which can stall the loop. Of the addresses the worker sees the latest wish
+//! only; what is to be written, and orders to the database, it takes in their order. What came of them
+//! comes back through the inbox.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
