@@ -31,10 +31,15 @@ pub struct Store {
 
 #[derive(Serialize, Deserialize)]
 struct OnDisk {
+    /// Grows with each save: of two records of one term, as a split leaves them, the later counts.
+    save: u64,
     term: u64,
     primary: u64,
     in_sync: Vec<u64>,
 }
+
+/// The how-manieth save, and what was saved.
+type Saved = (u64, Record);
 
 impl Store {
     /// The store of the instance with this name. Creates the directory and the file.
@@ -68,9 +73,9 @@ impl Store {
     /// must not guess it.
     pub fn load(&self) -> anyhow::Result<Option<Record>> {
         let slots = self.slots().with_context(|| self.cannot("read"))?;
-        let newest = slots.iter().flatten().flatten().max_by_key(|record| record.term);
+        let newest = slots.iter().flatten().flatten().max_by_key(|saved| saved.0);
         match newest {
-            Some(record) => Ok(Some(*record)),
+            Some(&(_, record)) => Ok(Some(record)),
             None if slots == [Some(None), Some(None)] => Ok(None),
             None => bail!(
                 "the cluster record {} is damaged. If another node serves, remove the file and \
@@ -86,20 +91,18 @@ impl Store {
     /// When either fails; the record before is then still there.
     pub fn save(&self, record: &Record) -> anyhow::Result<()> {
         let write = || -> io::Result<()> {
-            let term = |slot: &Option<Option<Record>>| {
-                slot.flatten().map_or(Term::ZERO, |record| record.term)
-            };
-            let [first, second] = self.slots()?;
-            let older = if term(&first) <= term(&second) { 0 } else { SLOT as u64 };
+            let [first, second] =
+                self.slots()?.map(|slot| slot.flatten().map_or(0, |saved| saved.0));
+            let older = if first <= second { 0 } else { SLOT as u64 };
             let file = OpenOptions::new().write(true).open(&self.path)?;
-            file.write_all_at(&encode(record)?, older)?;
+            file.write_all_at(&encode(first.max(second) + 1, record)?, older)?;
             file.sync_data()
         };
         write().with_context(|| self.cannot("write"))
     }
 
     /// Both slots: `None` for one that is damaged, `Some(None)` for one never written.
-    fn slots(&self) -> io::Result<[Option<Option<Record>>; 2]> {
+    fn slots(&self) -> io::Result<[Option<Option<Saved>>; 2]> {
         let file = File::open(&self.path)?;
         let mut bytes = [0; 2 * SLOT];
         let length = file.read_at(&mut bytes, 0)?;
@@ -155,8 +158,9 @@ fn sync_directory(file: &Path) -> io::Result<()> {
 }
 
 /// A line of JSON with its checksum before it, for people who look: `0123456789abcdef {..}`.
-fn encode(record: &Record) -> io::Result<[u8; SLOT]> {
+fn encode(save: u64, record: &Record) -> io::Result<[u8; SLOT]> {
     let json = serde_json::to_string(&OnDisk {
+        save,
         term: record.term.get(),
         primary: record.primary.get(),
         in_sync: record.in_sync.iter().map(NodeId::get).collect(),
@@ -170,7 +174,7 @@ fn encode(record: &Record) -> io::Result<[u8; SLOT]> {
     Ok(slot)
 }
 
-fn decode(slot: &[u8]) -> Option<Option<Record>> {
+fn decode(slot: &[u8]) -> Option<Option<Saved>> {
     if slot.iter().all(|&octet| octet == 0) {
         return Some(None);
     }
@@ -181,11 +185,12 @@ fn decode(slot: &[u8]) -> Option<Option<Record>> {
     }
     let on_disk: OnDisk = serde_json::from_str(json).ok()?;
     let in_sync: Option<Vec<NodeId>> = on_disk.in_sync.into_iter().map(NodeId::from_wire).collect();
-    Some(Some(Record {
+    let record = Record {
         term: Term::new(on_disk.term),
         primary: NodeId::from_wire(on_disk.primary)?,
         in_sync: NodeSet::new(&in_sync?)?,
-    }))
+    };
+    Some(Some((on_disk.save, record)))
 }
 
 /// Against torn writes, not against people: no key.
@@ -220,6 +225,16 @@ mod tests {
         }
         let again = Store::open(store.path.parent().unwrap(), "VI_1").unwrap();
         assert_eq!(again.load().unwrap(), Some(record(u64::MAX)));
+    }
+
+    #[test]
+    fn of_two_records_of_one_term_the_later_counts() {
+        let (_directory, store) = store();
+        let alone = Record { in_sync: NodeSet::EMPTY, ..record(3) };
+        for saved in [record(3), alone, record(3), record(2), alone] {
+            store.save(&saved).unwrap();
+            assert_eq!(store.load().unwrap(), Some(saved));
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::{
     wire::probe,
 };
 
+/// After so long, that the database was started again in place counts no more.
+const SERVED_LONG: Duration = Duration::from_secs(600);
+
 /// Where actions go, in order.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(Action);
 
@@ -372,6 +375,9 @@ impl Core {
     fn serve(&mut self, now: Instant, mut renewal: Renewal, sink: Sink<'_>) {
         let Some(lease) = self.renew(now, renewal.lease, sink) else { return };
         renewal.lease = lease;
+        if now.since(renewal.opened) >= SERVED_LONG {
+            self.restarts = 0;
+        }
         if renewal.announce_at().is_some_and(|at| now >= at) {
             renewal.announced += 1;
             sink(Action::Announce);
@@ -522,6 +528,7 @@ impl Core {
             heard.agent = now.min(heard.agent + time);
         }
         for view in self.peers.iter_mut().flatten() {
+            view.at = now.min(view.at + time);
             view.seen = now.min(view.seen + time);
         }
         // What came meanwhile the kernel has heard, and this node is told before it goes on. Only

@@ -191,6 +191,8 @@ impl Core {
                 sink(Action::End(Outcome::Standby));
                 sink(Action::Publish);
             }
+            // That two histories were written stays true.
+            Phase::Fenced { cause: Cause::SplitBrain(_), .. } => {}
             Phase::Fenced { since, .. } => self.phase = Phase::Fenced { cause, since },
             Phase::Closing { cause: Cause::Switchover(_) | Cause::DatabaseHung } => {}
             Phase::Closing { .. } => self.phase = Phase::Closing { cause },
@@ -226,9 +228,13 @@ impl Core {
         status: probe::Status,
         sink: Sink<'_>,
     ) {
-        // Of another node's record in our term nothing but a split can come; what names this node is
-        // the record that we know.
-        if !self.config.database || !self.is_named() || status.primary == Some(self.config.node) {
+        // Of another record in our term nothing but a split can come; what names this node is the record
+        // that we know.
+        let ours = self.record.map(|record| record.primary);
+        if !self.config.database
+            || status.primary == ours
+            || status.primary == Some(self.config.node)
+        {
             return;
         }
         let mine = (self.config.priority, self.config.node);
@@ -242,7 +248,14 @@ impl Core {
             | Phase::Opening { .. } => {
                 self.fence(now, now, Cause::SplitBrain(node), sink);
             }
-            _ => {}
+            Phase::Closing { .. } => {}
+            // Who does not serve has nothing to insist on.
+            _ => {
+                let Some(primary) = status.primary else { return };
+                let in_sync = self.config.nodes.subset(status.in_sync);
+                let in_sync = in_sync.unwrap_or_else(|| NodeSet::of(primary));
+                self.adopt(now, Record { term: status.term, primary, in_sync }, sink);
+            }
         }
     }
 

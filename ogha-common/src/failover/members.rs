@@ -86,10 +86,8 @@ impl Core {
             let view = self.view(node)?;
             view.lost.then_some(view.seen + lease / 2)
         });
-        let granted = self
-            .config
-            .grants()
-            .then(|| others.iter().map(|node| self.counts_on(node) - lease / 3).min());
+        let granted =
+            self.config.grants().then(|| others.iter().map(|node| self.unpromised_at(node)).min());
         let inherited = self.inherited.then_some(self.listening_since);
         let waiting = lost.chain(granted.flatten()).chain(broken).chain(inherited).min();
         // What was due and did not happen waits for the next word, or for `again_at`.
@@ -152,9 +150,16 @@ impl Core {
                 .is_some_and(|status| status.term == self.term() && status.role != Role::Standby);
         let broken = !self.database.streaming.contains(node)
             && self.membership.broken_since.is_some_and(|since| now.since(since) >= RECONNECT);
-        let unpromised =
-            self.config.grants() && self.counts_on(node) <= now + self.config.lease / 3;
+        let unpromised = self.config.grants() && now >= self.unpromised_at(node);
         lost || without_database || broken || unpromised
+    }
+
+    /// When a node that grants nothing must leave, lest the lease end. One that is there and grants
+    /// nothing is about to take over: where no register chooses one of the two, it is let.
+    fn unpromised_at(&self, node: NodeId) -> Instant {
+        let end = self.counts_on(node) - self.config.lease / 3;
+        let there = self.view(node).filter(|view| !view.lost && !self.has_register());
+        there.map_or(end, |view| end.max(view.at + self.config.agent_timeout))
     }
 
     /// Till when that node's grant lasts, as far as this agent can know: what it had granted before this
@@ -329,9 +334,13 @@ impl Core {
     /// The record stands: the kernel gets its term, and then those who left are let go.
     pub(super) fn members_persisted(&mut self, now: Instant, term: Term, sink: Sink<'_>) {
         let Some(Proposed { record, granted: true }) = self.membership.proposed else { return };
-        let (Phase::Serving(_), Some(before)) = (self.phase, self.record) else { return };
+        let (Phase::Serving(renewal), Some(before)) = (self.phase, self.record) else { return };
         if record.term != term {
             return;
+        }
+        // Somebody may have taken this very term meanwhile.
+        if !self.config.grants() && now >= renewal.lease.until {
+            return self.lapsed(now, sink);
         }
         self.membership.proposed = None;
         self.membership.joining = None;

@@ -80,6 +80,10 @@ impl World {
     fn operate(&mut self, node: usize, command: Command) {
         // A switchover is ordered where it makes sense.
         let serving = (0..self.nodes.len()).find(|&node| self.is_open(node));
+        // Who forces a node has made sure that no other serves: no node can.
+        if command == Command::Force && serving.is_some() {
+            return;
+        }
         let node = match command {
             Command::Switchover { .. } => serving.unwrap_or(node),
             _ => node,
