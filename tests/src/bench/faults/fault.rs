@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write as _, thread, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     mount::{MsFlags, mount},
     sys::signal::Signal,
@@ -43,11 +43,13 @@ pub enum Fault {
     OldPrimaryReturns,
     /// The disks with the state directories are full, and the primary is killed.
     DiskFull,
+    /// No fault: an operator hands the role to the standby.
+    Switchover,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::DatabaseKilled,
         Self::Hang,
         Self::PowerOff,
@@ -60,6 +62,7 @@ impl Fault {
         Self::BothRebooted,
         Self::OldPrimaryReturns,
         Self::DiskFull,
+        Self::Switchover,
     ];
 
     /// As the report and the command line have it.
@@ -78,6 +81,7 @@ impl Fault {
             Self::BothRebooted => "both-rebooted",
             Self::OldPrimaryReturns => "old-primary-returns",
             Self::DiskFull => "disk-full",
+            Self::Switchover => "switchover",
         }
     }
 
@@ -115,6 +119,12 @@ impl Fault {
                 fill(&second.host.state_dir())?;
                 first.database.kill()
             }
+            Self::Switchover => {
+                let output = first.agent.command(&["switchover"])?;
+                let said = String::from_utf8_lossy(&output.stderr);
+                ensure!(output.status.success(), "refused: {}", said.trim());
+                Ok(())
+            }
         }
     }
 
@@ -122,7 +132,11 @@ impl Fault {
     pub(super) fn mend(self, place: &mut Place) -> Result<()> {
         let [first, second] = &place.pair.nodes;
         match self {
-            Self::DatabaseKilled | Self::Hang | Self::PowerOff | Self::DiskFull => Ok(()),
+            Self::DatabaseKilled
+            | Self::Hang
+            | Self::PowerOff
+            | Self::DiskFull
+            | Self::Switchover => Ok(()),
             Self::AgentKilled => {
                 thread::sleep(LASTS);
                 first.agent.start()
