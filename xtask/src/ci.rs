@@ -22,7 +22,7 @@ pub fn command() -> Result<ExitCode> {
     title("documentation");
     cargo::run(&mut documentation())?;
     title("tests");
-    test::command(None, test::JOBS)
+    test::command(None, test::JOBS, None)
 }
 
 fn title(what: &str) {

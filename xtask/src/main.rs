@@ -59,6 +59,9 @@ enum Command {
         /// Scenarios at a time
         #[arg(long, value_name = "N", default_value_t = 2)]
         jobs: usize,
+        /// Simulated stories, instead of 100,000
+        #[arg(long, value_name = "N")]
+        stories: Option<u64>,
     },
     /// Everything that a change must pass: formatting, lints, documentation, tests
     Ci,
@@ -79,7 +82,7 @@ fn main() -> ExitCode {
         Command::Unload(rest) => load::command("unload", &rest.arguments),
         Command::Demo(rest) => demo::command(&rest.arguments),
         Command::Bench(rest) => bench::command(&rest.arguments),
-        Command::Test { name, jobs } => test::command(name.as_deref(), jobs),
+        Command::Test { name, jobs, stories } => test::command(name.as_deref(), jobs, stories),
         Command::Ci => ci::command(),
     };
     done.unwrap_or_else(|error| {

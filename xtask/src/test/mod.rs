@@ -37,8 +37,13 @@ const LAB: &str = "tests";
 /// What of it needs neither the lab nor root: clusters in virtual time.
 const ROOTLESS: [&str; 2] = ["simulation", "model"];
 
-/// Runs the tests whose name contains `name`, or all of them.
-pub fn command(name: Option<&str>, jobs: usize) -> Result<ExitCode> {
+/// How many stories the simulation tells, where that is not its own choice.
+const STORIES_VARIABLE: &str = "OGHA_STORIES";
+/// So many a second it tells at least.
+const STORIES_A_SECOND: u64 = 200;
+
+/// Runs the tests whose name contains `name`, or all of them; the simulation tells so many stories.
+pub fn command(name: Option<&str>, jobs: usize, stories: Option<u64>) -> Result<ExitCode> {
     setup::ensure(Scope::All)?;
     let agent = build::program(&build::everything()?, "ogha-agent")?;
     let harnesses = cargo::executables(cargo::cargo().args(["test", "--no-run"]))?;
@@ -47,10 +52,17 @@ pub fn command(name: Option<&str>, jobs: usize) -> Result<ExitCode> {
         .filter(|executable| executable.harness)
         .map(|executable| suite(&executable, &agent, name, jobs))
         .collect();
+    let longer = Duration::from_secs(stories.unwrap_or(0) / STORIES_A_SECOND);
+    if let Some(stories) = stories {
+        for suite in &mut suites {
+            suite.command.env(STORIES_VARIABLE, stories.to_string());
+            suite.limit += longer;
+        }
+    }
     suites.push(doc_tests(name));
     suites.sort_by_key(|suite| (suite.needs_root, suite.name.clone()));
 
-    let end = Instant::now() + TOTAL_LIMIT;
+    let end = Instant::now() + TOTAL_LIMIT + longer;
     let mut report = Report::default();
     for mut suite in suites {
         suite.limit = suite.limit.min(end.saturating_duration_since(Instant::now()));
