@@ -26,6 +26,7 @@
 mod action;
 mod core;
 mod fence;
+mod hearing;
 mod input;
 mod lease;
 mod members;

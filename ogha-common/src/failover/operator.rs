@@ -230,10 +230,10 @@ impl Core {
     }
 
     pub(super) fn active_peer(&self, now: Instant) -> Option<NodeId> {
-        let fresh = |view: &&super::core::PeerView| {
+        let fresh = |view: &&super::hearing::PeerView| {
             !view.lost && now.since(view.at) < self.config.agent_timeout
         };
-        let active = |view: &&super::core::PeerView| {
+        let active = |view: &&super::hearing::PeerView| {
             view.status.is_some_and(|status| {
                 matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
             })
@@ -269,7 +269,8 @@ impl Core {
     /// Whether an operator has paused failovers, here or at a peer.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        let said = |view: &super::core::PeerView| view.status.is_some_and(|status| status.paused);
+        let said =
+            |view: &super::hearing::PeerView| view.status.is_some_and(|status| status.paused);
         self.paused || self.peers.iter().flatten().any(said)
     }
 

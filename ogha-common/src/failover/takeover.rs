@@ -3,7 +3,8 @@
 use super::{
     Action, Arbiter, Cause, Database, GateOrder, Hindrance, Lease, NodeSet, Notice, Order, Outcome,
     Phase, Record, Renewal, Role, Rule, Ruling, Step,
-    core::{Core, Heard, Sink},
+    core::{Core, Sink},
+    hearing::Heard,
 };
 use crate::{
     election,
