@@ -41,7 +41,7 @@ pub struct Machine {
     pub nftables: bool,
     /// Is keepalived there?
     pub keepalived: bool,
-    /// Is scapy there, for the system's Python?
+    /// Is scapy there, for the system's Python, and libpcap for it?
     pub scapy: bool,
     /// Is etcd there?
     pub etcd: bool,
@@ -163,7 +163,8 @@ fn postgresql() -> bool {
 
 /// Looked for, not loaded: that takes a second.
 fn scapy() -> bool {
-    let find = "import importlib.util as u, sys; sys.exit(u.find_spec('scapy') is None)";
+    let find = "import ctypes.util as c, importlib.util as u, sys; \
+                sys.exit(u.find_spec('scapy') is None or c.find_library('pcap') is None)";
     output("/usr/bin/python3", &["-c", find]).is_some()
 }
 

@@ -175,6 +175,7 @@ fn packages(machine: &Machine, scope: Scope, linker_fits: bool, plan: &mut Plan)
         (all && !machine.nftables, "nftables", "the lab cuts networks with it", "nft"),
         (all && !machine.keepalived, "keepalived", "a bench compares with it", "keepalived"),
         (all && !machine.scapy, "python3-scapy", "a test forges probes with it", "scapy"),
+        (all && !machine.scapy, "libpcap0.8", "scapy filters what it hears by it", "libpcap"),
         (all && !machine.etcd, "etcd-server", "the lab's arbiters", "etcd 3.4 or later"),
     ] {
         if wanted {
@@ -301,6 +302,7 @@ mod tests {
                 "nftables",
                 "keepalived",
                 "python3-scapy",
+                "libpcap0.8",
                 "etcd-server"
             ]
         );
