@@ -72,6 +72,8 @@ pub struct Local {
     default_socket_dir: PathBuf,
     /// Variables of the login environment that name directories with tools, and the place below.
     homes: &'static [(&'static str, &'static str)],
+    /// Held by a step that starts, stops or replaces the server.
+    one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Local {
@@ -92,7 +94,18 @@ impl Local {
                 .unwrap_or_else(|| PathBuf::from("/tmp")),
             login,
             homes,
+            one_at_a_time: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// One step that changes the server's state at a time.
+    ///
+    /// # Errors
+    /// When another is under way.
+    pub fn exclusive(&self) -> anyhow::Result<tokio::sync::MutexGuard<'_, ()>> {
+        self.one_at_a_time
+            .try_lock()
+            .context("another step (start, demote or rejoin) is under way on this database")
     }
 
     /// The path of the Unix socket. Reads `postmaster.pid` unless `socket_dir` is configured.

@@ -6,6 +6,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use tokio::{sync::Mutex, task::AbortHandle, time::timeout};
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, config::SslMode, error::DbError};
 
@@ -14,6 +15,8 @@ use super::{local::Local, socket};
 /// The longest that one question may take, with connecting. A server that does not answer it
 /// within a second is of no use to clients either.
 pub const DEADLINE: Duration = Duration::from_secs(1);
+/// A checkpoint writes all that is in memory.
+const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(600);
 
 /// A row of the answer, as text; `None` is NULL.
 pub type Row = Vec<Option<String>>;
@@ -87,6 +90,15 @@ impl Sql {
     #[must_use]
     pub fn new(local: Arc<Local>) -> Self {
         Self { local, live: Mutex::new(None) }
+    }
+
+    /// Has the server write out all that is in memory.
+    ///
+    /// # Errors
+    /// When it does not within ten minutes.
+    pub async fn checkpoint(&self) -> anyhow::Result<()> {
+        self.query("checkpoint", CHECKPOINT_DEADLINE).await.context("the checkpoint")?;
+        Ok(())
     }
 
     /// Asks, and waits for the answer at most `within`. A connection that turns out to be lost is

@@ -134,7 +134,8 @@ pub struct Core {
     pub(super) forced: bool,
     /// When this node last began to ask for its next record.
     pub(super) asked_at: Instant,
-    /// How often the database was started again in place since this agent began.
+    /// How often the database was started again in place since this agent began, or since it last served
+    /// for [`SERVED_LONG`].
     pub(super) restarts: u8,
     /// When a takeover that another node should do first is this one's business.
     pub(super) deferred_until: Option<Instant>,

@@ -151,11 +151,16 @@ impl Core {
         status: probe::Status,
         sink: Sink<'_>,
     ) {
+        self.adopt(now, self.record_of(node, &status), sink);
+    }
+
+    /// The record by which a peer goes.
+    fn record_of(&self, node: NodeId, status: &probe::Status) -> Record {
         let primary = status.primary.unwrap_or(node);
         // Of nodes that are not configured here nothing is known but that they are not this one.
         let in_sync = self.config.nodes.subset(status.in_sync);
         let in_sync = in_sync.unwrap_or_else(|| NodeSet::of(primary));
-        self.adopt(now, Record { term: status.term, primary, in_sync }, sink);
+        Record { term: status.term, primary, in_sync }
     }
 
     /// Goes by that record from now on, if it is newer, or if it stands at the arbiter.
@@ -250,12 +255,8 @@ impl Core {
             }
             Phase::Closing { .. } => {}
             // Who does not serve has nothing to insist on.
-            _ => {
-                let Some(primary) = status.primary else { return };
-                let in_sync = self.config.nodes.subset(status.in_sync);
-                let in_sync = in_sync.unwrap_or_else(|| NodeSet::of(primary));
-                self.adopt(now, Record { term: status.term, primary, in_sync }, sink);
-            }
+            _ if status.primary.is_some() => self.adopt(now, self.record_of(node, &status), sink),
+            _ => {}
         }
     }
 

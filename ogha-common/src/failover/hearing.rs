@@ -42,6 +42,16 @@ pub(super) struct PeerView {
 }
 
 impl Core {
+    /// Whether that peer's agent has spoken lately.
+    pub(super) fn speaks(&self, now: Instant, view: &PeerView) -> bool {
+        now.since(view.at) < self.config.agent_timeout
+    }
+
+    /// Whether it has, and its kernel answers.
+    pub(super) fn is_there(&self, now: Instant, view: &PeerView) -> bool {
+        !view.lost && self.speaks(now, view)
+    }
+
     pub(super) fn advert(
         &mut self,
         now: Instant,

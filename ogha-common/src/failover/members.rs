@@ -143,8 +143,7 @@ impl Core {
             return now.since(self.listening_since) >= self.config.lease;
         };
         let lost = view.lost && now.since(view.seen) >= self.config.lease / 2;
-        let fresh = now.since(view.at) < self.config.agent_timeout;
-        let without_database = fresh
+        let without_database = self.speaks(now, view)
             && view
                 .status
                 .is_some_and(|status| status.term == self.term() && status.role != Role::Standby);
@@ -180,10 +179,9 @@ impl Core {
             let follows = |status: &probe::Status| {
                 status.primary == Some(record.primary) && status.role == Role::Standby
             };
-            let view = self.view(node).filter(|view| !view.lost);
-            let fresh = view.filter(|view| now.since(view.at) < self.config.agent_timeout);
+            let view = self.view(node).filter(|view| self.is_there(now, view));
             self.database.streaming.contains(node)
-                && fresh.and_then(|view| view.status).is_some_and(|status| follows(&status))
+                && view.and_then(|view| view.status).is_some_and(|status| follows(&status))
         };
         let still = self.membership.joining.filter(|joining| may(joining.node));
         let outside = |node: &NodeId| !record.in_sync.contains(*node) && may(*node);

@@ -5,11 +5,9 @@ use core::fmt;
 use super::{
     Action, Cause, NodeSet, Notice, Order, Phase, Role, Step,
     core::{Core, Sink},
+    hearing::PeerView,
 };
-use crate::{
-    units::{Instant, NodeId},
-    wire::probe,
-};
+use crate::units::{Instant, NodeId};
 
 /// What an operator orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,8 +122,8 @@ impl Core {
 
     fn is_ready(&self, now: Instant, node: NodeId) -> bool {
         self.view(node).is_some_and(|view| {
-            let fresh = !view.lost && now.since(view.at) < self.config.agent_timeout;
-            fresh && view.status.is_some_and(|status| status.role == Role::Standby)
+            self.is_there(now, view)
+                && view.status.is_some_and(|status| status.role == Role::Standby)
         })
     }
 
@@ -230,16 +228,11 @@ impl Core {
     }
 
     pub(super) fn active_peer(&self, now: Instant) -> Option<NodeId> {
-        let fresh = |view: &&super::hearing::PeerView| {
-            !view.lost && now.since(view.at) < self.config.agent_timeout
+        let serves = |view: &&PeerView| {
+            view.status.is_some_and(|status| status.phase.serves_or_takes_over())
         };
-        let active = |view: &&super::hearing::PeerView| {
-            view.status.is_some_and(|status| {
-                matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
-            })
-        };
-        let mut peers = self.peers.iter().flatten().filter(fresh);
-        peers.find(active).map(|view| view.node)
+        let mut there = self.peers.iter().flatten().filter(|view| self.is_there(now, view));
+        there.find(serves).map(|view| view.node)
     }
 
     fn set_paused(&mut self, paused: bool, sink: Sink<'_>) {
@@ -269,8 +262,7 @@ impl Core {
     /// Whether an operator has paused failovers, here or at a peer.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        let said =
-            |view: &super::hearing::PeerView| view.status.is_some_and(|status| status.paused);
+        let said = |view: &PeerView| view.status.is_some_and(|status| status.paused);
         self.paused || self.peers.iter().flatten().any(said)
     }
 
@@ -304,7 +296,8 @@ impl Core {
         }
     }
 
-    /// How often the database was started again in place since this agent began.
+    /// How often the database was started again in place since this agent began, or since it last served
+    /// for ten minutes.
     #[must_use]
     pub fn restarts(&self) -> u8 {
         self.restarts

@@ -132,11 +132,10 @@ impl Core {
     pub(super) fn serving_primary(&self, now: Instant) -> Option<NodeId> {
         let record = self.record.filter(|record| record.primary != self.config.node)?;
         let view = self.view(record.primary)?;
-        let fresh = now.since(view.at) < self.config.agent_timeout;
         let serves = view.status.is_some_and(|status| {
             status.phase == probe::Phase::Serving && status.term == record.term
         });
-        (fresh && serves).then_some(record.primary)
+        (self.speaks(now, view) && serves).then_some(record.primary)
     }
 
     /// Who should have taken over did not: the database here is the primary again.

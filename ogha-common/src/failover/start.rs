@@ -7,7 +7,6 @@ use super::{
 use crate::{
     election,
     units::{Instant, Term},
-    wire::probe,
 };
 
 impl Core {
@@ -104,17 +103,17 @@ impl Core {
     /// Whether a peer serves or takes over, or has a primary of its own where no register tells
     /// which of them counts.
     pub(super) fn anyone_active(&self, now: Instant) -> bool {
-        let fresh = |at: Instant| now.since(at) < self.config.agent_timeout;
-        let active = |phase| matches!(phase, probe::Phase::Serving | probe::Phase::TakingOver);
         let heard = self.heard.is_some_and(|heard| {
             // The kernel of one that has said that it does not serve answers too.
             let said = self.view(heard.node).and_then(|view| view.status);
-            fresh(heard.at) && said.is_none_or(|status| active(status.phase))
+            now.since(heard.at) < self.config.agent_timeout
+                && said.is_none_or(|status| status.phase.serves_or_takes_over())
         });
         heard
-            || self.peers.iter().flatten().filter(|view| fresh(view.at)).any(|view| {
+            || self.peers.iter().flatten().filter(|view| self.speaks(now, view)).any(|view| {
                 view.status.is_some_and(|status| {
-                    active(status.phase) || status.role == Role::Primary && !self.has_register()
+                    status.phase.serves_or_takes_over()
+                        || status.role == Role::Primary && !self.has_register()
                 })
             })
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     election,
-    units::{Instant, Lsn, NodeId, Priority, Term},
+    units::{Instant, NodeId, Term},
     wire::probe,
 };
 
@@ -90,16 +90,14 @@ impl Core {
 
     fn is_outranked(&self, now: Instant) -> bool {
         let Some(record) = self.record else { return false };
-        let rank = |lsn: Lsn, priority: Priority, node: NodeId| (lsn, priority, node);
-        let mine = rank(self.database.lsn, self.config.priority, self.config.node);
+        let mine = (self.database.lsn, self.config.priority, self.config.node);
         self.peers.iter().flatten().any(|view| {
-            let fresh = !view.lost && now.since(view.at) < self.config.agent_timeout;
-            let candidate = record.others().contains(view.node) && fresh;
+            let candidate = record.others().contains(view.node) && self.is_there(now, view);
             candidate
                 && view.status.is_some_and(|status| {
                     status.role == Role::Standby
                         && status.phase != probe::Phase::Fenced
-                        && rank(status.lsn, status.priority, view.node) > mine
+                        && (status.lsn, status.priority, view.node) > mine
                 })
         })
     }

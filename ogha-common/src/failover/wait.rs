@@ -1,10 +1,7 @@
 //! What an instance waits for: what it cannot bring about by itself, and says in its status.
 
 use super::{Cause, Hindrance, NodeSet, Phase, Role, core::Core};
-use crate::{
-    units::{Instant, NodeId},
-    wire::probe,
-};
+use crate::units::{Instant, NodeId};
 
 /// What the instance waits for, that it can't bring about by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,15 +94,10 @@ impl Core {
         if self.has_register() || self.database.role != Role::Primary {
             return None;
         }
-        let mut fresh = self
-            .peers
-            .iter()
-            .flatten()
-            .filter(|view| now.since(view.at) < self.config.agent_timeout);
+        let mut fresh = self.peers.iter().flatten().filter(|view| self.speaks(now, view));
         let rival = fresh.find(|view| {
             view.status.is_some_and(|status| {
-                status.role == Role::Primary
-                    && !matches!(status.phase, probe::Phase::Serving | probe::Phase::TakingOver)
+                status.role == Role::Primary && !status.phase.serves_or_takes_over()
             })
         });
         rival.map(|view| view.node)

@@ -70,8 +70,6 @@ pub struct Opengauss {
     /// Since when the demand on commits has been the same.
     steady: Mutex<Option<(Demand, Instant)>>,
     progress: Reporter,
-    /// Held by a step that starts, stops or replaces the server.
-    one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Opengauss {
@@ -89,7 +87,6 @@ impl Opengauss {
             confirmations: Confirmations::default(),
             steady: Mutex::default(),
             progress: Reporter::new(),
-            one_at_a_time: tokio::sync::Mutex::default(),
         })
     }
 
@@ -238,7 +235,7 @@ impl Database for Opengauss {
             Step::Promote => self.promote().boxed(),
             Step::StopImmediate => stop::immediate(&self.local).boxed(),
             Step::AfterFailover => self.refreshconf().boxed(),
-            Step::Checkpoint => self.checkpoint().boxed(),
+            Step::Checkpoint => self.orders.checkpoint().boxed(),
             Step::Demote(within) => self.demote(within).boxed(),
             Step::Disarm => self.disarm().boxed(),
             Step::Start(within) => self.start(within).boxed(),

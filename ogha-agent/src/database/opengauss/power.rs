@@ -26,18 +26,12 @@ const TEXT: &str = "ogha fenced this server: another node is primary, or may be.
     here, and start it with -M standby unless no other primary is left.\n";
 const START_LOG: &str = "ogha-start.log";
 
-const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(600);
 const CONTROL_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
 impl Opengauss {
-    pub(super) async fn checkpoint(&self) -> anyhow::Result<()> {
-        self.orders.query("checkpoint", CHECKPOINT_DEADLINE).await.context("the checkpoint")?;
-        Ok(())
-    }
-
     pub(super) async fn demote(&self, within: Duration) -> anyhow::Result<()> {
-        let _guard = self.exclusive()?;
+        let _guard = self.local.exclusive()?;
         stop::fast(&self.local, within).await?;
         let call = Call::new("pg_controldata", CONTROL_DEADLINE).arg(&self.local.server.data_dir);
         let outcome = self.local.call(call).await?;
@@ -72,7 +66,7 @@ impl Opengauss {
     }
 
     pub(super) async fn start(&self, within: Duration) -> anyhow::Result<()> {
-        let _guard = self.exclusive()?;
+        let _guard = self.local.exclusive()?;
         let dir = &self.local.server.data_dir;
         anyhow::ensure!(
             !super::rejoin::is_half_done(dir),
@@ -120,13 +114,6 @@ impl Opengauss {
             );
             sleep(POLL).await;
         }
-    }
-
-    /// One step that changes the server's state at a time.
-    pub(super) fn exclusive(&self) -> anyhow::Result<tokio::sync::MutexGuard<'_, ()>> {
-        self.one_at_a_time
-            .try_lock()
-            .context("another step (start, demote or rejoin) is under way on this database")
     }
 }
 

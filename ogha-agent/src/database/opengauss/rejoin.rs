@@ -54,7 +54,7 @@ fn mark(data_dir: &Path) -> PathBuf {
 
 impl Opengauss {
     pub(super) async fn rejoin(&self, node: &str) -> anyhow::Result<()> {
-        let _guard = self.exclusive()?;
+        let _guard = self.local.exclusive()?;
         self.nodes.peer(node)?;
         let running = self.progress.begin();
         let half_done = is_half_done(&self.local.server.data_dir);

@@ -54,8 +54,6 @@ pub struct Postgresql {
     orders: Sql,
     confirmations: Confirmations,
     progress: Reporter,
-    /// Held by a step that starts, stops or replaces the server.
-    one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Postgresql {
@@ -72,7 +70,6 @@ impl Postgresql {
             nodes,
             confirmations: Confirmations::default(),
             progress: Reporter::new(),
-            one_at_a_time: tokio::sync::Mutex::default(),
         })
     }
 
@@ -171,7 +168,7 @@ impl Database for Postgresql {
         match step {
             Step::Promote => self.promote().boxed(),
             Step::StopImmediate => stop::immediate(&self.local).boxed(),
-            Step::Checkpoint => self.checkpoint().boxed(),
+            Step::Checkpoint => self.orders.checkpoint().boxed(),
             Step::Demote(within) => self.demote(within).boxed(),
             Step::Disarm => self.disarm().boxed(),
             Step::Start(within) => self.start(within).boxed(),

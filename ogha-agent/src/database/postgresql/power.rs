@@ -27,19 +27,12 @@ pub const STANDBY: &str = "standby.signal";
 /// What the server prints before its own log is there; in the data directory.
 const START_LOG: &str = "ogha-start.log";
 
-/// A checkpoint writes all that is in memory.
-const CHECKPOINT_DEADLINE: Duration = Duration::from_secs(600);
 const CONTROL_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
 impl Postgresql {
-    pub(super) async fn checkpoint(&self) -> anyhow::Result<()> {
-        self.orders.query("checkpoint", CHECKPOINT_DEADLINE).await.context("the checkpoint")?;
-        Ok(())
-    }
-
     pub(super) async fn demote(&self, within: Duration) -> anyhow::Result<()> {
-        let _guard = self.exclusive()?;
+        let _guard = self.local.exclusive()?;
         stop::fast(&self.local, within).await?;
         let state = self.control().await?.state;
         anyhow::ensure!(
@@ -66,7 +59,7 @@ impl Postgresql {
     }
 
     pub(super) async fn start(&self, within: Duration) -> anyhow::Result<()> {
-        let _guard = self.exclusive()?;
+        let _guard = self.local.exclusive()?;
         anyhow::ensure!(
             !rejoin::is_half_done(&self.local.server.data_dir),
             "a rejoin of the database in {} was interrupted, so its files cannot be used; let it \
@@ -138,13 +131,6 @@ impl Postgresql {
 
     pub(super) fn data_dir(&self) -> &Path {
         &self.local.server.data_dir
-    }
-
-    /// One step that changes the server's state at a time.
-    pub(super) fn exclusive(&self) -> anyhow::Result<tokio::sync::MutexGuard<'_, ()>> {
-        self.one_at_a_time
-            .try_lock()
-            .context("another step (start, demote or rejoin) is under way on this database")
     }
 }
 

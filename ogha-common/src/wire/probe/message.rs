@@ -45,6 +45,12 @@ pub enum Role {
 }
 
 impl Phase {
+    /// Whether it serves, or is about to.
+    #[must_use]
+    pub const fn serves_or_takes_over(self) -> bool {
+        matches!(self, Self::Serving | Self::TakingOver)
+    }
+
     /// The word for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -74,7 +74,7 @@ struct Rejoin<'a> {
 
 impl Postgresql {
     pub(super) async fn rejoin(&self, node: &str) -> anyhow::Result<()> {
-        let _guard = self.exclusive()?;
+        let _guard = self.local.exclusive()?;
         let peer = self.nodes.peer(node)?.clone();
         let running = self.progress.begin();
         let data_dir = real(self.data_dir());
