@@ -47,12 +47,18 @@ fn assert_silent(pair: &Pair) {
     assert_eq!(client::connect(&pair.client, service(pair), A_WHILE), Answer::Silence);
 }
 
-/// A pair whose second agent has stopped: the first is alone.
-fn alone(name: &str, lease: Duration, families: Families) -> Pair {
+/// A pair whose leases last long enough to be looked at.
+fn pair(name: &str, families: Families) -> Pair {
+    let lease = Duration::from_secs(5);
     let settings = Settings { lease, agent_timeout: lease, ..with(families) };
-    let pair = Pair::start(name, &settings).unwrap();
-    pair.nodes[1].agent.stop().unwrap();
-    pair
+    Pair::start(name, &settings).unwrap()
+}
+
+/// The first agent fails, and the next moment the second is killed: it had no time to take over, nor
+/// was it missed before.
+fn fails_alone(pair: &Pair, fail: impl FnOnce(&Node)) {
+    fail(&pair.nodes[0]);
+    pair.nodes[1].agent.kill().unwrap();
 }
 
 /// The other may have been promoted while nobody was here to hear it: the node waits for its word, and
@@ -70,7 +76,7 @@ fn serves_once_the_other_is_heard(pair: &Pair) {
     pair.wait_until_serving(0).unwrap();
 }
 
-/// The only agent is killed: the address is served until the lease ends, then nobody answers ARP
+/// The agent is killed, and no other is there: the address is served until the lease ends, then nobody answers ARP
 /// or TCP for it, though the database still runs. A new agent serves again.
 #[test]
 fn a_killed_agent_leaves_silence() {
@@ -84,9 +90,9 @@ fn a_killed_agent_leaves_silence_ipv6() {
 }
 
 fn dies_alone(name: &str, families: Families) {
-    let pair = alone(name, Duration::from_secs(5), families);
+    let pair = pair(name, families);
     let node = &pair.nodes[0];
-    node.agent.kill().unwrap();
+    fails_alone(&pair, |node| node.agent.kill().unwrap());
     assert_eq!(client::connect(&pair.client, service(&pair), GENEROUS), Answer::Accepted);
     wait_until_lapsed(node);
     assert_silent(&pair);
@@ -96,8 +102,8 @@ fn dies_alone(name: &str, families: Families) {
     pair.writer().wait_for(10, GENEROUS).unwrap();
 }
 
-/// The only agent hangs: the same. When it goes on, it finds its lease over and does not just
-/// open the gate as if nothing had been, but listens and then serves.
+/// The agent hangs, and no other is there: the same. When it goes on, it finds its lease over and does
+/// not just open the gate as if nothing had been, but waits for the other's word and then serves.
 #[test]
 fn a_hung_agent_leaves_silence() {
     hangs_alone("hung", Families::V4);
@@ -110,9 +116,9 @@ fn a_hung_agent_leaves_silence_ipv6() {
 }
 
 fn hangs_alone(name: &str, families: Families) {
-    let pair = alone(name, Duration::from_secs(3), families);
+    let pair = pair(name, families);
     let node = &pair.nodes[0];
-    node.agent.signal(Signal::SIGSTOP).unwrap();
+    fails_alone(&pair, |node| node.agent.signal(Signal::SIGSTOP).unwrap());
     wait_until_lapsed(node);
     assert_silent(&pair);
     node.agent.signal(Signal::SIGCONT).unwrap();

@@ -124,6 +124,7 @@ impl Instance {
 
     /// What the peers have said since the last look, for the core.
     fn look_at_peers(&mut self, kernel: &mut Kernel, history: &mut History) {
+        let at = clock::now();
         for index in 0..self.peers.list.len() {
             let Some((node, news)) = self.peers.news(index, kernel) else { continue };
             if let Some(at) = news.advert {
@@ -135,10 +136,11 @@ impl Instance {
             if let Some(agent_age) = news.answered {
                 self.input(Input::Answered { node, agent_age }, kernel, history);
             }
-            if let Some(status) = news.said {
-                self.input(Input::Peer { node, status }, kernel, history);
+            if let Some((status, at)) = news.said {
+                self.input(Input::Peer { node, status, at }, kernel, history);
             }
         }
+        self.input(Input::Looked { at }, kernel, history);
     }
 
     /// One input in, its actions carried out in order, and what came of them in again.

@@ -39,8 +39,8 @@ pub struct News {
     pub granted: Option<(Term, Instant)>,
     /// Its kernel answered; its agent was alive so long ago.
     pub answered: Option<Duration>,
-    /// What its agent said.
-    pub said: Option<Status>,
+    /// What its agent said, and when it last lived.
+    pub said: Option<(Status, Instant)>,
 }
 
 impl Peer {
@@ -171,11 +171,12 @@ impl Peer {
         let granted = (heard.granted_term, heard.granted_until_ns)
             != (before.granted_term, before.granted_until_ns);
         let advertised = heard.last_advert_ns != before.last_advert_ns;
+        let agent_age = self.agent_age(now);
         News {
             advert: advertised.then(|| Instant::from_ns(heard.last_advert_ns)),
             granted: granted.then(|| self.granted()),
-            answered: if answered { self.agent_age(now) } else { None },
-            said: if spoke { self.status() } else { None },
+            answered: agent_age.filter(|_| answered),
+            said: agent_age.filter(|_| spoke).and_then(|age| Some((self.status()?, now - age))),
         }
     }
 

@@ -102,6 +102,8 @@ pub struct Core {
     /// When the last advert was read.
     pub(super) advert_at: Instant,
     pub(super) peers: [Option<PeerView>; super::MAX_NODES],
+    /// Up to when all that was heard of the peers has been told.
+    pub(super) looked_at: Instant,
     /// The last hindrance told, so that it is told once.
     pub(super) told: Option<Hindrance>,
     /// The takeover under way, or the last one, had to promote.
@@ -161,6 +163,7 @@ impl Core {
             heard: None,
             advert_at: Instant::default(),
             peers: [None; super::MAX_NODES],
+            looked_at: Instant::default(),
             told: None,
             promoted: false,
             member: false,
@@ -192,8 +195,9 @@ impl Core {
             Input::Stalled(time) => self.stalled(now, time),
             Input::Advert { node, advert } => self.advert(now, node, advert, sink),
             Input::AdvertStamped { node, at } => self.advert_stamped(node, at, sink),
-            Input::Peer { node, status } => self.peer(now, node, status, sink),
+            Input::Peer { node, status, at } => self.peer(now, node, status, at, sink),
             Input::Answered { node, agent_age } => self.answered(now, node, agent_age, sink),
+            Input::Looked { at } => self.looked_at = at,
             Input::Unanswered { node } => self.unanswered(now, node, sink),
             Input::Granted { node, term, until } => self.granted(node, term, until),
             Input::DatabaseDied { at, sign } => self.database_died(now, at, sign, sink),

@@ -225,7 +225,9 @@ impl Core {
         }
     }
 
-    /// Rule 5: two primaries of one term. The lower priority fences, both say so.
+    /// Rule 5: two primaries of one term. Who has taken over is alone in its record, and had waited for the
+    /// other's gate to close: a change of the set that was written meanwhile is void. Else the lower
+    /// priority fences. Both say so.
     pub(super) fn same_term(
         &mut self,
         now: Instant,
@@ -242,9 +244,15 @@ impl Core {
         {
             return;
         }
-        let mine = (self.config.priority, self.config.node);
+        let theirs = self.record_of(node, &status);
+        let alone = self.record.is_some_and(|record| record.is_alone());
+        let mine = (alone, self.config.priority, self.config.node);
+        let serves = status.phase == probe::Phase::Serving;
+        if !serves && (alone || !theirs.is_alone() || theirs.primary != node) {
+            return;
+        }
         match self.phase {
-            Phase::Serving(_) if mine > (status.priority, node) => {
+            Phase::Serving(_) if mine > (theirs.is_alone(), status.priority, node) => {
                 sink(Action::Notice(Notice::SplitBrain(node)));
             }
             Phase::Serving(_)
@@ -254,8 +262,9 @@ impl Core {
                 self.fence(now, now, Cause::SplitBrain(node), sink);
             }
             Phase::Closing { .. } => {}
-            // Who does not serve has nothing to insist on.
-            _ if status.primary.is_some() => self.adopt(now, self.record_of(node, &status), sink),
+            _ if alone && !theirs.is_alone() => {}
+            // Who does not serve has nothing else to insist on.
+            _ if status.primary.is_some() => self.adopt(now, theirs, sink),
             _ => {}
         }
     }

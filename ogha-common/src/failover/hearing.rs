@@ -30,7 +30,7 @@ pub(super) struct Heard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PeerView {
     pub(super) node: NodeId,
-    /// When its agent last spoke; what it said is `status`.
+    /// When its agent last lived; what it said is `status`.
     pub(super) at: Instant,
     pub(super) status: Option<probe::Status>,
     /// The last sign of its host: a word, or an answer of its kernel.
@@ -98,18 +98,19 @@ impl Core {
         now: Instant,
         node: NodeId,
         status: probe::Status,
+        at: Instant,
         sink: Sink<'_>,
     ) {
         let Some(view) = self.view_mut(node) else { return };
-        view.at = now;
-        view.seen = now;
+        view.at = view.at.max(at);
+        view.seen = view.seen.max(at);
         view.status = Some(status);
         // A node of ours: its gate is known to lapse, and is waited for. (To preempt is to
         // interrupt, and stays plain VRRP.)
         self.election.set_eligible(!self.config.database && self.config.election.preempt);
         if status.term > self.term() {
             self.higher_term(now, node, status, sink);
-        } else if status.phase == probe::Phase::Serving && status.term == self.term() {
+        } else if status.term == self.term() {
             self.same_term(now, node, status, sink);
         }
         // One that closes its gate for another node's term says that it serves till the kernel has that.

@@ -51,6 +51,8 @@ pub enum Input {
         node: NodeId,
         /// What it says.
         status: probe::Status,
+        /// The last sign that its agent lived. It may be long ago: this agent may have hung since.
+        at: Instant,
     },
     /// A peer's kernel has answered a probe. It does so for a dead agent too.
     Answered {
@@ -58,6 +60,12 @@ pub enum Input {
         node: NodeId,
         /// How long before the answer its agent was last alive.
         agent_age: Duration,
+    },
+    /// All that the kernel had heard of the peers by then has been told. What was not said till then is
+    /// missing; later it may wait to be read.
+    Looked {
+        /// When the look began.
+        at: Instant,
     },
     /// As many probes as `detect_multiplier` says were sent in a row, and none was answered.
     Unanswered {

@@ -123,7 +123,7 @@ impl Core {
             }
             return;
         }
-        let staying = record.in_sync.filter(|node| !self.is_gone(now, node));
+        let staying = record.in_sync.filter(|node| !self.is_gone(node));
         if staying != record.in_sync || self.inherited {
             self.membership.joining = None;
             return self.propose_members(staying, sink);
@@ -133,11 +133,13 @@ impl Core {
         self.count_members(now, &record, sink);
     }
 
-    /// Whether a member of the set can't do what a member must.
-    fn is_gone(&self, now: Instant, node: NodeId) -> bool {
+    /// Whether a member of the set can't do what a member must. Who was silent is judged by the last look:
+    /// after a stall its word may be waiting, and it may be about to take over.
+    fn is_gone(&self, node: NodeId) -> bool {
         if node == self.config.node {
             return false;
         }
+        let now = self.looked_at;
         // Who was not heard yet since this agent has taken the gate up gets the time of a lease.
         let Some(view) = self.view(node) else {
             return now.since(self.listening_since) >= self.config.lease;

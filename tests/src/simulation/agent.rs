@@ -85,6 +85,8 @@ pub struct Agent {
     detectors: Vec<Detector>,
     seen: [Peer; MAX],
     next_probe: u64,
+    /// When it last began to look at what its kernel has heard.
+    look_began: u64,
     sequence: u64,
     /// The end of what its own probes have promised.
     pub promised: u64,
@@ -135,6 +137,7 @@ impl Agent {
             detectors,
             seen,
             next_probe: local,
+            look_began: local,
             sequence: 0,
             promised: 0,
             inbox: VecDeque::new(),
@@ -300,9 +303,15 @@ impl World {
             }
             Work::Look(place) if place < self.story.setting.nodes => {
                 agent.work.push_front(Work::Look(place + 1));
+                if place == 0 {
+                    agent.look_began = local;
+                }
                 if place != node {
                     self.look(node, agent, place, local);
                 }
+            }
+            Work::Look(_) => {
+                agent.inputs.push_back(Input::Looked { at: Instant::from_ns(agent.look_began) });
             }
             Work::TickCore if agent.core.next_timer().is_some_and(|due| local >= due.ns()) => {
                 agent.inputs.push_back(Input::Tick);
@@ -323,7 +332,7 @@ impl World {
                     agent.inputs.push_back(Input::Unanswered { node: self.ids[place] });
                 }
             }
-            Work::Look(_) | Work::TickCore | Work::ProbeIfDue | Work::Lost(_) => {}
+            Work::TickCore | Work::ProbeIfDue | Work::Lost(_) => {}
         }
     }
 
@@ -374,7 +383,8 @@ impl World {
         }
         let spoke = probed || answered && beat < self.story.setting.lease_ms * NS_PER_MS;
         if spoke && let Some(status) = status {
-            agent.inputs.push_back(Input::Peer { node: id, status });
+            let at = now - core::time::Duration::from_nanos(heard.agent_age_ns(local).unwrap_or(0));
+            agent.inputs.push_back(Input::Peer { node: id, status, at });
         }
     }
 

@@ -276,6 +276,7 @@ impl World {
                 Input::Tick
                     | Input::Answered { .. }
                     | Input::Peer { .. }
+                    | Input::Looked { .. }
                     | Input::Granted { .. }
                     | Input::AdvertStamped { .. }
                     | Input::Advert { .. }

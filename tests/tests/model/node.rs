@@ -233,6 +233,7 @@ impl Node {
             promoted |= self.input(step, input, sent);
         }
         let now = Instant::from_ns(time(step));
+        promoted |= self.input(step, Input::Looked { at: now }, sent);
         if self.core.as_ref().and_then(Core::next_timer).is_some_and(|due| now >= due) {
             promoted |= self.input(step, Input::Tick, sent);
         }
@@ -389,7 +390,8 @@ impl Node {
             self.inbox.push(Input::Granted { node, term: datagram.status.term, until });
         }
         if datagram.question || now - datagram.agent_at < LEASE * STEP {
-            self.inbox.push(Input::Peer { node, status: datagram.status });
+            let at = Instant::from_ns(datagram.agent_at);
+            self.inbox.push(Input::Peer { node, status: datagram.status, at });
         }
     }
 }

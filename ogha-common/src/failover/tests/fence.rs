@@ -69,10 +69,11 @@ fn two_primaries_of_one_term_are_a_split_brain_and_the_lower_priority_fences() {
     for (theirs, fences) in [(200, true), (10, false)] {
         let mut node = Node::serving();
         let rival = probe::Status {
+            in_sync: NodeSet::of(PEER).members(),
             priority: Priority::new(theirs),
             ..status(probe::Phase::Serving, node.core.term().get())
         };
-        node.input(Input::Peer { node: PEER, status: rival });
+        node.input(Input::Peer { node: PEER, status: rival, at: JUST_NOW });
         if fences {
             node.assert_fenced(Cause::SplitBrain(PEER));
             node.input(Input::Database(PRIMARY));
@@ -83,6 +84,32 @@ fn two_primaries_of_one_term_are_a_split_brain_and_the_lower_priority_fences() {
             assert!(node.done.contains(&Action::Notice(Notice::SplitBrain(PEER))));
         }
     }
+}
+
+#[test]
+fn who_has_taken_over_outranks_a_change_of_the_set_in_the_same_term() {
+    let in_sync = NodeSet::new(&[ME, PEER]).unwrap().members();
+    // Its agent hung as it was about to say so, and this node was promoted meanwhile.
+    let late = |node: &Node| probe::Status {
+        in_sync,
+        priority: Priority::new(200),
+        ..status(probe::Phase::Serving, node.core.term().get())
+    };
+    let mut node = Node::serving();
+    node.input(Input::Peer { node: PEER, status: late(&node), at: JUST_NOW });
+    node.assert_serving();
+
+    let third = NodeId::new(3);
+    let mut node = Node::with(|config| config.nodes = config.nodes.with(third));
+    let record = Record { term: Term::new(7), primary: third, in_sync: NodeSet::of(third) };
+    node.input(started(Some(record), None));
+    node.input(Input::Peer { node: PEER, status: late(&node), at: JUST_NOW });
+    assert_eq!(node.core.record(), Some(record));
+
+    let alone = NodeSet::of(PEER);
+    let status = probe::Status { in_sync: alone.members(), ..late(&node) };
+    node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
+    assert_eq!(node.core.record().unwrap().primary, PEER, "which of two is right nobody knows");
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn follower(term: u64) -> Input {
         role: Role::Standby,
         ..status(probe::Phase::Standby, term)
     };
-    Input::Peer { node: PEER, status }
+    Input::Peer { node: PEER, status, at: JUST_NOW }
 }
 
 fn streaming(confirmed: bool) -> Input {
@@ -86,7 +86,7 @@ fn a_peer_whose_database_is_gone_leaves_at_once() {
         role: Role::Unknown,
         ..status(probe::Phase::Standby, node.core.term().get())
     };
-    node.input(Input::Peer { node: PEER, status });
+    node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
     node.input(streaming(true));
     assert_eq!(in_sync(&node), NodeSet::of(ME));
 }
@@ -116,6 +116,18 @@ fn a_peers_grant_is_needed_before_the_record_counts_it_in() {
     node.pass(LEASE / 2);
     let renewed = node.index(|a| matches!(a, Action::Renew { .. }));
     assert_eq!(renewed, None, "the peer renews it: {:?}", node.done);
+}
+
+#[test]
+fn a_member_is_not_missed_before_its_words_are_read() {
+    let mut node = pair(Arbiter::Gateway);
+    node.now = node.now + AGENT_TIMEOUT * 4;
+    let silent = |node: &Node| node.index(|a| matches!(a, Action::Propose(_))).is_some();
+    node.input(streaming(true));
+    assert!(!silent(&node), "this agent hung, and what the peer said meanwhile waits");
+    node.input(Input::Looked { at: node.now });
+    node.input(streaming(true));
+    assert!(silent(&node), "it said nothing");
 }
 
 #[test]

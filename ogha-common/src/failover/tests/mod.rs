@@ -115,7 +115,10 @@ impl Node {
     }
 
     /// Puts the input in and carries the effects out, as the agent does.
-    fn input(&mut self, input: Input) {
+    fn input(&mut self, mut input: Input) {
+        if let Input::Peer { at, .. } = &mut input {
+            *at = self.now.min(*at);
+        }
         let mut inputs = std::collections::VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let first = self.done.len();
@@ -152,6 +155,7 @@ impl Node {
             at_once = if due > self.now { 0 } else { at_once + 1 };
             assert!(at_once < 100, "a timer that is never done: {:#?}", self.core);
             self.now = self.now.max(due);
+            self.input(Input::Looked { at: self.now });
             self.input(Input::Tick);
         }
         self.now = end;
@@ -192,8 +196,11 @@ fn status(phase: probe::Phase, term: u64) -> probe::Status {
     }
 }
 
+/// When a peer's agent lived that speaks now.
+const JUST_NOW: Instant = Instant::from_ns(u64::MAX);
+
 fn peer(phase: probe::Phase, term: u64) -> Input {
-    Input::Peer { node: PEER, status: status(phase, term) }
+    Input::Peer { node: PEER, status: status(phase, term), at: JUST_NOW }
 }
 
 fn started(record: Option<Record>, open: Option<Term>) -> Input {

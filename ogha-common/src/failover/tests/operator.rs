@@ -25,7 +25,7 @@ fn heartbeat(node: &mut Node) {
     let status = probe::Status { primary: Some(ME), role, ..status(probe::Phase::Standby, term) };
     let (streaming, confirmed) = (NodeSet::of(PEER), NodeSet::of(PEER));
     for _ in 0..2 {
-        node.input(Input::Peer { node: PEER, status });
+        node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
         node.input(Input::Database(Database { streaming, confirmed, ..PRIMARY }));
     }
 }
@@ -104,7 +104,7 @@ fn a_pause_of_one_node_is_everybodys() {
     let mut node = Node::standby();
     let paused = |phase| {
         let status = probe::Status { paused: true, ..status(phase, 4) };
-        Input::Peer { node: PEER, status }
+        Input::Peer { node: PEER, status, at: JUST_NOW }
     };
     node.input(paused(probe::Phase::Serving));
     lose_host(&mut node);
@@ -160,10 +160,11 @@ fn an_old_primary_waits_for_a_word_unless_it_may_rejoin() {
 fn after_a_split_brain_nothing_rejoins_by_itself() {
     let mut node = Node::with(|config| config.rejoin = true).into_serving();
     let rival = probe::Status {
+        in_sync: NodeSet::of(PEER).members(),
         priority: Priority::new(200),
         ..status(probe::Phase::Serving, node.core.term().get())
     };
-    node.input(Input::Peer { node: PEER, status: rival });
+    node.input(Input::Peer { node: PEER, status: rival, at: JUST_NOW });
     node.assert_fenced(Cause::SplitBrain(PEER));
     let rejoins = |node: &Node| node.index(|a| matches!(a, Action::Database(Order::Rejoin(_))));
     let term = node.core.term().next().get();

@@ -68,6 +68,29 @@ fn a_database_that_was_restarted_in_place_serves_again_when_nobody_took_over() {
 }
 
 #[test]
+fn what_was_said_while_this_agent_hung_is_no_word_about_now() {
+    let in_sync = NodeSet::new(&[ME, PEER]).unwrap();
+    let record = Record { term: Term::new(3), primary: ME, in_sync };
+    let mut node = Node::new();
+    node.input(started(Some(record), Some(Term::new(3))));
+    node.assert_serving();
+    node.done.clear();
+    let status = probe::Status { role: Role::Standby, ..status(probe::Phase::Standby, 3) };
+    let at = node.now;
+    node.now = node.now + AGENT_TIMEOUT * 4;
+    node.input(Input::Stalled(AGENT_TIMEOUT * 4));
+    node.input(Input::Lapsed);
+    node.input(Input::Peer { node: PEER, status, at });
+    node.input(Input::Database(PRIMARY));
+    node.pass(AGENT_TIMEOUT * 4);
+    assert_eq!(node.ordered(GateOrder::Open), None, "the peer may have been promoted since");
+    assert_eq!(node.core.waits_for(node.now), Some(Wait::Others(NodeSet::of(PEER))));
+    node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
+    node.input(Input::Database(PRIMARY));
+    node.assert_serving();
+}
+
+#[test]
 fn an_orderly_stop_keeps_the_gate_and_says_so_first() {
     let mut node = Node::serving();
     node.input(Input::Stopping);

@@ -188,9 +188,9 @@ fn a_fenced_report_of_someone_else_promotes_nobody() {
         old.primary = Some(primary);
         if term == 4 {
             // The record names the peer; a third node's word is not the primary's.
-            node.input(Input::Peer { node: NodeId::new(3), status: old });
+            node.input(Input::Peer { node: NodeId::new(3), status: old, at: JUST_NOW });
         } else {
-            node.input(Input::Peer { node: PEER, status: old });
+            node.input(Input::Peer { node: PEER, status: old, at: JUST_NOW });
         }
     }
     assert_eq!(node.core.phase(), Phase::Standby);
