@@ -52,6 +52,8 @@ pub struct Instance {
     pub(super) announcer: Announcer,
     pub(super) story: Option<Story>,
     pub(super) watch: Watch,
+    /// The database's main process that was last seen to die.
+    pub(super) died: Option<u32>,
     pub(super) health: Health,
     pub(super) checks: Checks,
     pub(super) arbiter: Referee,
@@ -302,6 +304,10 @@ impl Instance {
 
     /// The database was looked at: the watch follows its main process.
     pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
+        if seen.main_pid.is_some() && seen.main_pid == self.died && !self.serves(self.died) {
+            // That look was under way as it died.
+            return self.workers.database(Ask::Look);
+        }
         self.follow_process(seen.main_pid, kernel);
         self.pace.note(clock::now(), seen.lsn.filter(|_| seen.role == Role::Primary));
         // Without synchronous replication whoever receives is as good as can be asked for.
@@ -392,7 +398,7 @@ impl Instance {
             maps::EVENT_LISTENER_GONE => {
                 self.look_for_listener();
                 // A reload closes listeners too; only with its process is a database dead.
-                if self.watch.tgid != 0 && !self.process_lives() {
+                if self.watch.tgid != 0 && !self.serves(Some(self.watch.tgid)) {
                     self.died(at, Sign::ListenerGone, kernel, history);
                 } else {
                     self.workers.database(Ask::Look);
@@ -417,12 +423,14 @@ impl Instance {
         self.listening = self.config.database.port().is_some_and(listeners::listening);
     }
 
-    fn process_lives(&self) -> bool {
-        let serves = |server: &config::Server| pidfile::serves(self.watch.tgid, &server.data_dir);
-        self.config.database.server().is_some_and(serves)
+    /// Whether that process lives, and is the database's.
+    fn serves(&self, process: Option<u32>) -> bool {
+        let server = self.config.database.server();
+        server.zip(process).is_some_and(|(server, pid)| pidfile::serves(pid, &server.data_dir))
     }
 
     fn died(&mut self, at: Moment, sign: Sign, kernel: &mut Kernel, history: &mut History) {
+        self.died = Some(self.watch.tgid);
         self.watch.tgid = 0;
         self.listening = false;
         self.input(Input::DatabaseDied { at, sign }, kernel, history);

@@ -124,6 +124,7 @@ impl Instance {
             announcer,
             story: None,
             watch: Watch::default(),
+            died: None,
             health: Health::new(),
             checks,
             arbiter,

@@ -197,7 +197,7 @@ impl Core {
             Input::AdvertStamped { node, at } => self.advert_stamped(node, at, sink),
             Input::Peer { node, status, at } => self.peer(now, node, status, at, sink),
             Input::Answered { node, agent_age } => self.answered(now, node, agent_age, sink),
-            Input::Looked { at } => self.looked_at = at,
+            Input::Looked { at } => self.looked(now, at, sink),
             Input::Unanswered { node } => self.unanswered(now, node, sink),
             Input::Granted { node, term, until } => self.granted(node, term, until),
             Input::DatabaseDied { at, sign } => self.database_died(now, at, sign, sink),

@@ -175,12 +175,18 @@ impl Core {
             return;
         }
         let deposed = self.is_named();
+        // Who could not be promoted by the record of one that serves has written another history.
+        let split = !self.has_register()
+            && self.record.is_some_and(|ours| !ours.in_sync.contains(record.primary));
         let before = self.phase;
         self.member |= deposed;
         self.record = Some(record);
         sink(Action::Persist(record));
         let cause = Cause::HigherTerm(record.term);
         match before {
+            Phase::Serving(_) if split => {
+                self.fence(now, now, Cause::SplitBrain(record.primary), sink);
+            }
             Phase::Claiming
             | Phase::Promoting { .. }
             | Phase::Opening { .. }
@@ -225,9 +231,7 @@ impl Core {
         }
     }
 
-    /// Rule 5: two primaries of one term. Who has taken over is alone in its record, and had waited for the
-    /// other's gate to close: a change of the set that was written meanwhile is void. Else the lower
-    /// priority fences. Both say so.
+    /// Rule 5: two primaries of one term. The lower priority fences, both say so.
     pub(super) fn same_term(
         &mut self,
         now: Instant,
@@ -244,15 +248,9 @@ impl Core {
         {
             return;
         }
-        let theirs = self.record_of(node, &status);
-        let alone = self.record.is_some_and(|record| record.is_alone());
-        let mine = (alone, self.config.priority, self.config.node);
-        let serves = status.phase == probe::Phase::Serving;
-        if !serves && (alone || !theirs.is_alone() || theirs.primary != node) {
-            return;
-        }
+        let mine = (self.config.priority, self.config.node);
         match self.phase {
-            Phase::Serving(_) if mine > (theirs.is_alone(), status.priority, node) => {
+            Phase::Serving(_) if mine > (status.priority, node) => {
                 sink(Action::Notice(Notice::SplitBrain(node)));
             }
             Phase::Serving(_)
@@ -262,9 +260,8 @@ impl Core {
                 self.fence(now, now, Cause::SplitBrain(node), sink);
             }
             Phase::Closing { .. } => {}
-            _ if alone && !theirs.is_alone() => {}
-            // Who does not serve has nothing else to insist on.
-            _ if status.primary.is_some() => self.adopt(now, theirs, sink),
+            // Who does not serve has nothing to insist on.
+            _ if status.primary.is_some() => self.adopt(now, self.record_of(node, &status), sink),
             _ => {}
         }
     }
@@ -302,8 +299,7 @@ impl Core {
     /// A standby that will be promoted must not wait for those that are gone then.
     fn release_commits(&mut self, sink: Sink<'_>) {
         if self.synchronized.is_none() && !self.membership.is_ordering() {
-            self.membership.order(NodeSet::EMPTY);
-            sink(Action::Database(Order::Synchronize(NodeSet::EMPTY)));
+            self.order_commits(NodeSet::EMPTY, sink);
         }
     }
 

@@ -110,7 +110,7 @@ impl Core {
         self.election.set_eligible(!self.config.database && self.config.election.preempt);
         if status.term > self.term() {
             self.higher_term(now, node, status, sink);
-        } else if status.term == self.term() {
+        } else if status.phase == probe::Phase::Serving && status.term == self.term() {
             self.same_term(now, node, status, sink);
         }
         // One that closes its gate for another node's term says that it serves till the kernel has that.

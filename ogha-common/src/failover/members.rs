@@ -43,6 +43,8 @@ struct Proposed {
     record: Record,
     /// The arbiter has granted it: it is being written.
     granted: bool,
+    /// It is on disk.
+    written: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,10 +63,6 @@ impl Membership {
 
     pub(super) fn is_ordering(&self) -> bool {
         self.ordered.is_some()
-    }
-
-    pub(super) fn order(&mut self, set: NodeSet) {
-        self.ordered = Some(set);
     }
 
     pub(super) fn is_proposed(&self, term: Term) -> bool {
@@ -117,7 +115,7 @@ impl Core {
             return;
         }
         let asked_before = self.membership.again_at.take().is_some();
-        if let Some(Proposed { record, granted }) = self.membership.proposed {
+        if let Some(Proposed { record, granted, .. }) = self.membership.proposed {
             if asked_before && !granted {
                 sink(Action::Propose(record));
             }
@@ -200,8 +198,15 @@ impl Core {
         if self.membership.ordered.is_some() || self.synchronized == Some(wanted) {
             return;
         }
-        self.membership.ordered = Some(wanted);
-        sink(Action::Database(Order::Synchronize(wanted)));
+        self.order_commits(wanted, sink);
+    }
+
+    /// Commits are to wait for these. Till that is done they wait for those at most that they wait for
+    /// before and after.
+    pub(super) fn order_commits(&mut self, set: NodeSet, sink: Sink<'_>) {
+        self.membership.ordered = Some(set);
+        self.synchronized = self.synchronized.map(|before| before.filter(|n| set.contains(n)));
+        sink(Action::Database(Order::Synchronize(set)));
     }
 
     /// The database waits for these, or could not be told so.
@@ -226,8 +231,7 @@ impl Core {
             return true;
         }
         if self.membership.ordered.is_none() {
-            self.membership.ordered = Some(others);
-            sink(Action::Database(Order::Synchronize(others)));
+            self.order_commits(others, sink);
         }
         false
     }
@@ -291,22 +295,23 @@ impl Core {
     pub(super) fn propose_members(&mut self, in_sync: NodeSet, sink: Sink<'_>) {
         let record = Record { term: self.term().next(), primary: self.config.node, in_sync };
         let asks = self.config.arbiter != Arbiter::None && self.keeps(Rule::AskArbiter);
-        self.membership.proposed = Some(Proposed { record, granted: !asks });
+        self.membership.proposed = Some(Proposed { record, granted: !asks, written: false });
         if !self.keeps(Rule::NarrowAfterRecord) {
             self.set_granters(self.wanted_granters(&record, None), sink);
         }
         if !self.keeps(Rule::ReleaseAfterRecord) {
-            self.membership.ordered = Some(record.others());
-            sink(Action::Database(Order::Synchronize(record.others())));
+            self.order_commits(record.others(), sink);
         }
         sink(if asks { Action::Propose(record) } else { Action::Persist(record) });
     }
 
     pub(super) fn ruled_on_members(&mut self, now: Instant, ruling: Ruling, sink: Sink<'_>) {
-        let Some(Proposed { record, granted: false }) = self.membership.proposed else { return };
+        let Some(Proposed { record, granted: false, .. }) = self.membership.proposed else {
+            return;
+        };
         match ruling {
             Ruling::Granted(term) if term == record.term => {
-                self.membership.proposed = Some(Proposed { record, granted: true });
+                self.membership.proposed = Some(Proposed { record, granted: true, written: false });
                 sink(Action::Persist(record));
             }
             Ruling::Refused { term, record: stands } if term == record.term => {
@@ -331,13 +336,27 @@ impl Core {
         }
     }
 
-    /// The record stands: the kernel gets its term, and then those who left are let go.
-    pub(super) fn members_persisted(&mut self, now: Instant, term: Term, sink: Sink<'_>) {
-        let Some(Proposed { record, granted: true }) = self.membership.proposed else { return };
-        let (Phase::Serving(renewal), Some(before)) = (self.phase, self.record) else { return };
-        if record.term != term {
-            return;
+    /// The record is on disk. It counts when the peers have been looked at: one of them may have taken over
+    /// while this agent hung.
+    pub(super) fn members_persisted(&mut self, term: Term) {
+        if let Some(proposed) =
+            self.membership.proposed.as_mut().filter(|proposed| proposed.granted)
+        {
+            proposed.written |= proposed.record.term == term;
         }
+    }
+
+    /// All that the kernel had heard of the peers by then has been told.
+    pub(super) fn looked(&mut self, now: Instant, at: Instant, sink: Sink<'_>) {
+        self.looked_at = at;
+        if let Some(Proposed { record, written: true, .. }) = self.membership.proposed {
+            self.count_on(now, record, sink);
+        }
+    }
+
+    /// The record stands: the kernel gets its term, and then those who left are let go.
+    fn count_on(&mut self, now: Instant, record: Record, sink: Sink<'_>) {
+        let (Phase::Serving(renewal), Some(before)) = (self.phase, self.record) else { return };
         // Somebody may have taken this very term meanwhile.
         if !self.config.grants() && now >= renewal.lease.until {
             return self.lapsed(now, sink);

@@ -125,12 +125,6 @@ impl Record {
     pub fn others(&self) -> NodeSet {
         self.in_sync.without(self.primary)
     }
-
-    /// Whether nobody but the primary is in sync: it has just taken over, or goes on alone.
-    #[must_use]
-    pub fn is_alone(&self) -> bool {
-        self.in_sync == NodeSet::of(self.primary)
-    }
 }
 
 #[cfg(test)]

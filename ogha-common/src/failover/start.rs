@@ -136,10 +136,13 @@ impl Core {
     }
 
     /// The next record with this node as primary, and alone in the in-sync set: the others join as
-    /// soon as they have everything.
+    /// soon as they have everything. Where no register gives each term to one node, the old primary may
+    /// just be writing the next one, with a change of the set: this one is above it.
     pub(super) fn next_record(&self) -> Record {
+        let next = self.term().next();
+        let leaves_one_out = !self.has_register() && !self.is_unreplaced();
         Record {
-            term: self.term().next(),
+            term: if leaves_one_out { next.next() } else { next },
             primary: self.config.node,
             in_sync: NodeSet::of(self.config.node),
         }

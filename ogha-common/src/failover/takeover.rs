@@ -286,7 +286,7 @@ impl Core {
 
     pub(super) fn persisted(&mut self, now: Instant, term: Term, sink: Sink<'_>) {
         let Phase::Persisting { record } = self.phase else {
-            return self.members_persisted(now, term, sink);
+            return self.members_persisted(term);
         };
         if record.term != term {
             return;

@@ -28,8 +28,8 @@ const ENDLESS: u32 = 3000;
 pub enum Message {
     /// An outcome, or an advert.
     Input(Input),
-    /// The database was looked at.
-    Observed(Database),
+    /// The database was looked at, with that main process.
+    Observed(u32, Database),
 }
 
 /// What the loop does in one turn.
@@ -110,6 +110,10 @@ pub struct Agent {
     pub ordering: bool,
     /// The worker looks at the database.
     pub looking: bool,
+    /// The database's main process, as it was last seen.
+    watched: Option<u32>,
+    /// The one that was told to have died.
+    died: Option<u32>,
     /// Records that wait for the disk's worker, and the one that it is at.
     pub saves: VecDeque<Record>,
     /// The disk's worker is at the first of them.
@@ -154,6 +158,8 @@ impl Agent {
             orders: VecDeque::new(),
             ordering: false,
             looking: false,
+            watched: None,
+            died: None,
             saves: VecDeque::new(),
             saving: false,
             hold: false,
@@ -289,10 +295,8 @@ impl World {
             Work::Drain => {
                 if let Some(message) = agent.inbox.pop_front() {
                     agent.work.push_front(Work::Drain);
-                    agent.inputs.push_back(match message {
-                        Message::Input(input) => input,
-                        Message::Observed(database) => Input::Database(database),
-                    });
+                    let input = self.take(node, agent, message);
+                    agent.inputs.extend(input);
                 }
             }
             Work::Late => {
@@ -333,6 +337,28 @@ impl World {
                 }
             }
             Work::TickCore | Work::ProbeIfDue | Work::Lost(_) => {}
+        }
+    }
+
+    /// A message of the inbox. What was seen of a process that was told to have died since is not true any
+    /// more.
+    fn take(&self, node: usize, agent: &mut Agent, message: Message) -> Option<Input> {
+        match message {
+            Message::Input(input) => {
+                if let Input::DatabaseDied { .. } = input {
+                    agent.died = agent.watched;
+                }
+                Some(input)
+            }
+            Message::Observed(process, database) => {
+                let there = &self.nodes[node].database;
+                let lives = there.running && there.process == process;
+                if database.alive && agent.died == Some(process) && !lives {
+                    return None;
+                }
+                agent.watched = database.alive.then_some(process);
+                Some(Input::Database(database))
+            }
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Database {
     pub follows: Option<usize>,
     /// For whom commits wait, by place; a standby's count after its promotion.
     pub names: [bool; MAX],
+    /// Its main process: a number of its own for each start.
+    pub process: u32,
     /// Grows whenever it starts, stops, or becomes another: what was on its way then is lost.
     pub life: u32,
     /// The standbys, as a primary knows them.
@@ -70,6 +72,7 @@ impl Database {
             log: vec![],
             follows,
             names,
+            process: 0,
             life: 0,
             senders: [Sender::default(); MAX],
             waiting: VecDeque::new(),
@@ -81,6 +84,7 @@ impl Database {
 
     /// It runs again, as what it was.
     pub fn start(&mut self) {
+        self.process += 1;
         self.begin(true);
     }
 
@@ -114,7 +118,7 @@ impl Database {
         self.primary = false;
         self.follows = Some(from);
         self.names = [false; MAX];
-        self.begin(true);
+        self.start();
     }
 
     /// Whether it answers, and accepts writes.

@@ -366,12 +366,12 @@ impl World {
     }
 
     /// The look has ended.
-    pub fn observed(&mut self, node: usize, life: u32, seen: Seen) {
+    pub fn observed(&mut self, node: usize, life: u32, process: u32, seen: Seen) {
         if let Some(mut agent) = self.nodes[node].agent.take_if(|agent| agent.life == life) {
             agent.looking = false;
             self.order_next(node, &mut agent);
             self.nodes[node].agent = Some(agent);
-            self.send(node, life, Message::Observed(seen));
+            self.send(node, life, Message::Observed(process, seen));
         }
     }
 
@@ -379,6 +379,7 @@ impl World {
     fn look_at_database(&mut self, node: usize, life: u32, late: u64) {
         let now = self.now;
         let database = &mut self.nodes[node].database;
+        let process = database.process;
         let (streaming, confirmed): ([bool; MAX], [bool; MAX]) = database.standbys(now);
         if database.writes() {
             database.wrote_at = Some(now);
@@ -392,9 +393,9 @@ impl World {
             confirmed: self.set(&confirmed),
         };
         if late == 0 {
-            self.send(node, life, Message::Observed(seen));
+            self.send(node, life, Message::Observed(process, seen));
         } else {
-            self.queue.push(now + late, Event::Observed { node, life, seen });
+            self.queue.push(now + late, Event::Observed { node, life, process, seen });
         }
     }
 }

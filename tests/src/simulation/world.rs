@@ -39,7 +39,7 @@ pub enum Event {
     /// What came of an effect.
     Outcome { node: usize, life: u32, input: Input },
     /// An observation ends.
-    Observed { node: usize, life: u32, seen: Seen },
+    Observed { node: usize, life: u32, process: u32, seen: Seen },
     /// The database's worker looks at it.
     Observe { node: usize, life: u32 },
     /// An order to the database has its effect.
@@ -360,7 +360,9 @@ impl World {
             Event::Advert { to, from, priority } => self.advert_arrives(to, from, priority),
             Event::Wake { node, life } => self.run_agent(node, life),
             Event::Outcome { node, life, input } => self.send(node, life, Message::Input(input)),
-            Event::Observed { node, life, seen } => self.observed(node, life, seen),
+            Event::Observed { node, life, process, seen } => {
+                self.observed(node, life, process, seen);
+            }
             Event::Observe { node, life } => self.observe(node, life),
             Event::Ordered { node, life, boot, order } => self.ordered(node, life, boot, order),
             Event::Saved { node, life, boot, record } => self.saved(node, life, boot, record),

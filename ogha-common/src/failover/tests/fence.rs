@@ -35,6 +35,8 @@ fn a_higher_term_fences() {
         let mut node = if taking { Node::standby() } else { Node::serving() };
         if taking {
             node.input(peer(probe::Phase::Fenced, 4));
+        } else {
+            heartbeat(&mut node);
         }
         node.input(peer(probe::Phase::TakingOver, 9));
         node.assert_fenced(Cause::HigherTerm(Term::new(9)));
@@ -87,39 +89,24 @@ fn two_primaries_of_one_term_are_a_split_brain_and_the_lower_priority_fences() {
 }
 
 #[test]
-fn who_has_taken_over_outranks_a_change_of_the_set_in_the_same_term() {
-    let in_sync = NodeSet::new(&[ME, PEER]).unwrap().members();
-    // Its agent hung as it was about to say so, and this node was promoted meanwhile.
-    let late = |node: &Node| probe::Status {
-        in_sync,
-        priority: Priority::new(200),
-        ..status(probe::Phase::Serving, node.core.term().get())
-    };
-    let mut node = Node::serving();
-    node.input(Input::Peer { node: PEER, status: late(&node), at: JUST_NOW });
-    node.assert_serving();
-
-    let third = NodeId::new(3);
-    let mut node = Node::with(|config| config.nodes = config.nodes.with(third));
-    let record = Record { term: Term::new(7), primary: third, in_sync: NodeSet::of(third) };
-    node.input(started(Some(record), None));
-    node.input(Input::Peer { node: PEER, status: late(&node), at: JUST_NOW });
-    assert_eq!(node.core.record(), Some(record));
-
-    let alone = NodeSet::of(PEER);
-    let status = probe::Status { in_sync: alone.members(), ..late(&node) };
-    node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
-    assert_eq!(node.core.record().unwrap().primary, PEER, "which of two is right nobody knows");
-}
-
-#[test]
 fn a_lower_term_is_not_obeyed() {
     let mut node = Node::standby();
     node.input(peer(probe::Phase::Fenced, 4));
     node.input(Input::Database(PRIMARY));
     node.input(peer(probe::Phase::Serving, 4));
     node.assert_serving();
-    assert_eq!(node.core.term(), Term::new(5));
+    assert_eq!(node.core.term(), Term::new(6));
+}
+
+#[test]
+fn a_higher_term_of_one_that_was_out_of_sync_is_a_split_brain() {
+    let mut node = Node::with(|config| config.rejoin = true).into_serving();
+    assert_eq!(node.core.record().unwrap().in_sync, NodeSet::of(ME));
+    node.input(peer(probe::Phase::Serving, 9));
+    node.assert_fenced(Cause::SplitBrain(PEER));
+    node.input(Input::Database(Database::default()));
+    let rejoin = Action::Database(Order::Rejoin(PEER));
+    assert!(!node.done.contains(&rejoin), "which history is worth more a person says");
 }
 
 #[test]

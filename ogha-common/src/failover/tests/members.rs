@@ -74,8 +74,25 @@ fn a_peer_that_is_lost_leaves_and_only_then_commits_go_on() {
     );
     assert!(!node.done.contains(&release), "it may still be promoted");
     node.input(Input::Persisted(node.core.term().next()));
+    assert!(!node.done.contains(&release), "it may have been promoted, and has said so");
+    node.input(Input::Looked { at: node.now });
     assert!(node.done.contains(&release));
     assert_eq!(in_sync(&node), NodeSet::of(ME));
+}
+
+#[test]
+fn a_peer_is_not_taken_in_while_commits_are_being_let_go() {
+    let mut node = pair(Arbiter::None);
+    node.input(Input::Unanswered { node: PEER });
+    node.held_back = |a| matches!(a, Action::Database(Order::Synchronize(_)));
+    node.pass(LEASE);
+    assert_eq!(in_sync(&node), NodeSet::of(ME));
+    node.input(answered(Duration::ZERO));
+    for _ in 0..3 {
+        node.input(follower(node.core.term().get()));
+        node.input(streaming(true));
+    }
+    assert_eq!(in_sync(&node), NodeSet::of(ME), "the database may wait for nobody by now");
 }
 
 #[test]

@@ -129,7 +129,10 @@ impl Node {
                 }
                 match *action {
                     Action::SetGate { order, .. } => inputs.push_back(Input::GateSet(order)),
-                    Action::Persist(record) => inputs.push_back(Input::Persisted(record.term)),
+                    Action::Persist(record) => {
+                        inputs.push_back(Input::Persisted(record.term));
+                        inputs.push_back(Input::Looked { at: self.now });
+                    }
                     Action::HoldAddresses => inputs.push_back(Input::AddressesHeld),
                     Action::Withdraw => {
                         inputs.push_back(Input::Withdrawn { promised_until: self.promised_until });
@@ -201,6 +204,18 @@ const JUST_NOW: Instant = Instant::from_ns(u64::MAX);
 
 fn peer(phase: probe::Phase, term: u64) -> Input {
     Input::Peer { node: PEER, status: status(phase, term), at: JUST_NOW }
+}
+
+/// The peer is in sync with this node, which serves.
+fn heartbeat(node: &mut Node) {
+    let term = node.core.term().get();
+    let role = Role::Standby;
+    let status = probe::Status { primary: Some(ME), role, ..status(probe::Phase::Standby, term) };
+    let (streaming, confirmed) = (NodeSet::of(PEER), NodeSet::of(PEER));
+    for _ in 0..2 {
+        node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
+        node.input(Input::Database(Database { streaming, confirmed, ..PRIMARY }));
+    }
 }
 
 fn started(record: Option<Record>, open: Option<Term>) -> Input {

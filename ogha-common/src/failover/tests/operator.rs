@@ -19,17 +19,6 @@ fn pair() -> Node {
     node
 }
 
-fn heartbeat(node: &mut Node) {
-    let term = node.core.term().get();
-    let role = Role::Standby;
-    let status = probe::Status { primary: Some(ME), role, ..status(probe::Phase::Standby, term) };
-    let (streaming, confirmed) = (NodeSet::of(PEER), NodeSet::of(PEER));
-    for _ in 0..2 {
-        node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
-        node.input(Input::Database(Database { streaming, confirmed, ..PRIMARY }));
-    }
-}
-
 #[test]
 fn a_switchover_closes_and_stops_before_it_reports() {
     let mut node = pair();
@@ -139,6 +128,7 @@ fn force_overrides_what_stands_against_it_but_not_one_who_serves() {
 fn an_old_primary_waits_for_a_word_unless_it_may_rejoin() {
     for rejoin in [false, true] {
         let mut node = Node::with(|config| config.rejoin = rejoin).into_serving();
+        heartbeat(&mut node);
         let order = Action::Database(Order::Rejoin(PEER));
         node.input(peer(probe::Phase::Serving, 9));
         for _ in 0..3 {
