@@ -266,6 +266,23 @@ impl Core {
         }
     }
 
+    /// Another takes over in the very term in which this node does: each thought itself the better one. The
+    /// lower priority gives way, before its gate opens.
+    pub(super) fn rival_takes_over(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        status: probe::Status,
+        sink: Sink<'_>,
+    ) {
+        let takes_over =
+            matches!(self.phase, Phase::Claiming | Phase::Promoting { .. } | Phase::Opening { .. });
+        let mine = (self.config.priority, self.config.node);
+        if takes_over && status.primary == Some(node) && mine < (status.priority, node) {
+            self.adopt(now, self.record_of(node, &status), sink);
+        }
+    }
+
     /// A serving node's database was looked at. One that does not answer is not known to be
     /// dead; one that is gone or has become a standby must not be served.
     pub(super) fn check_serving(&mut self, now: Instant, before: Role, sink: Sink<'_>) {

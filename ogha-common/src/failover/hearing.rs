@@ -112,6 +112,8 @@ impl Core {
             self.higher_term(now, node, status, sink);
         } else if status.phase == probe::Phase::Serving && status.term == self.term() {
             self.same_term(now, node, status, sink);
+        } else if status.phase == probe::Phase::TakingOver && status.term == self.term() {
+            self.rival_takes_over(now, node, status, sink);
         }
         // One that closes its gate for another node's term says that it serves till the kernel has that.
         let of_another = status.primary.is_some_and(|primary| primary != node);

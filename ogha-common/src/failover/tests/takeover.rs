@@ -199,6 +199,25 @@ fn a_fenced_report_of_someone_else_promotes_nobody() {
 }
 
 #[test]
+fn of_two_that_take_over_at_once_the_lower_priority_gives_way() {
+    for (theirs, gives_way) in [(200, true), (10, false)] {
+        let mut node = Node::standby();
+        node.input(peer(probe::Phase::Fenced, 4));
+        assert!(promoted(&node));
+        let rival = probe::Status {
+            in_sync: NodeSet::of(PEER).members(),
+            priority: Priority::new(theirs),
+            ..status(probe::Phase::TakingOver, node.core.term().get())
+        };
+        node.input(Input::Peer { node: PEER, status: rival, at: JUST_NOW });
+        node.input(Input::Database(PRIMARY));
+        assert_eq!(node.ordered(GateOrder::Open).is_none(), gives_way);
+        let primary = node.core.record().unwrap().primary;
+        assert_eq!(primary, if gives_way { PEER } else { ME });
+    }
+}
+
+#[test]
 fn a_promotion_that_fails_leaves_the_addresses() {
     let mut node = Node::standby();
     node.input(peer(probe::Phase::Fenced, 4));
