@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ogha_common::{
-    detector::{Own, Verdict, passive::Watcher},
+    detector::{Own, Suspicion, Verdict, passive::Watcher},
     maps::PortCounters,
     units::{Instant, NodeId},
 };
@@ -12,7 +12,7 @@ use tokio::{
     sync::Notify,
     time::{sleep, timeout},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::inbox::{Inbox, Message};
 use crate::{clock, database::ping::ping};
@@ -31,6 +31,8 @@ pub struct Health {
     own: Own,
     /// Since when it has not been healthy.
     suspect_since: Option<Instant>,
+    /// That it is not healthy was told.
+    told: bool,
     next_look: Instant,
 }
 
@@ -38,7 +40,13 @@ impl Health {
     /// Of a database of which nothing is known; the first look is due now. (Not at the epoch: the
     /// loop would take all the time since for a stall of its own.)
     pub fn new() -> Self {
-        Self { watcher: None, own: Own::default(), suspect_since: None, next_look: clock::now() }
+        Self {
+            watcher: None,
+            own: Own::default(),
+            suspect_since: None,
+            told: false,
+            next_look: clock::now(),
+        }
     }
 
     /// When the counters are to be looked at.
@@ -64,7 +72,7 @@ impl Health {
             return;
         };
         let passive = watcher.look(now, counters);
-        let verdict = self.own.passive(passive);
+        let verdict = self.own.passive(now, passive);
         self.judged(instance, now, verdict);
     }
 
@@ -80,16 +88,23 @@ impl Health {
         } else {
             self.suspect_since.get_or_insert(sign);
         }
-        tell(instance, verdict);
+        if let Some(verdict) = verdict {
+            self.tell(instance, verdict);
+        }
     }
-}
 
-fn tell(instance: &str, verdict: Option<Verdict>) {
-    match verdict {
-        Some(Verdict::Healthy) => info!(instance, "the database here answers again"),
-        Some(verdict @ Verdict::Hung(_)) => error!(instance, "the database here is {verdict}"),
-        Some(verdict) => warn!(instance, "the database here is {verdict}"),
-        None => {}
+    fn tell(&mut self, instance: &str, verdict: Verdict) {
+        match verdict {
+            Verdict::Healthy if !self.told => {}
+            Verdict::Healthy => info!(instance, "the database here answers again"),
+            Verdict::Hung(_) => error!(instance, "the database here is {verdict}"),
+            // A check is on its way to say whether that is anything.
+            Verdict::Suspect(Suspicion::Database(_)) => {
+                return debug!(instance, "the database here is {verdict}");
+            }
+            _ => warn!(instance, "the database here is {verdict}"),
+        }
+        self.told = !verdict.is_good();
     }
 }
 

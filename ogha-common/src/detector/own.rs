@@ -6,16 +6,19 @@ use crate::units::Instant;
 /// What is known of the database on this node, beside its process and its listener, which the kernel
 /// watches: whether it works.
 ///
-/// Passive signs only make suspicion (`passive_signs_only_make_suspicion`); an active check confirms.
+/// Passive signs only make suspicion (`passive_signs_only_make_suspicion`); an active check confirms, or
+/// clears: a standby's words to an idle primary get no response either.
 #[derive(Clone, Debug)]
 pub struct Own {
     health: Health,
+    /// Since when there are passive signs.
+    since: Instant,
     verdict: Verdict,
 }
 
 impl Default for Own {
     fn default() -> Self {
-        Self { health: Health::default(), verdict: Verdict::Healthy }
+        Self { health: Health::default(), since: Instant::default(), verdict: Verdict::Healthy }
     }
 }
 
@@ -27,7 +30,10 @@ impl Own {
     }
 
     /// What the counters of its port show. The verdict comes out when its kind has changed.
-    pub fn passive(&mut self, passive: Option<Passive>) -> Option<Verdict> {
+    pub fn passive(&mut self, now: Instant, passive: Option<Passive>) -> Option<Verdict> {
+        if self.health.passive().is_none() {
+            self.since = now;
+        }
         self.health.set_passive(passive);
         self.rejudge()
     }
@@ -42,6 +48,7 @@ impl Own {
         let sign = self.health.passive().map(Sign::Passive);
         let verdict = match (sign, self.health.check_failed()) {
             (Some(sign), Some(Outcome::NoAnswer)) => Verdict::Hung(sign),
+            (Some(_), None) if self.health.answered_since(self.since) => Verdict::Healthy,
             (Some(sign), _) => Verdict::Suspect(Suspicion::Database(sign)),
             (None, Some(outcome)) => Verdict::Suspect(Suspicion::CheckFailed(outcome)),
             (None, None) => Verdict::Healthy,
@@ -62,18 +69,22 @@ mod tests {
 
     #[test]
     fn passive_signs_only_make_suspicion() {
+        let at = Instant::from_ns;
         let mut own = Own::default();
         let sign = Sign::Passive(STALL);
-        assert_eq!(own.passive(Some(STALL)), Some(Verdict::Suspect(Suspicion::Database(sign))));
-        let (first, second) = (Instant::from_ns(1), Instant::from_ns(2));
-        assert_eq!(own.checked(first, Outcome::Answered), None);
+        let suspect = Verdict::Suspect(Suspicion::Database(sign));
+        assert_eq!(own.passive(at(2), Some(STALL)), Some(suspect));
         assert!(own.verdict().wants_check());
-        assert_eq!(own.checked(second, Outcome::NoAnswer), Some(Verdict::Hung(sign)));
-        assert_eq!(own.checked(first, Outcome::Answered), None, "it began before the other");
+        assert_eq!(own.checked(at(1), Outcome::Answered), None, "it began before the sign");
+        assert_eq!(own.checked(at(3), Outcome::Answered), Some(Verdict::Healthy));
+        assert_eq!(own.passive(at(4), Some(STALL)), None, "the same sign");
+        assert_eq!(own.checked(at(5), Outcome::NoAnswer), Some(Verdict::Hung(sign)));
+        assert_eq!(own.checked(at(4), Outcome::Answered), None, "it began before the other");
         assert_eq!(
-            own.passive(None),
+            own.passive(at(6), None),
             Some(Verdict::Suspect(Suspicion::CheckFailed(Outcome::NoAnswer)))
         );
-        assert_eq!(own.checked(Instant::from_ns(3), Outcome::Answered), Some(Verdict::Healthy));
+        assert_eq!(own.checked(at(7), Outcome::Answered), Some(Verdict::Healthy));
+        assert_eq!(own.passive(at(8), Some(STALL)), Some(suspect), "another sign");
     }
 }
