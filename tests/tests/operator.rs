@@ -4,6 +4,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Output, time::Duration};
 
+use nix::sys::signal::Signal;
 use ogha_common::maps::Passage;
 use ogha_tests::lab::{
     Pair, Watcher,
@@ -100,6 +101,31 @@ fn a_switchover_loses_nothing() {
         Ok(Some(()))
     })
     .unwrap();
+}
+
+/// The standby's receiver hangs, so that the old primary can't stop in order: the switchover is undone, the
+/// old primary serves again, and nothing is lost.
+#[test]
+fn a_switchover_that_can_not_complete_is_undone() {
+    let pair = Pair::without_agents("undone", &settings()).unwrap();
+    for node in &pair.nodes {
+        let timeout = "[instance.failover]\nswitchover_timeout = \"2s\"";
+        node.agent.edit_config("[instance.failover]", timeout).unwrap();
+    }
+    pair.start_agents().unwrap();
+    let [first, second] = &pair.nodes;
+    let writer = pair.writer();
+    writer.wait_for(WRITES, GENEROUS).unwrap();
+    second.database.signal_receiver(Signal::SIGSTOP).unwrap();
+    let undone = order(&first.agent, &["switchover"], 1);
+    assert!(undone.contains("undone: db1 goes on"), "{undone}");
+    assert!(first.agent.log().contains("it was stopped at once"), "{}", first.agent.log());
+    assert!(second.database.is_in_recovery().unwrap(), "{}", second.agent.log());
+    second.database.signal_receiver(Signal::SIGCONT).unwrap();
+    writer.wait_for(WRITES, GENEROUS).unwrap();
+    let record = writer.stop().unwrap();
+    assert_eq!(record.lost(&first.database).unwrap(), Vec::<i64>::new(), "{:?}", record.failures);
+    pair.wait_until_in_sync(0).unwrap();
 }
 
 /// Failovers are paused: the primary's database dies, and nobody takes over, which the standby says. An

@@ -68,20 +68,22 @@ pub async fn immediate(local: &Local) -> anyhow::Result<()> {
 /// before it.
 ///
 /// # Errors
-/// When the agent may not signal it, or it has not ended `within` that time. It goes on shutting
-/// down then.
+/// When the agent may not signal it, or it has not ended `within` that time. Neither server can be
+/// told to stay after all, so it is stopped at once then, and can be started again where it was.
 pub async fn fast(local: &Local, within: Duration) -> anyhow::Result<()> {
     let dir = fs::canonicalize(&local.server.data_dir)
         .with_context(|| format!("cannot open {}", local.server.data_dir.display()))?;
     let Some(main) = local.main_pid()? else { return Ok(()) };
     signal(main, Signal::SIGINT)?;
-    anyhow::ensure!(
-        gone_within(within, main, &dir).await,
-        "the server in {} has not shut down within {within:?}: it may wait for a standby that does \
-         not answer, or for its checkpoint; it goes on shutting down",
+    if gone_within(within, main, &dir).await {
+        return Ok(());
+    }
+    immediate(local).await?;
+    anyhow::bail!(
+        "the server in {} had not shut down within {within:?}: it may have waited for a standby that \
+         does not answer, or for its checkpoint; it was stopped at once",
         dir.display()
-    );
-    Ok(())
+    )
 }
 
 /// Whether the process has gone in time.

@@ -18,6 +18,10 @@ impl Core {
         if !self.config.database || !self.holds_addresses() {
             return;
         }
+        if self.is_starting_in_place() {
+            // That was the end that the start follows; what becomes of this one is told by its outcome.
+            return;
+        }
         let serves = matches!(self.phase, Phase::Serving(_)) && self.switchover.is_none();
         if serves && self.restarts < self.config.restart_attempts && !self.is_paused() {
             self.restart_in_place(now, at, sign, sink);
@@ -42,9 +46,14 @@ impl Core {
         self.membership.forget();
         let lease = self.set_gate(now, GateOrder::Claim, sink);
         self.phase = Phase::Promoting { give_up_at: now + self.config.promotion_timeout, lease };
+        self.returning.begin(now);
         sink(Action::Database(Order::Start));
         sink(Action::Publish);
         sink(Action::Step(Step::Restarting));
+    }
+
+    fn is_starting_in_place(&self) -> bool {
+        matches!(self.phase, Phase::Promoting { .. }) && !self.promoted && self.returning.is_busy()
     }
 
     /// The database that was started in place is up, or will not be.

@@ -148,6 +148,15 @@ impl Postgres {
         self.signal(self.main_pid()?, Signal::SIGKILL)
     }
 
+    /// Stops or continues the process that receives the log.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn signal_receiver(&self, signal: Signal) -> Result<()> {
+        let pid = self.session()?.value("select pid from pg_stat_wal_receiver")?;
+        self.signal(pid.parse().context("nobody receives")?, signal)
+    }
+
     /// Stops every process of the server: it hangs, and its port still listens.
     ///
     /// # Errors

@@ -59,6 +59,8 @@ fn a_database_that_does_not_stop_goes_on_where_it_was() {
     node.input(Input::DatabaseDid { order: Order::Checkpoint, ok: true });
     node.input(Input::DatabaseDid { order: Order::Demote, ok: false });
     assert!(node.done.contains(&Action::Database(Order::Start)));
+    node.input(process_exit(node.now));
+    assert!(matches!(node.core.phase(), Phase::Promoting { .. }), "it ended before it is started");
     node.input(Input::DatabaseDid { order: Order::Start, ok: true });
     heartbeat(&mut node);
     node.assert_serving();
