@@ -117,7 +117,9 @@ impl Core {
                 Order::Follow(primary)
             }
             Role::Primary if !self.returning.wanted => return,
-            _ if self.is_paused() || !self.returning.is_automatic(self.config.rejoin) => return,
+            // An operator's word is not what a pause holds back.
+            _ if self.is_paused() && !self.returning.wanted => return,
+            _ if !self.returning.is_automatic(self.config.rejoin) => return,
             _ => Order::Rejoin(primary),
         };
         self.returning.begin(now);
