@@ -14,9 +14,8 @@ pub fn tell(instance: &str, peers: &Peers, notice: Notice) {
         }
         Notice::SplitBrain(node) => error!(
             instance,
-            "split brain: {} serves in the same term. This node has the higher priority and goes \
-             on. What the other one acknowledged may be lost: compare the two databases before \
-             you rebuild it",
+            "split brain: {} has served as well. This node goes on. What the other one acknowledged \
+             may be lost: compare the two databases before you rebuild it",
             name(node)
         ),
         Notice::RivalAdvert => warn!(instance, "another node sends adverts while this one serves"),

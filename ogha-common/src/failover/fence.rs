@@ -163,6 +163,18 @@ impl Core {
         self.adopt(now, self.record_of(node, &status), sink);
     }
 
+    /// Who still serves by an older record that is without this node has gone on alone, and written. It is
+    /// about to find that out.
+    pub(super) fn lower_term(&self, node: NodeId, status: probe::Status, sink: Sink<'_>) {
+        let theirs = self.record_of(node, &status);
+        let went_on = status.phase == probe::Phase::Serving
+            && theirs.primary == node
+            && !theirs.in_sync.contains(self.config.node);
+        if went_on && matches!(self.phase, Phase::Serving(_)) && !self.has_register() {
+            sink(Action::Notice(Notice::SplitBrain(node)));
+        }
+    }
+
     /// The record by which a peer goes.
     fn record_of(&self, node: NodeId, status: &probe::Status) -> Record {
         let primary = status.primary.unwrap_or(node);

@@ -108,7 +108,9 @@ impl Core {
         // A node of ours: its gate is known to lapse, and is waited for. (To preempt is to
         // interrupt, and stays plain VRRP.)
         self.election.set_eligible(!self.config.database && self.config.election.preempt);
-        if status.term > self.term() {
+        if status.term < self.term() {
+            self.lower_term(node, status, sink);
+        } else if status.term > self.term() {
             self.higher_term(now, node, status, sink);
         } else if status.phase == probe::Phase::Serving && status.term == self.term() {
             self.same_term(now, node, status, sink);

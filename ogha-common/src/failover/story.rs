@@ -32,7 +32,7 @@ pub enum Cause {
     Outranked,
     /// A peer serves in a higher term.
     HigherTerm(Term),
-    /// A peer serves in the same term.
+    /// A peer has served as well, in the same term, or in a higher one though it was not in sync.
     SplitBrain(NodeId),
     /// The record could not be written.
     DiskFailed,
@@ -103,7 +103,7 @@ impl fmt::Display for Cause {
             Self::Elected => f.write_str("elected active by VRRP"),
             Self::Outranked => f.write_str("outranked by another VRRP router"),
             Self::HigherTerm(term) => write!(f, "another node serves in the higher term {term}"),
-            Self::SplitBrain(_) => f.write_str("split brain: another node serves in the same term"),
+            Self::SplitBrain(_) => f.write_str("split brain: another node has served as well"),
             Self::LeaseLapsed => f.write_str("the lease ended before this agent renewed it"),
             Self::DiskFailed => f.write_str("the cluster record could not be written"),
             Self::Switchover(_) => f.write_str("switchover, by an operator"),

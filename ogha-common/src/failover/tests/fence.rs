@@ -107,6 +107,19 @@ fn a_higher_term_of_one_that_was_out_of_sync_is_a_split_brain() {
     node.input(Input::Database(Database::default()));
     let rejoin = Action::Database(Order::Rejoin(PEER));
     assert!(!node.done.contains(&rejoin), "which history is worth more a person says");
+
+    let mut node = Node::standby();
+    node.input(peer(probe::Phase::Fenced, 4));
+    node.input(Input::Database(PRIMARY));
+    node.assert_serving();
+    let told = Action::Notice(Notice::SplitBrain(PEER));
+    node.input(peer(probe::Phase::Serving, 4));
+    assert!(!node.done.contains(&told), "it may not have heard yet that it was replaced");
+    let alone = NodeSet::of(PEER).members();
+    let status = probe::Status { in_sync: alone, ..status(probe::Phase::Serving, 5) };
+    node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
+    assert!(node.done.contains(&told), "it went on without this node");
+    node.assert_serving();
 }
 
 #[test]
