@@ -122,7 +122,7 @@ impl Core {
     /// lease is longer, so no peer's wait can end before the lease does.
     pub(super) fn renew(&mut self, now: Instant, lease: Lease, sink: Sink<'_>) -> Option<Lease> {
         if !self.renews_itself() {
-            return Some(lease);
+            return Some(Lease { renew_at: Instant::from_ns(u64::MAX), ..lease });
         }
         if now >= lease.until && self.keeps(Rule::LapsedStaysLapsed) {
             self.lapsed(now, sink);

@@ -256,7 +256,9 @@ impl Core {
         match joining.counted_since {
             // One that does not grant yet would end the lease.
             None if term == self.term() && until >= now + lease / 2 => {
-                self.set_granters(self.wanted_granters(record, Some(joining.node)), sink);
+                // Said again where it was said before, for the kernel's word is what counts.
+                self.granters = self.wanted_granters(record, Some(joining.node));
+                sink(Action::SetGranters(self.granters));
             }
             Some(since) if until >= since + lease || now >= since + lease => {
                 self.propose_members(set, sink);

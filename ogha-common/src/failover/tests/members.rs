@@ -136,6 +136,24 @@ fn a_peers_grant_is_needed_before_the_record_counts_it_in() {
 }
 
 #[test]
+fn whose_grant_is_to_count_is_said_until_the_kernel_has_it() {
+    let mut node = Node::with(|config| config.arbiter = Arbiter::Etcd).into_serving();
+    let says = |node: &Node| node.done.contains(&Action::SetGranters(NodeSet::of(PEER)));
+    node.held_back = |a| matches!(a, Action::SetGranters(_));
+    for round in 0..24 {
+        if round == 12 {
+            assert!(says(&node));
+            node.held_back = |_| false;
+        }
+        node.input(granted(&node));
+        node.input(follower(node.core.term().get()));
+        node.input(streaming(true));
+        node.pass(LEASE / 10);
+    }
+    assert_eq!(in_sync(&node), BOTH());
+}
+
+#[test]
 fn a_member_is_not_missed_before_its_words_are_read() {
     let mut node = pair(Arbiter::Gateway);
     node.now = node.now + AGENT_TIMEOUT * 4;
