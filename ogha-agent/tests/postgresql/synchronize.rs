@@ -52,6 +52,8 @@ async fn confirmed_only_after_catching_up() {
     let primary = Cluster::primary();
     let standby = primary.standby();
     let database = open(&primary.kind(), primary.with([&standby])).await.unwrap();
+    let flushed = "select count(flush_lsn) from pg_stat_replication";
+    eventually("the standby confirms something", || primary.sql(flushed) == "1");
     let receiver = standby.receiver();
     send(receiver, Signal::SIGSTOP);
     primary.sql("create table t as select generate_series(1, 10000)");

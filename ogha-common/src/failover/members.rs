@@ -41,10 +41,18 @@ pub(super) struct Membership {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Proposed {
     record: Record,
-    /// The arbiter has granted it: it is being written.
-    granted: bool,
+    stage: Stage,
+}
+
+/// How far a change of the set is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Stage {
+    /// The arbiter is asked.
+    Asked,
+    /// It has granted it, or need not be asked: the record is being written.
+    Granted,
     /// It is on disk.
-    written: bool,
+    Written,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,8 +123,8 @@ impl Core {
             return;
         }
         let asked_before = self.membership.again_at.take().is_some();
-        if let Some(Proposed { record, granted, .. }) = self.membership.proposed {
-            if asked_before && !granted {
+        if let Some(Proposed { record, stage }) = self.membership.proposed {
+            if asked_before && stage == Stage::Asked {
                 sink(Action::Propose(record));
             }
             return;
@@ -201,8 +209,8 @@ impl Core {
         self.order_commits(wanted, sink);
     }
 
-    /// Commits are to wait for these. Till that is done they wait for those at most that they wait for
-    /// before and after.
+    /// Commits are to wait for these. Till that is done it is sure only of those that are in both sets, the
+    /// one before and this one, that commits wait for them.
     pub(super) fn order_commits(&mut self, set: NodeSet, sink: Sink<'_>) {
         self.membership.ordered = Some(set);
         self.synchronized = self.synchronized.map(|before| before.filter(|n| set.contains(n)));
@@ -297,7 +305,8 @@ impl Core {
     pub(super) fn propose_members(&mut self, in_sync: NodeSet, sink: Sink<'_>) {
         let record = Record { term: self.term().next(), primary: self.config.node, in_sync };
         let asks = self.config.arbiter != Arbiter::None && self.keeps(Rule::AskArbiter);
-        self.membership.proposed = Some(Proposed { record, granted: !asks, written: false });
+        let stage = if asks { Stage::Asked } else { Stage::Granted };
+        self.membership.proposed = Some(Proposed { record, stage });
         if !self.keeps(Rule::NarrowAfterRecord) {
             self.set_granters(self.wanted_granters(&record, None), sink);
         }
@@ -308,12 +317,12 @@ impl Core {
     }
 
     pub(super) fn ruled_on_members(&mut self, now: Instant, ruling: Ruling, sink: Sink<'_>) {
-        let Some(Proposed { record, granted: false, .. }) = self.membership.proposed else {
+        let Some(Proposed { record, stage: Stage::Asked }) = self.membership.proposed else {
             return;
         };
         match ruling {
             Ruling::Granted(term) if term == record.term => {
-                self.membership.proposed = Some(Proposed { record, granted: true, written: false });
+                self.membership.proposed = Some(Proposed { record, stage: Stage::Granted });
                 sink(Action::Persist(record));
             }
             Ruling::Refused { term, record: stands } if term == record.term => {
@@ -341,17 +350,18 @@ impl Core {
     /// The record is on disk. It counts when the peers have been looked at: one of them may have taken over
     /// while this agent hung.
     pub(super) fn members_persisted(&mut self, term: Term) {
-        if let Some(proposed) =
-            self.membership.proposed.as_mut().filter(|proposed| proposed.granted)
+        if let Some(Proposed { record, stage: stage @ Stage::Granted }) =
+            &mut self.membership.proposed
+            && record.term == term
         {
-            proposed.written |= proposed.record.term == term;
+            *stage = Stage::Written;
         }
     }
 
     /// All that the kernel had heard of the peers by then has been told.
     pub(super) fn looked(&mut self, now: Instant, at: Instant, sink: Sink<'_>) {
         self.looked_at = at;
-        if let Some(Proposed { record, written: true, .. }) = self.membership.proposed {
+        if let Some(Proposed { record, stage: Stage::Written }) = self.membership.proposed {
             self.count_on(now, record, sink);
         }
     }

@@ -28,8 +28,6 @@ pub struct People {
     pub helped: [u64; 4],
     /// Somebody serves since.
     served_since: Option<u64>,
-    /// Somebody serves, but not all others are in sync.
-    pub incomplete: bool,
 }
 
 impl World {
@@ -43,9 +41,8 @@ impl World {
             let complete = self.is_complete(node);
             if complete || late {
                 self.settled = true;
-                self.people.incomplete = !complete;
                 self.check_log(node);
-                if !complete && self.must_recover() {
+                if !complete {
                     self.violated(Violation::NobodyServes("not all nodes are in sync again"));
                 }
                 return;

@@ -35,8 +35,6 @@ pub struct Tally {
     pub acknowledged: u64,
     /// How often somebody had to start a database, to order a rejoin, to resume, to force.
     pub helped: [u64; 4],
-    /// Stories at whose end somebody serves, but not all others are in sync.
-    pub incomplete: u64,
     /// Those that went wrong.
     pub failures: Vec<Failure>,
 }
@@ -49,7 +47,6 @@ impl Tally {
         for (sum, helped) in self.helped.iter_mut().zip(world.people.helped) {
             *sum += helped;
         }
-        self.incomplete += u64::from(world.people.incomplete);
         if let Some(violation) = &world.ledger.violation {
             self.failures.push(Failure { seed: world.story.seed, violation: violation.clone() });
         }
@@ -62,7 +59,6 @@ impl Tally {
         for (sum, helped) in self.helped.iter_mut().zip(other.helped) {
             *sum += helped;
         }
-        self.incomplete += other.incomplete;
         self.failures.extend(other.failures);
     }
 }
@@ -73,11 +69,10 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} stories, {} events, {} acknowledged writes; helped: start {start}, rejoin {rejoin}, \
-             resume {resume}, force {force}; incomplete: {}; failed: {}",
+             resume {resume}, force {force}; failed: {}",
             self.stories,
             self.events,
             self.acknowledged,
-            self.incomplete,
             self.failures.len()
         )
     }

@@ -9,7 +9,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{replication, sql},
+    super::{
+        replication::{self, Row as Standby},
+        sql,
+    },
     Postgresql, observe,
 };
 
@@ -39,20 +42,28 @@ impl Postgresql {
             let rows = self.order(LOOK).await?;
             let now = observe::cell(&rows, 0).unwrap_or_default();
             let standbys = observe::standbys(&rows, FIRST);
-            // One that does not stream cannot confirm, and is waited for nevertheless.
-            let counted = standbys.iter().filter(|row| row.state == "streaming").all(|row| {
+            // One that does not stream cannot confirm, and is waited for nevertheless; one that has
+            // confirmed nothing yet is called `async`, whatever is set.
+            let speaks = |row: &&Standby| row.state == "streaming" && row.flush.is_some();
+            let uncounted = standbys.iter().filter(speaks).find(|row| {
                 let named =
                     names.iter().any(|name| name.eq_ignore_ascii_case(&row.application_name));
-                named == matches!(row.sync.as_str(), "sync" | "quorum")
+                named != matches!(row.sync.as_str(), "sync" | "quorum")
             });
-            if now == value && counted && observe::settled(observe::cell(&rows, 1)) {
+            let checkpointer = observe::cell(&rows, 1);
+            if now == value && uncounted.is_none() && observe::settled(checkpointer) {
                 return Ok(());
             }
             anyhow::ensure!(
                 Instant::now() < deadline,
                 "synchronous_standby_names = {value:?} was written and is not in force after \
-                 {DEADLINE:?}; the server says {now:?}. A long checkpoint, or a setting on the \
-                 server's command line, may be the reason"
+                 {DEADLINE:?}: the server says {now:?}, its checkpointer is at {}, {}. A long \
+                 checkpoint, or a setting on the server's command line, may be the reason",
+                checkpointer.unwrap_or("work"),
+                uncounted.map_or_else(
+                    || "and all standbys count as they should".to_owned(),
+                    |row| format!("and {} is {}", row.application_name, row.sync)
+                )
             );
             sleep(POLL).await;
         }
