@@ -163,16 +163,24 @@ impl Core {
         self.adopt(now, self.record_of(node, &status), sink);
     }
 
-    /// Who still serves by an older record that is without this node has gone on alone, and written. It is
-    /// about to find that out.
-    pub(super) fn lower_term(&self, node: NodeId, status: probe::Status, sink: Sink<'_>) {
+    /// Who still serves by an older record is about to find that out. If that record is without this
+    /// node, it has gone on alone, and written.
+    pub(super) fn lower_term(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        status: probe::Status,
+        sink: Sink<'_>,
+    ) {
         let theirs = self.record_of(node, &status);
-        let went_on = status.phase == probe::Phase::Serving
-            && theirs.primary == node
-            && !theirs.in_sync.contains(self.config.node);
-        if went_on && matches!(self.phase, Phase::Serving(_)) && !self.has_register() {
+        let serves = status.phase == probe::Phase::Serving && theirs.primary == node;
+        if !serves || !matches!(self.phase, Phase::Serving(_)) {
+            return;
+        }
+        if !theirs.in_sync.contains(self.config.node) && !self.has_register() {
             sink(Action::Notice(Notice::SplitBrain(node)));
         }
+        self.announce_again(now, sink);
     }
 
     /// The record by which a peer goes.

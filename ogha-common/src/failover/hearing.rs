@@ -63,13 +63,11 @@ impl Core {
         let active = advert.priority != crate::units::Priority::RELEASE;
         if self.config.database && self.holds_addresses() {
             // Terms decide between the nodes of a database, and they travel in the status.
-            if let (true, Phase::Serving(renewal)) = (active, &mut self.phase)
+            if let (true, Phase::Serving(renewal)) = (active, self.phase)
                 && renewal.announce_at().is_none()
             {
                 sink(Action::Notice(Notice::RivalAdvert));
-                renewal.opened = now;
-                renewal.announced = 0;
-                sink(Action::Announce);
+                self.announce_again(now, sink);
             }
             return;
         }
@@ -109,7 +107,7 @@ impl Core {
         // interrupt, and stays plain VRRP.)
         self.election.set_eligible(!self.config.database && self.config.election.preempt);
         if status.term < self.term() {
-            self.lower_term(node, status, sink);
+            self.lower_term(now, node, status, sink);
         } else if status.term > self.term() {
             self.higher_term(now, node, status, sink);
         } else if status.phase == probe::Phase::Serving && status.term == self.term() {

@@ -107,6 +107,16 @@ impl Core {
         lease
     }
 
+    /// Somebody else has had the addresses: switches and neighbours may have learnt them there.
+    pub(super) fn announce_again(&mut self, now: Instant, sink: Sink<'_>) {
+        if let Phase::Serving(renewal) = &mut self.phase
+            && renewal.announced > 0
+        {
+            (renewal.opened, renewal.announced) = (now, 0);
+            sink(Action::Announce);
+        }
+    }
+
     /// The lease is another one than before, or of another term.
     pub(super) fn reset_lease(&mut self, now: Instant, sink: Sink<'_>) {
         if let Phase::Serving(renewal) = self.phase {

@@ -117,8 +117,11 @@ fn a_higher_term_of_one_that_was_out_of_sync_is_a_split_brain() {
     assert!(!node.done.contains(&told), "it may not have heard yet that it was replaced");
     let alone = NodeSet::of(PEER).members();
     let status = probe::Status { in_sync: alone, ..status(probe::Phase::Serving, 5) };
+    node.done.clear();
+    node.pass(Duration::from_millis(60));
     node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
     assert!(node.done.contains(&told), "it went on without this node");
+    assert!(node.done.iter().filter(|&a| *a == Action::Announce).count() >= 2, "{:?}", node.done);
     node.assert_serving();
 }
 
