@@ -76,8 +76,8 @@ fn serves_once_the_other_is_heard(pair: &Pair) {
     pair.wait_until_serving(0).unwrap();
 }
 
-/// The agent is killed, and no other is there: the address is served until the lease ends, then nobody answers ARP
-/// or TCP for it, though the database still runs. A new agent serves again.
+/// The agent is killed, and no other is there: the address is served until the lease ends, then nobody
+/// answers ARP or TCP for it, though the database still runs. A new agent serves again.
 #[test]
 fn a_killed_agent_leaves_silence() {
     dies_alone("killed", Families::V4);

@@ -126,7 +126,7 @@ impl Instance {
 
     /// What the peers have said since the last look, for the core.
     fn look_at_peers(&mut self, kernel: &mut Kernel, history: &mut History) {
-        let at = clock::now();
+        let began = clock::now();
         for index in 0..self.peers.list.len() {
             let Some((node, news)) = self.peers.news(index, kernel) else { continue };
             if let Some(at) = news.advert {
@@ -142,7 +142,7 @@ impl Instance {
                 self.input(Input::Peer { node, status, at }, kernel, history);
             }
         }
-        self.input(Input::Looked { at }, kernel, history);
+        self.input(Input::Looked { at: began }, kernel, history);
     }
 
     /// One input in, its actions carried out in order, and what came of them in again.
@@ -304,7 +304,8 @@ impl Instance {
 
     /// The database was looked at: the watch follows its main process.
     pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
-        if seen.main_pid.is_some() && seen.main_pid == self.died && !self.serves(self.died) {
+        let gone = |pid| self.died == Some(pid) && !self.serves(pid);
+        if seen.main_pid.is_some_and(gone) {
             // That look was under way as it died.
             return self.workers.database(Ask::Look);
         }
@@ -398,7 +399,7 @@ impl Instance {
             maps::EVENT_LISTENER_GONE => {
                 self.look_for_listener();
                 // A reload closes listeners too; only with its process is a database dead.
-                if self.watch.tgid != 0 && !self.serves(Some(self.watch.tgid)) {
+                if self.watch.tgid != 0 && !self.serves(self.watch.tgid) {
                     self.died(at, Sign::ListenerGone, kernel, history);
                 } else {
                     self.workers.database(Ask::Look);
@@ -424,9 +425,9 @@ impl Instance {
     }
 
     /// Whether that process lives, and is the database's.
-    fn serves(&self, process: Option<u32>) -> bool {
+    fn serves(&self, pid: u32) -> bool {
         let server = self.config.database.server();
-        server.zip(process).is_some_and(|(server, pid)| pidfile::serves(pid, &server.data_dir))
+        server.is_some_and(|server| pidfile::serves(pid, &server.data_dir))
     }
 
     fn died(&mut self, at: Moment, sign: Sign, kernel: &mut Kernel, history: &mut History) {

@@ -152,17 +152,6 @@ impl Core {
         sink(Action::End(outcome));
     }
 
-    /// Rule 4: adopt the record of the higher term; whoever served, fences.
-    pub(super) fn higher_term(
-        &mut self,
-        now: Instant,
-        node: NodeId,
-        status: probe::Status,
-        sink: Sink<'_>,
-    ) {
-        self.adopt(now, self.record_of(node, &status), sink);
-    }
-
     /// Who still serves by an older record is about to find that out. If that record is without this
     /// node, it has gone on alone, and written.
     pub(super) fn lower_term(
@@ -184,7 +173,7 @@ impl Core {
     }
 
     /// The record by which a peer goes.
-    fn record_of(&self, node: NodeId, status: &probe::Status) -> Record {
+    pub(super) fn record_of(&self, node: NodeId, status: &probe::Status) -> Record {
         let primary = status.primary.unwrap_or(node);
         // Of nodes that are not configured here nothing is known but that they are not this one.
         let in_sync = self.config.nodes.subset(status.in_sync);
@@ -192,7 +181,8 @@ impl Core {
         Record { term: status.term, primary, in_sync }
     }
 
-    /// Goes by that record from now on, if it is newer, or if it stands at the arbiter.
+    /// Rule 4: goes by that record from now on, if it is newer, or if it stands at the arbiter; whoever
+    /// served, fences.
     pub(super) fn adopt(&mut self, now: Instant, record: Record, sink: Sink<'_>) {
         if self.record == Some(record) || record.term < self.term() {
             return;

@@ -1,6 +1,6 @@
 //! What is heard of the others: adverts, words, answers, and silence.
 
-use ::core::time::Duration;
+use ::core::{cmp::Ordering, time::Duration};
 
 use super::{
     Action, Cause, Notice, Outcome, Phase,
@@ -106,14 +106,14 @@ impl Core {
         // A node of ours: its gate is known to lapse, and is waited for. (To preempt is to
         // interrupt, and stays plain VRRP.)
         self.election.set_eligible(!self.config.database && self.config.election.preempt);
-        if status.term < self.term() {
-            self.lower_term(now, node, status, sink);
-        } else if status.term > self.term() {
-            self.higher_term(now, node, status, sink);
-        } else if status.phase == probe::Phase::Serving && status.term == self.term() {
-            self.same_term(now, node, status, sink);
-        } else if status.phase == probe::Phase::TakingOver && status.term == self.term() {
-            self.rival_takes_over(now, node, status, sink);
+        match (status.term.cmp(&self.term()), status.phase) {
+            (Ordering::Less, _) => self.lower_term(now, node, status, sink),
+            (Ordering::Greater, _) => self.adopt(now, self.record_of(node, &status), sink),
+            (Ordering::Equal, probe::Phase::Serving) => self.same_term(now, node, status, sink),
+            (Ordering::Equal, probe::Phase::TakingOver) => {
+                self.rival_takes_over(now, node, status, sink);
+            }
+            (Ordering::Equal, _) => {}
         }
         // One that closes its gate for another node's term says that it serves till the kernel has that.
         let of_another = status.primary.is_some_and(|primary| primary != node);

@@ -107,7 +107,8 @@ impl Core {
         lease
     }
 
-    /// Somebody else has had the addresses: switches and neighbours may have learnt them there.
+    /// Somebody else has had the addresses: switches and neighbours may have learnt them there. What
+    /// was announced a moment ago is about to be repeated anyway.
     pub(super) fn announce_again(&mut self, now: Instant, sink: Sink<'_>) {
         if let Phase::Serving(renewal) = &mut self.phase
             && renewal.announced > 0

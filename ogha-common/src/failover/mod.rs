@@ -10,13 +10,13 @@
 //! 1. `gate_opens_only_on_a_writable_primary`: a gate opens only on the node that the record
 //!    names as primary, on a database seen to accept writes.
 //! 2. `promotion_waits_for_the_promise`: a node promotes only if it is in sync, its promise has run
-//!    out or the old primary reported itself fenced, and the arbiter has granted the next term.
+//!    out or the old primary reported itself fenced, and the arbiter has granted its term.
 //! 3. `a_primary_goes_on_alone_only_by_the_record`: one that loses a peer whose grant it needs goes on
 //!    only after a record without that peer; commits wait for a peer until then.
 //! 4. `a_higher_term_fences`: a node that sees a higher term fences at once and does not serve
 //!    again before its database has rejoined as a standby.
-//! 5. `closed_is_reported_after_the_kernel_has_it`; two primaries of one term are a split brain:
-//!    the lower priority fences, both say so.
+//! 5. `closed_is_reported_after_the_kernel_has_it`; two primaries are a split brain: of one
+//!    term the lower priority fences, else the lower term; both say so.
 //! 6. `a_dead_database_fences_at_once`: close the gate, report `fenced`, let the peer promote;
 //!    no timer is waited for.
 //! 7. `a_slow_agent_is_no_failure`, and an agent that is dead for `agent_timeout` is.
