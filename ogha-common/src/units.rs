@@ -169,6 +169,14 @@ impl Term {
         self.0
     }
 
+    /// Whether no cluster can have come from that term to this one: each change of a record takes one
+    /// term, and 2^32 changes at ten a second take 13 years. A node that went by such a term would
+    /// soon have no higher one left.
+    #[must_use]
+    pub const fn leaps_from(self, own: Self) -> bool {
+        self.0.saturating_sub(own.0) > 1 << 32
+    }
+
     /// The term that a change of the record takes.
     #[must_use]
     pub const fn next(self) -> Self {
