@@ -40,6 +40,13 @@ impl Commits {
         self.retry.at().filter(|_| self.ordered.is_none())
     }
 
+    /// Its pause is over: the next order that is wanted may go out.
+    pub fn tick(&mut self, now: Instant) {
+        if self.timer().is_some_and(|at| now >= at) {
+            self.retry.begin();
+        }
+    }
+
     fn did(&mut self, now: Instant, set: NodeSet, ok: bool) {
         if self.ordered == Some(set) {
             self.ordered = None;

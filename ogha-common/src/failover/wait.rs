@@ -1,7 +1,7 @@
 //! What an instance waits for: what it cannot bring about by itself, and says in its status.
 
 use super::{
-    Blocker, Cause, Database, NodeSet,
+    Blocker, Cause, Database, NodeSet, Role,
     cluster::Known,
     core::Core,
     phase::{Phase, Rejoin},
@@ -81,7 +81,8 @@ impl Core {
             return waits.then_some(Wait::Others(silent));
         }
         if known.facts.database.receives() {
-            return Some(Wait::PrimaryAgent);
+            let speaks = known.speaking(now).any(|peer| peer.role() == Role::Primary);
+            return (!speaks).then_some(Wait::PrimaryAgent);
         }
         let blocker = match &self.phase {
             Phase::Fenced(_) => Some(Blocker::Fenced),

@@ -39,8 +39,8 @@ impl Fenced {
     pub fn timer(&self, known: &Known) -> Option<Instant> {
         if let Cause::Switchover(_) = self.cause {
             let due = self.since + known.config.agent_timeout;
-            let waits = known.is_designated() && known.facts.database == Database::Stopped;
-            return self.rejoin.timer_from(due).filter(|_| waits).or(self.rejoin.timer());
+            let waits = known.facts.database == Database::Stopped;
+            return self.rejoin.timer_from(due).filter(|_| waits);
         }
         self.rejoin.timer()
     }

@@ -51,6 +51,7 @@ impl Restart {
     }
 
     pub fn tick(mut self, cx: &mut Context<'_>) -> Phase {
+        cx.known.commits.tick(cx.now);
         if cx.now >= self.give_up_at {
             cx.notice(Notice::PromotionTimedOut);
             let phase = Phase::Restarting(self);

@@ -116,6 +116,7 @@ impl Serving {
     }
 
     pub fn tick(mut self, cx: &mut Context<'_>) -> Phase {
+        cx.known.commits.tick(cx.now);
         match self.lease.renew(cx) {
             Some(lease) => self.lease = lease,
             None => return Phase::Serving(self).lapsed(cx),
