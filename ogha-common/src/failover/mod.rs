@@ -40,6 +40,7 @@ mod context;
 mod core;
 mod facts;
 mod grants;
+mod hearing;
 mod input;
 mod operator;
 mod phase;

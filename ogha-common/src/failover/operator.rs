@@ -1,7 +1,7 @@
 //! Operator commands: what they are, and whether they are accepted.
 
-use core::fmt;
 use ::core::time::Duration;
+use core::fmt;
 
 use super::{
     Action, Blocker, Database, Notice,
@@ -300,9 +300,9 @@ impl fmt::Display for Loss {
                 "at least {bytes} bytes of WAL, and what the old primary has acknowledged since it \
                  was last heard"
             ),
-            Self::Unknown => f.write_str(
-                "an unknown amount: no primary was heard since this agent started",
-            ),
+            Self::Unknown => {
+                f.write_str("an unknown amount: no primary was heard since this agent started")
+            }
         }
     }
 }

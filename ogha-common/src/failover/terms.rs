@@ -5,10 +5,7 @@ use super::{
     context::Context,
     phase::{Fenced, Phase, PhaseName, Rejoin, Why, enter},
 };
-use crate::{
-    units::NodeId,
-    wire::probe,
-};
+use crate::{units::NodeId, wire::probe};
 
 impl Phase {
     /// Rule 4: goes by that record from now on, if it is newer; whoever served, fences.
@@ -55,7 +52,9 @@ impl Phase {
                 closing.deposed(cause);
                 Self::Closing(closing)
             }
-            Self::Listening(_) if deposed => fence(cx, PhaseName::Listening, cause, Rejoin::default()),
+            Self::Listening(_) if deposed => {
+                fence(cx, PhaseName::Listening, cause, Rejoin::default())
+            }
             Self::Standby(standby) if deposed => {
                 fence(cx, PhaseName::Standby, cause, standby.rejoin)
             }
@@ -126,7 +125,12 @@ impl Phase {
 
     /// Another takes over in the very term in which this node does: each thought itself the better one. The
     /// lower priority gives way, before its gate opens.
-    pub fn rival_takes_over(self, cx: &mut Context<'_>, node: NodeId, status: &probe::Status) -> Self {
+    pub fn rival_takes_over(
+        self,
+        cx: &mut Context<'_>,
+        node: NodeId,
+        status: &probe::Status,
+    ) -> Self {
         let takes_over = match &self {
             Self::TakingOver(takeover) => takeover.claims(),
             Self::Restarting(_) => true,

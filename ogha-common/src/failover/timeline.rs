@@ -88,9 +88,11 @@ impl fmt::Display for Cause {
             Self::Bootstrap => f.write_str("nobody served, and the database here accepts writes"),
             Self::Designated => {
                 f.write_str("nobody served, and this node is the designated primary")
-            },
+            }
             Self::DatabaseDied(Sign::ProcessExit) => f.write_str("the database's process exited"),
-            Self::DatabaseDied(Sign::ListenerGone) => f.write_str("the database's listening socket closed"),
+            Self::DatabaseDied(Sign::ListenerGone) => {
+                f.write_str("the database's listening socket closed")
+            }
             Self::DatabaseDied(Sign::Observed) => f.write_str("the database is not running"),
             Self::DatabaseHung => f.write_str("the database hangs"),
             Self::NotWritable => f.write_str("the database has become a standby"),

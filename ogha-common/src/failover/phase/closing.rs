@@ -46,7 +46,13 @@ pub(in crate::failover) enum ClosingStep {
 }
 
 impl Closing {
-    pub fn new(cause: Cause, at: Instant, now: Instant, granters: Granters, rejoin: Rejoin) -> Self {
+    pub fn new(
+        cause: Cause,
+        at: Instant,
+        now: Instant,
+        granters: Granters,
+        rejoin: Rejoin,
+    ) -> Self {
         let step = ClosingStep::Gate { deadline: now + DEADLINE, retry: Retry::default() };
         Self { cause, at, step, granters, rejoin }
     }
@@ -54,7 +60,9 @@ impl Closing {
     pub fn timer(&self) -> Option<Instant> {
         match self.step {
             ClosingStep::Gate { deadline, retry } => Some(retry.at().unwrap_or(deadline)),
-            ClosingStep::Stopping { deadline } | ClosingStep::Demoting { deadline } => Some(deadline),
+            ClosingStep::Stopping { deadline } | ClosingStep::Demoting { deadline } => {
+                Some(deadline)
+            }
             ClosingStep::Closed => None,
         }
     }

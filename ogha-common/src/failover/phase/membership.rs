@@ -7,11 +7,14 @@
 
 use ::core::time::Duration;
 
-use super::{Phase, Serving};
+use super::{
+    Phase, Serving,
+    change::{Proposed, Stage},
+};
 use crate::{
     failover::{
-        Action, Arbiter, Cause, Database, NodeSet, Notice, Record, Ruling, cluster::Known,
-        context::Context, facts::PeerFacts, grants::Granters, retry::Retry,
+        Action, Database, NodeSet, Record, cluster::Known, context::Context, facts::PeerFacts,
+        grants::Granters, retry::Retry,
     },
     units::{Instant, NodeId, Term},
     wire::probe::{self, Role},
@@ -26,13 +29,13 @@ const NOT_AWAITED: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(in crate::failover) struct Membership {
     /// The record that is being asked for, or written.
-    proposed: Option<Proposed>,
+    pub(super) proposed: Option<Proposed>,
     /// Who joins.
-    joining: Option<Joining>,
+    pub(super) joining: Option<Joining>,
     /// When the arbiter is asked again.
-    retry: Retry,
+    pub(super) retry: Retry,
     /// That the arbiter refused was reported.
-    reported: bool,
+    pub(super) reported: bool,
     /// Since when members of the set have not received the WAL, while the database here takes commits.
     broken_since: Option<Instant>,
     /// Since when commits do not wait for members of the set.
@@ -40,24 +43,7 @@ pub(in crate::failover) struct Membership {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Proposed {
-    record: Record,
-    stage: Stage,
-}
-
-/// How far a change of the set is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Stage {
-    /// The arbiter is asked.
-    Asked,
-    /// It has granted it, or need not be asked: the record is being written.
-    Granted,
-    /// It is on disk.
-    Written,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Joining {
+pub(super) struct Joining {
     node: NodeId,
     /// Since when the kernel counts its grant. What the others had granted before may still be the
     /// lease, for as long as a lease is.
@@ -152,13 +138,12 @@ impl Serving {
             && peer
                 .status
                 .is_some_and(|status| status.term == known.term() && status.role != Role::Standby);
-        let for_long = |since: Option<Instant>, limit| {
-            since.is_some_and(|since| now.since(since) >= limit)
-        };
+        let for_long =
+            |since: Option<Instant>, limit| since.is_some_and(|since| now.since(since) >= limit);
         let receives = primary(known).is_none_or(|primary| primary.streaming.contains(node));
         let broken = !receives && for_long(self.membership.broken_since, RECONNECT);
-        let unawaited = !known.commits.wait_for(node)
-            && for_long(self.membership.unawaited_since, NOT_AWAITED);
+        let unawaited =
+            !known.commits.wait_for(node) && for_long(self.membership.unawaited_since, NOT_AWAITED);
         let ungranted = known.config.grants() && now >= ungranted_at(known, node);
         lost || without_database || broken || unawaited || ungranted
     }
@@ -250,96 +235,6 @@ impl Serving {
             joining.counted_since.get_or_insert(cx.now);
         }
         self.reset_lease(cx).tend(cx)
-    }
-
-    pub fn propose_members(&mut self, cx: &mut Context<'_>, in_sync: NodeSet) {
-        let (term, primary) = (cx.known.term().next(), cx.known.config.node);
-        let record = Record { term, primary, in_sync };
-        let asks = cx.known.config.arbiter != Arbiter::None;
-        let stage = if asks { Stage::Asked } else { Stage::Granted };
-        self.membership.proposed = Some(Proposed { record, stage });
-        cx.act(if asks { Action::Propose(record) } else { Action::Persist(record) });
-    }
-
-    pub fn ruled(mut self, cx: &mut Context<'_>, ruling: Ruling) -> Phase {
-        let Some(Proposed { record, stage: Stage::Asked }) = self.membership.proposed else {
-            return Phase::Serving(self);
-        };
-        match ruling {
-            Ruling::Granted(term) if term == record.term => {
-                self.membership.retry.succeeded();
-                self.membership.proposed = Some(Proposed { record, stage: Stage::Granted });
-                cx.act(Action::Persist(record));
-            }
-            Ruling::Refused { term, record: current } if term == record.term => {
-                self.membership.proposed = None;
-                self.membership.retry.failed(cx.now);
-                self.report_refusal(cx, term);
-                if let Some(current) = current {
-                    return Phase::Serving(self).adopt(cx, current);
-                }
-            }
-            Ruling::Unknown(term) if term == record.term => {
-                self.membership.retry.failed(cx.now);
-                self.report_refusal(cx, term);
-            }
-            _ => {}
-        }
-        Phase::Serving(self)
-    }
-
-    fn report_refusal(&mut self, cx: &mut Context<'_>, term: Term) {
-        if !::core::mem::replace(&mut self.membership.reported, true) {
-            cx.notice(Notice::ArbiterRefused(term));
-        }
-    }
-
-    /// All that the kernel had heard of the peers was handed in.
-    pub fn polled(self, cx: &mut Context<'_>) -> Phase {
-        match self.membership.proposed {
-            Some(Proposed { record, stage: Stage::Written }) => self.count_on(cx, record),
-            _ => Phase::Serving(self),
-        }
-    }
-
-    /// The record is current: the kernel gets its term, and then those who left are let go.
-    fn count_on(mut self, cx: &mut Context<'_>, record: Record) -> Phase {
-        // Somebody may have taken this very term meanwhile.
-        if !cx.known.config.grants() && self.lease.is_over(cx.now) {
-            let phase = Phase::Serving(self);
-            return phase.close(cx, cx.now, Cause::LeaseLapsed, super::Why::LeaseLapsed);
-        }
-        let before = cx.known.cluster.record.replace(record).map(|before| before.in_sync);
-        let before = before.unwrap_or_default();
-        self.membership.proposed = None;
-        self.membership.joining = None;
-        self.membership.reported = false;
-        for node in record.in_sync.iter().filter(|&node| !before.contains(node)) {
-            cx.notice(Notice::InSync(node));
-        }
-        for node in before.iter().filter(|&node| !record.in_sync.contains(node)) {
-            cx.notice(Notice::OutOfSync(node));
-        }
-        self.go_by(cx, &record)
-    }
-
-    /// The lease is what those who stay have granted; the kernel gets the term with it.
-    pub fn go_by(mut self, cx: &mut Context<'_>, record: &Record) -> Phase {
-        let wanted = Granters { set: Granters::wanted(&cx.known.config, record, None), inherited: false };
-        let changed = self.granters != wanted;
-        self.granters = wanted;
-        let phase = self.reset_lease(cx);
-        if changed {
-            cx.order_granters(wanted.set);
-        }
-        cx.publish();
-        match phase {
-            Phase::Serving(mut serving) => {
-                serving.note_standbys(cx);
-                serving.tend(cx)
-            }
-            other => other,
-        }
     }
 }
 

@@ -3,9 +3,7 @@
 use ::core::time::Duration;
 
 use super::{
-    Phase, PhaseName, Restart, Why, enter,
-    membership::Membership,
-    switchover::Switchover,
+    Phase, PhaseName, Restart, Why, enter, membership::Membership, switchover::Switchover,
 };
 use crate::{
     election,

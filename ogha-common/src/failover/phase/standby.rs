@@ -3,8 +3,8 @@
 use super::{Fenced, Phase, PhaseName, Rejoin, Takeover, Why, enter, takeover::Plan};
 use crate::{
     failover::{
-        Blocker, Cause, Database, NodeSet, Notice, Role, Sign, cluster::Known,
-        context::Context, facts::ActiveNode,
+        Blocker, Cause, Database, NodeSet, Notice, Role, Sign, cluster::Known, context::Context,
+        facts::ActiveNode,
     },
     units::{Instant, NodeId},
 };
@@ -91,7 +91,9 @@ impl Standby {
     /// merely slow is no failure (rule 7).
     pub fn consider(mut self, cx: &mut Context<'_>) -> Phase {
         let active = match cx.known.last_active() {
-            Some(active) if active.lost || active.silent && is_agent_dead(cx.known, active) => active,
+            Some(active) if active.lost || active.silent && is_agent_dead(cx.known, active) => {
+                active
+            }
             Some(_) => return Phase::Standby(self),
             None => return self.blocked(cx, Blocker::NeverHeardPrimary),
         };
@@ -121,7 +123,13 @@ impl Standby {
             return Phase::Standby(self);
         }
         let not_before = until.filter(|&until| cx.now < until);
-        Takeover::begin(cx, PhaseName::Standby, self, permit, Plan { first_sign, cause, why, not_before })
+        Takeover::begin(
+            cx,
+            PhaseName::Standby,
+            self,
+            permit,
+            Plan { first_sign, cause, why, not_before },
+        )
     }
 
     /// Whether another node should go first: one that is in sync and alive, and has more of the WAL,
@@ -160,7 +168,8 @@ impl Standby {
     pub fn bootstrap(self, cx: &mut Context<'_>) -> Phase {
         match cx.known.may_bootstrap(cx.now) {
             Some((permit, cause)) => {
-                let plan = Plan { first_sign: cx.now, cause, why: Why::NobodyServes, not_before: None };
+                let plan =
+                    Plan { first_sign: cx.now, cause, why: Why::NobodyServes, not_before: None };
                 Takeover::begin(cx, PhaseName::Standby, self, permit, plan)
             }
             None => Phase::Standby(self),

@@ -82,9 +82,10 @@ impl Serving {
 }
 
 fn is_ready(known: &Known, now: Instant, node: NodeId) -> bool {
-    known.facts.peer(node).is_some_and(|peer| {
-        peer.is_there(now, &known.config) && peer.role() == Role::Standby
-    })
+    known
+        .facts
+        .peer(node)
+        .is_some_and(|peer| peer.is_there(now, &known.config) && peer.role() == Role::Standby)
 }
 
 fn best_of(known: &Known, now: Instant, nodes: &NodeSet) -> Option<NodeId> {
