@@ -125,7 +125,6 @@ reasons! {
     GrantNotWithdrawn = "the lease grant could not be withdrawn in time";
     GrantExpired = "the last lease grant has expired";
     BetterCandidate = "a better candidate is there";
-    NoArbiter = "no arbiter has to be asked";
     ArbiterGranted = "the arbiter granted the term";
     ArbiterRefused = "the arbiter refused the term, or did not answer";
     RecordWritten = "the record is on disk";

@@ -8,6 +8,7 @@ mod members;
 mod operator;
 mod start;
 mod takeover;
+mod transitions;
 
 use std::{vec, vec::Vec};
 
