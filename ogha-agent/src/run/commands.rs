@@ -7,7 +7,7 @@ use ogha_common::{
 };
 use tracing::info;
 
-use super::{instance::Instance, story::History};
+use super::{history::History, instance::Instance, seat::Seat};
 use crate::{
     control::{
         order::{About, Accepted, Switchover},
@@ -20,11 +20,11 @@ use crate::{
 pub fn carry_out(
     order: Request,
     node: &str,
-    instances: &mut [Instance],
+    seats: &mut [Seat],
     kernel: &mut Kernel,
     history: &mut History,
 ) -> Response {
-    match accept(&order, instances, kernel, history) {
+    match accept(&order, seats, kernel, history) {
         Ok((instance, to)) => {
             info!(instance, ?order, "an operator's order was accepted");
             let node = node.to_owned();
@@ -36,7 +36,7 @@ pub fn carry_out(
 
 fn accept(
     order: &Request,
-    instances: &mut [Instance],
+    seats: &mut [Seat],
     kernel: &mut Kernel,
     history: &mut History,
 ) -> Result<(String, Option<String>), String> {
@@ -48,7 +48,7 @@ fn accept(
         | Request::Rejoin(About { instance }) => instance.as_deref(),
         Request::Status | Request::History => return Err("that is no order".to_owned()),
     };
-    let instance = choose(instances, about)?;
+    let seat = choose(seats, about)?;
     let command = match order {
         Request::Switchover(Switchover { to, .. }) => {
             Command::Switchover { to: to.as_deref().map(NodeId::of) }
@@ -58,25 +58,23 @@ fn accept(
         Request::Resume(_) => Command::Resume,
         _ => Command::Rejoin,
     };
-    let done = instance.command(command, kernel, history);
+    let (instance, mut host) = seat.ports(kernel, history);
+    let done = instance.command(command, &mut host);
     done.map_err(|refusal| words(instance, command, refusal))?;
-    let to = instance.core.switching_to().map(|node| instance.name_of(node));
+    let to = instance.core().switching_to().map(|node| instance.name_of(node));
     Ok((instance.config.name.clone(), to))
 }
 
 /// The instance of that name; without one, the only one.
-fn choose<'a>(
-    instances: &'a mut [Instance],
-    name: Option<&str>,
-) -> Result<&'a mut Instance, String> {
-    let names: Vec<_> = instances.iter().map(|i| i.config.name.clone()).collect();
+fn choose<'a>(seats: &'a mut [Seat], name: Option<&str>) -> Result<&'a mut Seat, String> {
+    let names: Vec<_> = seats.iter().map(|seat| seat.instance.config.name.clone()).collect();
     let names = names.join(", ");
-    let found = match (name, instances.len()) {
-        (None, 1) => instances.first_mut(),
+    let found = match (name, seats.len()) {
+        (None, 1) => seats.first_mut(),
         (None, _) => {
             return Err(format!("there are several instances; name one by --instance: {names}"));
         }
-        (Some(name), _) => instances.iter_mut().find(|i| i.config.name == name),
+        (Some(name), _) => seats.iter_mut().find(|seat| seat.instance.config.name == name),
     };
     found.ok_or_else(|| {
         format!("there is no instance {:?} here, only {names}", name.unwrap_or_default())

@@ -7,10 +7,10 @@ use ogha_common::{
     failover::{Cause, Core, Notice, Phase},
     units::{NodeId, Term},
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::peers::Peers;
+use super::{peers::Peers, ports::Ports, supervise::Supervisor};
 use crate::{config, database::process::Tool};
 
 /// What a hook finds the usual tools by.
@@ -47,31 +47,27 @@ pub struct Hooks {
     node: String,
     cause: String,
     state: State,
-    events: Option<mpsc::UnboundedSender<Event>>,
+    /// There is a command.
+    wanted: bool,
 }
 
 /// A transition, as a hook's environment tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Event {
+pub struct Event {
     name: &'static str,
     variables: Vec<(OsString, OsString)>,
 }
 
 impl Hooks {
-    /// Starts the worker on the background threads, if there is a command.
-    pub fn start(node: &str, config: &config::Instance, background: &Handle) -> Self {
-        let events = config.hooks.command.clone().map(|command| {
-            let (send, events) = mpsc::unbounded_channel();
-            let instance = config.name.clone();
-            background.spawn(run(instance, command, config.hooks.timeout, events));
-            send
-        });
+    /// The hooks of an instance on the node of that name.
+    #[must_use]
+    pub fn new(node: &str, config: &config::Instance) -> Self {
         Self {
             instance: config.name.clone(),
             node: node.to_owned(),
             cause: String::new(),
             state: State::default(),
-            events,
+            wanted: config.hooks.command.is_some(),
         }
     }
 
@@ -80,35 +76,45 @@ impl Hooks {
         &self.node
     }
 
-    /// A story has begun.
+    /// An event timeline has begun.
     pub fn cause(&mut self, cause: Cause) {
         self.cause = cause.to_string();
     }
 
     /// Something has changed, perhaps.
-    pub fn look(&mut self, state: State, term: Term, peers: &Peers) {
+    pub fn look(&mut self, state: State, term: Term, peers: &Peers, ports: &mut impl Ports) {
         let before = std::mem::replace(&mut self.state, state);
         let after = State { place: state.place.or(before.place), ..state };
         self.state = after;
         if let Some(place) = after.place.filter(|_| after.place != before.place) {
-            self.tell(place, None, term, peers);
+            self.tell(place, None, term, peers, ports);
         }
         if after.paused != before.paused {
-            self.tell(if after.paused { "paused" } else { "resumed" }, None, term, peers);
+            let name = if after.paused { "paused" } else { "resumed" };
+            self.tell(name, None, term, peers, ports);
         }
     }
 
     /// A node came into sync, or left it.
-    pub fn notice(&self, notice: Notice, term: Term, peers: &Peers) {
+    pub fn notice(&self, notice: Notice, term: Term, peers: &Peers, ports: &mut impl Ports) {
         match notice {
-            Notice::InSync(node) => self.tell("in-sync", Some(node), term, peers),
-            Notice::OutOfSync(node) => self.tell("out-of-sync", Some(node), term, peers),
+            Notice::InSync(node) => self.tell("in-sync", Some(node), term, peers, ports),
+            Notice::OutOfSync(node) => self.tell("out-of-sync", Some(node), term, peers, ports),
             _ => {}
         }
     }
 
-    fn tell(&self, name: &'static str, about: Option<NodeId>, term: Term, peers: &Peers) {
-        let Some(events) = &self.events else { return };
+    fn tell(
+        &self,
+        name: &'static str,
+        about: Option<NodeId>,
+        term: Term,
+        peers: &Peers,
+        ports: &mut impl Ports,
+    ) {
+        if !self.wanted {
+            return;
+        }
         let name_of = |node: Option<NodeId>| match node {
             Some(node) if node == peers.own() => self.node.clone(),
             Some(node) => peers.name_of(node).to_owned(),
@@ -125,9 +131,23 @@ impl Hooks {
             ("OGHA_PEER", name_of(about)),
         ];
         let variables = variables.map(|(key, value)| (key.into(), value.into())).into();
-        // The worker ends with the agent alone.
-        let _ = events.send(Event { name, variables });
+        ports.run_hook(Event { name, variables });
     }
+}
+
+/// Starts the worker on the background threads, if there is a command.
+pub fn start(
+    config: &config::Instance,
+    supervisor: &Supervisor,
+) -> Option<mpsc::UnboundedSender<Event>> {
+    let command = config.hooks.command.clone()?;
+    let (send, events) = mpsc::unbounded_channel();
+    let (instance, timeout) = (config.name.clone(), config.hooks.timeout);
+    supervisor.spawn(&format!("hooks of {instance}"), async move {
+        run(instance, command, timeout, events).await;
+        Ok(())
+    });
+    Some(send)
 }
 
 async fn run(

@@ -1,39 +1,54 @@
 //! The loop: one input, drain the actions, re-arm the one timer.
 //!
-//! The loop runs on a thread of its own, with real-time priority where it may, and does nothing
-//! slow: files, netlink and the database are the business of `workers` on background threads,
-//! whose outcomes come back through the `inbox`.
+//! The loop runs on a thread of its own, with real-time priority where it may, and does nothing slow:
+//! files, netlink, the arbiter and the database are [`ports::Job`]s on background threads, whose ends
+//! come back through the inbox. What an [`instance::Instance`] does with them is synchronous code that
+//! knows no clock; `host` gives it a real host, a simulated run another one.
 
+pub mod address_worker;
+pub mod arbiter_worker;
 mod commands;
-mod health;
-mod hooks;
+pub mod database_worker;
+pub mod decides;
+pub mod disk_worker;
+mod facts;
+#[cfg(test)]
+mod fake;
+pub mod gate;
+pub mod health;
+mod history;
+pub mod hooks;
+mod host;
 mod inbox;
-mod instance;
+pub mod instance;
+pub mod message;
 mod notices;
-mod orders;
-mod pace;
-mod peer;
-mod peers;
+pub mod pace;
+pub mod peer;
+pub mod peers;
+pub mod ports;
 mod prepare;
-mod referee;
+pub mod retry;
+mod seat;
 mod sources;
 mod status;
-mod story;
-mod workers;
+mod supervise;
+pub mod timeline;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ogha_common::{failover::Input, units::Instant};
 use tokio::{
-    runtime::{self, Runtime},
+    runtime,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::sleep,
 };
 use tracing::{info, warn};
 
-use self::{inbox::Message, instance::Instance, story::History};
+use self::{history::History, inbox::Message, seat::Seat, supervise::Supervisor};
 use crate::{
     cli::Failure,
     clock,
@@ -46,10 +61,6 @@ use crate::{
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
 const REALTIME_PRIORITY: i32 = 20;
 
-/// A timer that fires so late means that this agent was not running. Below that it is the grain
-/// of the timers.
-const STALL: Duration = Duration::from_millis(5);
-
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).
 ///
 /// # Errors
@@ -57,6 +68,7 @@ const STALL: Duration = Duration::from_millis(5);
 /// interface, a port, a key file, privileges, BTF. Nothing stays attached that was not attached
 /// before. Anything else when it cannot go on.
 pub fn run(config: &Config) -> anyhow::Result<()> {
+    use_all_descriptors();
     let background = runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("ogha-worker")
@@ -68,14 +80,26 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the loop")?;
     let result = foreground.block_on(async {
-        let agent = Agent::start(config, &background).await.map_err(Failure::start_up)?;
+        let agent = Agent::start(config, background.handle()).await.map_err(Failure::start_up)?;
         if config.node.realtime {
             be_realtime();
         }
         agent.run().await
     });
     background.shutdown_timeout(Duration::from_secs(1));
+    // A write that hangs must not hold the end up either.
+    foreground.shutdown_background();
     result
+}
+
+/// As many descriptors as this process may have: what is used up by clients must not be missing for the
+/// database.
+fn use_all_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(e) = raised {
+        warn!("cannot raise the limit of open files: {e}");
+    }
 }
 
 /// Without real-time priority a busy machine makes the loop late; that costs availability, not
@@ -93,7 +117,7 @@ fn be_realtime() {
 struct Agent {
     node: String,
     kernel: Kernel,
-    instances: Vec<Instance>,
+    seats: Vec<Seat>,
     history: History,
     inbox: mpsc::UnboundedReceiver<Message>,
 }
@@ -101,46 +125,47 @@ struct Agent {
 impl Agent {
     /// What can be refused comes first and the data plane last, so that an agent that does not
     /// start leaves nothing attached.
-    async fn start(config: &Config, background: &Runtime) -> anyhow::Result<Self> {
+    async fn start(config: &Config, background: &runtime::Handle) -> anyhow::Result<Self> {
         kernel::privileges()?;
         let (send, inbox) = mpsc::unbounded_channel();
+        let supervisor = Supervisor::new(background.clone(), send.clone());
         let interfaces = interfaces(config)?;
         let server = Server::bind(&config.node.run_dir)?;
-        let mut instances = Vec::new();
+        let mut seats = Vec::new();
         for (index, instance) in config.instances.iter().enumerate() {
             let interface = interfaces
                 .iter()
                 .find(|interface| interface.name == instance.interface)
                 .context("every instance's interface was looked up")?;
-            let prepared =
-                Instance::prepare(index, &config.node, instance, interface, &send, background)
-                    .await
-                    .with_context(|| format!("instance {}", instance.name))?;
-            instances.push(prepared);
+            let prepared = prepare::prepare(index, &config.node, instance, interface, &supervisor)
+                .await
+                .with_context(|| format!("instance {}", instance.name))?;
+            seats.push(prepared);
         }
         let mut history = History::open(&config.node.state_dir);
-        let interfaces = with_paths(interfaces, &instances);
+        let interfaces = with_paths(interfaces, &seats);
         let places = interfaces.iter().map(|at| prepare::place(config, at));
         let places = futures_util::future::join_all(places).await;
         let mut kernel = Kernel::start_at(&config.node.bpf_dir, &places)?;
         sources::kernel_events(kernel.take_events()?, send.clone());
         if let Some(log) = kernel.take_log() {
-            sources::kernel_log(log);
+            sources::kernel_log(log, send.clone())?;
         }
-        sources::control(server, send, background);
-        for instance in &mut instances {
-            instance.start(&mut kernel, &mut history)?;
+        sources::control(server, send, &supervisor);
+        for seat in &mut seats {
+            let (instance, mut host) = seat.ports(&mut kernel, &mut history);
+            prepare::start(instance, &mut host)?;
         }
-        kernel.forget_instances_from(u32::try_from(instances.len())?)?;
-        info!(node = config.node.name, instances = instances.len(), "started");
-        Ok(Self { node: config.node.name.clone(), kernel, instances, history, inbox })
+        kernel.forget_instances_from(u32::try_from(seats.len())?)?;
+        info!(node = config.node.name, instances = seats.len(), "started");
+        Ok(Self { node: config.node.name.clone(), kernel, seats, history, inbox })
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         loop {
-            let due = self.instances.iter().filter_map(Instance::next_timer).min();
+            let due = self.seats.iter().filter_map(|seat| seat.instance.next_timer()).min();
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message)?,
@@ -156,18 +181,15 @@ impl Agent {
             while let Ok(message) = self.inbox.try_recv() {
                 self.take(message)?;
             }
-            let now = clock::now();
-            let late = due.map_or(Duration::ZERO, |due| now.since(due));
-            for instance in &mut self.instances {
-                if late >= STALL {
-                    instance.input(Input::Stalled(late), &mut self.kernel, &mut self.history);
-                }
-                instance.tick(now, &mut self.kernel, &mut self.history);
+            for seat in &mut self.seats {
+                let (instance, mut host) = seat.ports(&mut self.kernel, &mut self.history);
+                instance.wake(due, &mut host);
             }
         }
         info!("stopping; the data plane stays, and keeps its leases until they end");
-        for instance in &mut self.instances {
-            instance.input(Input::Stopping, &mut self.kernel, &mut self.history);
+        for seat in &mut self.seats {
+            let (instance, mut host) = seat.ports(&mut self.kernel, &mut self.history);
+            instance.input(Input::Stopping, &mut host);
         }
         Ok(())
     }
@@ -178,31 +200,23 @@ impl Agent {
             Message::Control(request, answer) => {
                 let response = match request {
                     Request::Status | Request::History => {
-                        status::answer(&request, &self.node, &self.instances, kernel, history)
+                        status::answer(&request, &self.node, &self.seats, kernel, history)
                     }
                     order => {
-                        commands::carry_out(order, &self.node, &mut self.instances, kernel, history)
+                        commands::carry_out(order, &self.node, &mut self.seats, kernel, history)
                     }
                 };
                 // Whoever asked may have gone.
                 let _ = answer.send(response);
             }
-            Message::Outcome(index, input) => {
-                self.instances[index].input(input, kernel, history);
-            }
-            Message::Observed(index, seen) => {
-                self.instances[index].observed(seen, kernel, history);
-            }
-            Message::Ruled(index, record, ruling) => {
-                self.instances[index].ruled(record, ruling, kernel, history);
-            }
-            Message::Checked(index, check) => self.instances[index].checked(check),
-            Message::Advert(index, source, advert) => {
-                self.instances[index].advert(source, advert, kernel, history);
+            Message::Instance(index, message) => {
+                let (instance, mut host) = self.seats[index].ports(kernel, history);
+                instance.take(message, &mut host);
             }
             Message::Kernel(event) => {
-                if let Some(instance) = self.instances.get_mut(event.instance as usize) {
-                    instance.event(event, kernel, history);
+                if let Some(seat) = self.seats.get_mut(event.instance as usize) {
+                    let (instance, mut host) = seat.ports(kernel, history);
+                    instance.take(message::Message::Kernel(event), &mut host);
                 }
             }
             Message::Broken(error) => return Err(error),
@@ -220,8 +234,8 @@ fn interfaces(config: &Config) -> anyhow::Result<Vec<Interface>> {
 }
 
 /// And those at which further paths to peers begin.
-fn with_paths(mut interfaces: Vec<Interface>, instances: &[Instance]) -> Vec<Interface> {
-    for interface in instances.iter().flat_map(|instance| instance.peers.interfaces()) {
+fn with_paths(mut interfaces: Vec<Interface>, seats: &[Seat]) -> Vec<Interface> {
+    for interface in seats.iter().flat_map(|seat| seat.effects.sockets.interfaces()) {
         if !interfaces.contains(interface) {
             interfaces.push(interface.clone());
         }

@@ -10,7 +10,7 @@ use ogha_common::{
 };
 use tracing::{debug, info, warn};
 
-use crate::{clock, net::probe::ProbeSockets};
+use super::ports::Ports;
 
 /// One peer.
 #[derive(Debug)]
@@ -132,30 +132,35 @@ impl Peer {
     }
 
     /// Which paths can be used at this end.
-    pub fn look_at_paths(&mut self, now: Instant, sockets: &ProbeSockets) {
+    pub fn look_at_paths(&mut self, now: Instant, ports: &impl Ports) {
         for path in 0..self.sockets.len() {
-            let usable = sockets.is_usable(self.sockets[path]);
+            let usable = ports.is_usable(self.sockets[path]);
             self.judge(now, Input::Usable { path: path as u8, usable });
         }
     }
 
     /// Time has passed. What the kernel has heard must have been looked at.
-    pub fn tick(&mut self, now: Instant) {
-        self.judge(now, Input::Tick { monotonic_ns: clock::monotonic_ns() });
+    pub fn tick(&mut self, now: Instant, monotonic_ns: u64) {
+        self.judge(now, Input::Tick { monotonic_ns });
     }
 
     /// An active check of its database has ended.
-    pub fn checked(&mut self, began: Instant, outcome: Outcome) {
-        self.judge(clock::now(), Input::Check { began, outcome });
+    pub fn checked(&mut self, now: Instant, began: Instant, outcome: Outcome) {
+        self.judge(now, Input::Check { began, outcome });
     }
 
     /// What is new since the last look, by what the kernel has heard till now.
     ///
     /// A reply is its kernel's word, which may speak for an agent that has died: what it says of
     /// the agent counts only if the agent had shown within `lease` that it lives.
-    pub fn look(&mut self, heard: maps::Peer, watched: bool, lease: Duration) -> News {
+    pub fn look(
+        &mut self,
+        now: Instant,
+        heard: maps::Peer,
+        watched: bool,
+        lease: Duration,
+    ) -> News {
         let before = std::mem::replace(&mut self.seen, heard);
-        let now = clock::now();
         let facts = self.facts(watched);
         for (path, (&sent, &old)) in (0..).zip(heard.answered_ns.iter().zip(&before.answered_ns)) {
             if let (true, Some(facts)) = (sent != old, facts) {

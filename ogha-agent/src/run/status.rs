@@ -9,7 +9,9 @@ use ogha_common::{
     units::{Instant as Moment, NodeId},
 };
 
-use super::{instance::Instance, peer::Peer, referee::Answer, story::History};
+use super::{
+    history::History, host::Effects, instance::Instance, peer::Peer, ports::Answer, seat::Seat,
+};
 use crate::{
     clock,
     control::{
@@ -24,16 +26,16 @@ use crate::{
 pub fn answer(
     request: &Request,
     node: &str,
-    instances: &[Instance],
+    seats: &[Seat],
     kernel: &Kernel,
     history: &History,
 ) -> Response {
     match request {
         Request::Status => {
             let now = clock::now();
-            let views = instances
+            let views = seats
                 .iter()
-                .map(|instance| instance.view(now, kernel, history))
+                .map(|seat| seat.instance.view(now, &seat.effects, kernel, history))
                 .collect::<anyhow::Result<_>>();
             match views {
                 Ok(instances) => {
@@ -44,7 +46,7 @@ pub fn answer(
         }
         _ => Response::History(view::History {
             node: node.to_owned(),
-            failovers: history.stories().to_vec(),
+            failovers: history.failovers().to_vec(),
         }),
     }
 }
@@ -53,38 +55,43 @@ impl Instance {
     fn view(
         &self,
         now: Moment,
+        effects: &Effects,
         kernel: &Kernel,
         history: &History,
     ) -> anyhow::Result<view::InstanceView> {
-        let gate = kernel.gate(self.slot())?;
-        let heard = kernel.heard(self.slot())?;
+        let gate = kernel.gate(effects.slot)?;
+        let heard = kernel.heard(effects.slot)?;
         let passage = gate.passage(&heard, now.ns());
         let lease = Moment::from_ns(gate.lease_end_ns(&heard)).since(now);
         Ok(view::InstanceView {
             name: self.config.name.clone(),
             vrid: self.config.vrid.get(),
-            vrrp: vrrp(self.core.vrrp()).to_owned(),
-            term: self.core.term().get(),
-            phase: phase(self.core.phase()),
+            vrrp: vrrp(self.core().vrrp()).to_owned(),
+            term: self.core().term().get(),
+            phase: phase(self.core().phase()),
             gate: gate_word(passage).to_owned(),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
-            hook: kernel.hook(&self.interface.name).map_or("none", Hook::as_str).to_owned(),
-            vips: self.vips.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect(),
+            hook: kernel.hook(&effects.interface.name).map_or("none", Hook::as_str).to_owned(),
+            vips: effects
+                .vips
+                .iter()
+                .map(|(address, prefix)| format!("{address}/{prefix}"))
+                .collect(),
             database: self.database_view(),
             peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),
-            counters: kernel.port_counters(self.slot())?.into(),
-            arp: kernel.arp_counters(self.slot())?,
-            probes: kernel.probe_counters(self.slot())?,
-            adverts: kernel.advert_counters(self.slot())?,
-            failovers: history.failovers(&self.config.name),
-            primary: self.core.record().map(|record| self.name_of(record.primary)),
+            counters: kernel.port_counters(effects.slot)?.into(),
+            arp: kernel.arp_counters(effects.slot)?,
+            probes: kernel.probe_counters(effects.slot)?,
+            adverts: kernel.advert_counters(effects.slot)?,
+            failovers: history.count(&self.config.name),
+            primary: self.core().record().map(|record| self.name_of(record.primary)),
             in_sync: self.in_sync(),
-            paused: self.core.is_paused(),
-            waits_for: self.core.waits_for(now).map(|wait| self.words(wait)),
+            paused: self.core().is_paused(),
+            waits_for: self.core().waits_for(now).map(|wait| self.words(wait)),
             arbiter: self.arbiter_view(),
-            switchover_to: self.core.switching_to().map(|node| self.name_of(node)),
-            rejoin: self.progress.borrow().as_ref().map(rejoin_view),
-            restarts: self.core.restarts(),
+            switchover_to: self.core().switching_to().map(|node| self.name_of(node)),
+            rejoin: effects.progress.borrow().as_ref().map(rejoin_view),
+            restarts: self.core().restarts(),
         })
     }
 
@@ -95,9 +102,7 @@ impl Instance {
     }
 
     fn in_sync(&self) -> Vec<String> {
-        let record = self.core.record();
-        let set = record.map(|record| record.in_sync).unwrap_or_default();
-        let mut names: Vec<_> = set.iter().map(|node| self.name_of(node)).collect();
+        let mut names: Vec<_> = self.in_sync_set().iter().map(|node| self.name_of(node)).collect();
         names.sort();
         names
     }
@@ -133,7 +138,7 @@ impl Instance {
         };
         view::ArbiterView {
             kind: self.arbiter.kind().to_owned(),
-            answers: self.arbiter.answers().into_iter().map(answer).collect(),
+            answers: self.arbiter.answers().iter().cloned().map(answer).collect(),
         }
     }
 
@@ -154,7 +159,7 @@ impl Instance {
         let host = peer.was_heard() && !peer.is_lost();
         let agent = peer.agent_age(now).is_some_and(|age| age < timeout);
         let verdict = peer.verdict();
-        let in_sync = self.core.record().is_some_and(|record| record.in_sync.contains(peer.node));
+        let in_sync = self.core().record().is_some_and(|record| record.in_sync.contains(peer.node));
         let replication = self.seen.replication.iter().find(|seen| seen.peer == peer.name);
         let word = |alive| if alive { "alive" } else { "silent" }.to_owned();
         view::PeerView {

@@ -1,0 +1,81 @@
+//! What an observation of the database means.
+
+use ogha_common::{
+    failover::{Core, Database, Phase},
+    units::{Lsn, NodeId},
+};
+
+use super::{pace::Pace, peers::Peers};
+use crate::database::{Observation, Replication, Role};
+
+/// The observation as the core needs it.
+pub fn database(seen: &Observation, peers: &Peers, pace: &Pace, asynchronous: bool) -> Database {
+    let set = |which: &dyn Fn(&Replication) -> bool| {
+        let found = seen.replication.iter().filter(|peer| which(peer));
+        peers.set(found.map(|peer| peer.peer.as_str()).collect())
+    };
+    Database {
+        role: seen.role,
+        writable: seen.writable,
+        alive: seen.main_pid.is_some(),
+        lsn: seen.lsn.unwrap_or_default(),
+        // Without synchronous replication whoever receives is as good as can be asked for.
+        streaming: set(&|peer| {
+            peer.streaming && (asynchronous || pace.keeps_up(seen.lsn, peer.lag))
+        }),
+        confirmed: set(&|peer| peer.confirmed || asynchronous && peer.streaming),
+    }
+}
+
+/// Where a primary's WAL ends; `None`: it is no primary.
+pub fn end_of_wal(seen: &Observation) -> Option<Lsn> {
+    seen.lsn.filter(|_| seen.role == Role::Primary)
+}
+
+/// Whether the observation was under way as the main process that it saw died: `died` was seen to.
+/// `lives`: whether that process is the database's, now.
+pub fn is_of_the_dead(seen: &Observation, died: Option<u32>, lives: impl Fn(u32) -> bool) -> bool {
+    seen.main_pid.is_some_and(|pid| died == Some(pid) && !lives(pid))
+}
+
+/// A database that is down, and whose role another node has, must not come up writable: it is disarmed,
+/// once each time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Disarm {
+    done: bool,
+}
+
+impl Disarm {
+    /// Whether it is to be disarmed now. `own` is this node; `has_server`: there is a database that
+    /// could be.
+    pub fn is_due(
+        &mut self,
+        core: &Core,
+        own: NodeId,
+        has_server: bool,
+        seen: &Observation,
+    ) -> bool {
+        let deposed = core.record().is_some_and(|record| record.primary != own);
+        let fenced = matches!(core.phase(), Phase::Fenced { .. });
+        let down = has_server && seen.main_pid.is_none();
+        let wanted = deposed && fenced && down;
+        let first = wanted && !self.done;
+        self.done = wanted;
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_of_a_process_that_died_since_says_nothing() {
+        let seen = |main_pid| Observation { main_pid, ..Observation::default() };
+        assert!(is_of_the_dead(&seen(Some(7)), Some(7), |_| false));
+        assert!(!is_of_the_dead(&seen(Some(7)), Some(7), |_| true), "the number was used again");
+        assert!(!is_of_the_dead(&seen(Some(8)), Some(7), |_| false));
+        assert!(!is_of_the_dead(&seen(Some(7)), None, |_| false));
+        assert!(!is_of_the_dead(&seen(None), Some(7), |_| false));
+    }
+}
