@@ -14,11 +14,16 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use ogha_common::{
-    failover::{NodeSet, Record},
+    failover::{Marks, NodeSet, Record},
     units::{NodeId, Term},
 };
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
+
+/// The mark of an operator's pause, beside the record.
+const PAUSED: &str = "paused";
+/// The mark of a switchover that has stopped the database here.
+const HANDED_OVER: &str = "handed-over";
 
 /// What a disk writes whole.
 const SLOT: usize = 512;
@@ -110,41 +115,46 @@ impl Store {
         Ok(if length == bytes.len() { [decode(first), decode(second)] } else { [None, None] })
     }
 
-    /// Whether an operator has paused failovers.
+    /// What must outlive an agent beside the record.
     ///
     /// # Errors
     /// When that can't be told.
-    pub fn is_paused(&self) -> anyhow::Result<bool> {
-        let path = self.pause();
-        path.try_exists().with_context(|| format!("cannot look for {}", path.display()))
+    pub fn marks(&self) -> anyhow::Result<Marks> {
+        let is_there = |mark: &str| {
+            let path = self.path.with_extension(mark);
+            path.try_exists().with_context(|| format!("cannot look for {}", path.display()))
+        };
+        Ok(Marks { paused: is_there(PAUSED)?, handed_over: is_there(HANDED_OVER)? })
     }
 
-    /// Remembers whether an operator has paused failovers, over a power cut too.
+    /// Remembers these, over a power cut too.
     ///
     /// # Errors
     /// When that can't be written.
-    pub fn save_paused(&self, paused: bool) -> anyhow::Result<()> {
-        let path = self.pause();
+    pub fn save_marks(&self, marks: Marks) -> anyhow::Result<()> {
+        self.save_mark(PAUSED, marks.paused)?;
+        self.save_mark(HANDED_OVER, marks.handed_over)
+    }
+
+    /// An empty file is the mark.
+    fn save_mark(&self, mark: &str, set: bool) -> anyhow::Result<()> {
+        let path = self.path.with_extension(mark);
         let write = || -> io::Result<()> {
-            if paused {
+            if path.try_exists()? == set {
+                return Ok(());
+            }
+            if set {
                 let mut new = OpenOptions::new();
                 new.write(true).create(true).truncate(true).mode(0o600).open(&path)?.sync_all()?;
             } else {
-                match fs::remove_file(&path) {
-                    Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                }
+                fs::remove_file(&path)?;
             }
             sync_directory(&path)
         };
-        let what = if paused { "make" } else { "remove" };
+        let what = if set { "make" } else { "remove" };
         write().with_context(|| {
-            format!("cannot {what} {}: the pause lasts until the agent ends", path.display())
+            format!("cannot {what} {}: it holds until the agent ends", path.display())
         })
-    }
-
-    fn pause(&self) -> PathBuf {
-        self.path.with_extension("paused")
     }
 
     fn cannot(&self, what: &str) -> String {
@@ -270,11 +280,12 @@ mod tests {
     #[test]
     fn a_pause_is_remembered_until_it_ends() {
         let (_directory, store) = store();
-        assert!(!store.is_paused().unwrap());
+        assert_eq!(store.marks().unwrap(), Marks::default());
         for paused in [true, true, false, false, true] {
-            store.save_paused(paused).unwrap();
+            let marks = Marks { paused, handed_over: !paused };
+            store.save_marks(marks).unwrap();
             let again = Store::open(store.path.parent().unwrap(), "VI_1").unwrap();
-            assert_eq!(again.is_paused().unwrap(), paused);
+            assert_eq!(again.marks().unwrap(), marks);
             assert_eq!(again.load().unwrap(), None, "the record is another matter");
         }
     }

@@ -236,9 +236,9 @@ impl Tools {
                 let store = self.store.clone();
                 End::Done(self.write(move || store.save(&record)).await)
             }
-            Job::SavePaused(paused) => {
+            Job::SaveMarks(marks) => {
                 let store = self.store.clone();
-                End::Done(self.write(move || store.save_paused(paused)).await)
+                End::Done(self.write(move || store.save_marks(marks)).await)
             }
             Job::HoldAddresses(hold) => End::Done(words(self.hold_addresses(hold).await)),
             Job::Propose(record) => End::Ruled(self.arbiter.propose(record).await),

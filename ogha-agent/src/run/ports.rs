@@ -8,7 +8,7 @@ use std::{io, net::IpAddr, time::Duration};
 
 use ogha_common::{
     detector::Outcome,
-    failover::{Record, Ruling},
+    failover::{Marks, Record, Ruling},
     maps::{self, Gate, Heard, Offer, PortCounters, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
@@ -137,8 +137,8 @@ pub enum Job {
     Database(Step),
     /// Write the record and flush it: [`End::Done`].
     Save(Record),
-    /// Write whether failovers are paused: [`End::Done`].
-    SavePaused(bool),
+    /// Write what else must outlive the agent: [`End::Done`].
+    SaveMarks(Marks),
     /// Put the addresses on the interface, or take them off: [`End::Done`].
     HoldAddresses(bool),
     /// Ask the arbiter for that record: [`End::Ruled`].

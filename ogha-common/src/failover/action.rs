@@ -1,6 +1,6 @@
 //! What an instance wants done.
 
-use super::{Blocker, Cause, NodeSet, Outcome, Record, Refusal, Step, Transition};
+use super::{Blocker, Cause, Marks, NodeSet, Outcome, Record, Refusal, Step, Transition};
 use crate::units::{Instant, NodeId, Priority, Term};
 
 /// The gate, as ordered.
@@ -18,8 +18,9 @@ pub enum GateOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Set the kernel's gate, its own lease ending at `until`. Answer with
-    /// [`Input::GateSet`](super::Input::GateSet) once the kernel was read to have it, else with
-    /// [`Input::GateFailed`](super::Input::GateFailed).
+    /// [`Input::GateSet`](super::Input::GateSet) once the kernel was read to have it; a gate that can't
+    /// be claimed or opened with [`Input::GateFailed`](super::Input::GateFailed). One that can't be
+    /// closed lapses: close it as soon as that can be done.
     SetGate {
         /// Closed, claimed or open.
         order: GateOrder,
@@ -34,8 +35,8 @@ pub enum Action {
         until: Instant,
     },
     /// Have the kernel count the grants of these nodes: the lease is the earliest of them. The empty
-    /// set: the agent alone renews. Answer with [`Input::GrantersSet`](super::Input::GrantersSet) or
-    /// [`Input::GrantersFailed`](super::Input::GrantersFailed).
+    /// set: the agent alone renews. Answer with [`Input::GrantersSet`](super::Input::GrantersSet) as
+    /// soon as the kernel has it.
     SetGranters(NodeSet),
     /// This node grants nothing from now on ([`Core::grant`](super::Core::grant) has said so to the
     /// kernel): read what it had granted. Answer with
@@ -48,10 +49,8 @@ pub enum Action {
     Consult,
     /// Write the record and flush it. Answer with [`Input::Persisted`](super::Input::Persisted).
     Persist(Record),
-    /// Remember over restarts whether failovers are paused.
-    PersistPause(bool),
-    /// Remember over restarts that a switchover has stopped the database here.
-    PersistHandover(bool),
+    /// Remember these over restarts.
+    PersistMarks(Marks),
     /// Put the addresses on the interface. Answer with
     /// [`Input::AddressesHeld`](super::Input::AddressesHeld).
     HoldAddresses,

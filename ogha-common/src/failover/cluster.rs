@@ -156,7 +156,7 @@ impl Known {
     /// An operator has paused failovers, here or at a peer.
     pub fn is_paused(&self) -> bool {
         let paused = |peer: &PeerFacts| peer.status.is_some_and(|status| status.paused);
-        self.operator.paused || self.facts.known_peers().any(paused)
+        self.operator.marks.paused || self.facts.known_peers().any(paused)
     }
 
     /// The next record with this node as primary, and alone in the in-sync set: the others join as

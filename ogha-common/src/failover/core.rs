@@ -193,7 +193,7 @@ impl Core {
             phase: self.wire_phase(),
             role: self.known.facts.database.role(),
             restarting: self.known.operator.stopping,
-            paused: self.known.operator.paused,
+            paused: self.known.operator.marks.paused,
             priority: self.known.config.priority,
             lsn: self.known.facts.database.lsn(),
         }
@@ -215,9 +215,8 @@ impl Core {
 impl Context<'_> {
     fn handle(&mut self, phase: Phase, input: Input) -> Phase {
         match input {
-            Input::Started { record, open, paused, handed_over } => {
-                self.known.operator.paused = paused;
-                self.known.operator.handed_over = handed_over;
+            Input::Started { record, open, marks } => {
+                self.known.operator.marks = marks;
                 Phase::start(self, record, open)
             }
             Input::Tick => self.tick(phase),
@@ -260,7 +259,6 @@ impl Context<'_> {
             Input::GateSet(order) => phase.gate_set(self, order),
             Input::GateFailed(order) => phase.gate_failed(self, order),
             Input::GrantersSet(granters) => phase.granters_set(self, granters),
-            Input::GrantersFailed(granters) => phase.granters_failed(self, granters),
             Input::Withdrawn { promised_until } => phase.withdrawn(self, promised_until),
             Input::AddressesHeld => phase.addresses_held(self),
             Input::Lapsed => phase.lapsed(self),

@@ -22,10 +22,8 @@ pub enum Input {
         record: Option<Record>,
         /// The gate was found open in this term, its lease not yet over.
         open: Option<Term>,
-        /// Failovers were paused.
-        paused: bool,
-        /// A switchover has stopped the database here, and was not over.
-        handed_over: bool,
+        /// What else must outlive an agent.
+        marks: Marks,
     },
     /// A timer has come due ([`Core::next_timer`](super::Core::next_timer)).
     Tick,
@@ -120,8 +118,6 @@ pub enum Input {
     Lapsed,
     /// The kernel counts the grants of these nodes, and of nobody else.
     GrantersSet(NodeSet),
-    /// The kernel refused [`Action::SetGranters`](super::Action::SetGranters).
-    GrantersFailed(NodeSet),
     /// This node grants nothing any more. What it had promised ends then.
     Withdrawn {
         /// The last promise to any peer, by this node's clock.
@@ -131,6 +127,16 @@ pub enum Input {
     AddressesHeld,
     /// The agent is about to end, to be started again.
     Stopping,
+}
+
+/// What must outlive an agent beside the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Marks {
+    /// An operator has paused failovers here.
+    pub paused: bool,
+    /// A switchover has stopped the database here, and is not over: this node may start it, or make it
+    /// a standby, by itself.
+    pub handed_over: bool,
 }
 
 /// How the death of a database was seen.
@@ -259,7 +265,6 @@ impl Input {
             Self::GateFailed(_) => "gate not set",
             Self::Lapsed => "lease lapsed",
             Self::GrantersSet(_) => "granters set",
-            Self::GrantersFailed(_) => "granters not set",
             Self::Withdrawn { .. } => "lease grant withdrawn",
             Self::AddressesHeld => "addresses held",
             Self::Stopping => "agent stops",

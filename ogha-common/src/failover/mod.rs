@@ -56,7 +56,7 @@ mod wait;
 pub use self::{
     action::{Action, GateOrder, Notice, Order},
     core::Core,
-    input::{Database, Input, Primary, Role, Ruling, Sign},
+    input::{Database, Input, Marks, Primary, Role, Ruling, Sign},
     operator::{Command, Loss, Refusal},
     phase::{PhaseName, Transition, Why},
     record::{MAX_NODES, NodeSet, Record},

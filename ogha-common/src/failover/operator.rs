@@ -4,7 +4,7 @@ use ::core::time::Duration;
 use core::fmt;
 
 use super::{
-    Action, Blocker, Database, Notice,
+    Action, Blocker, Database, Marks, Notice,
     cluster::Known,
     context::Context,
     facts::PeerFacts,
@@ -82,15 +82,12 @@ pub enum Loss {
 /// What an operator has commanded and is not done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Operator {
-    /// Failovers are paused here.
-    pub paused: bool,
+    /// What is remembered over restarts.
+    pub marks: Marks,
     /// The agent is about to end, to be started again.
     pub stopping: bool,
     /// A force waits for the arbiter, until then.
     pub force_until: Option<Instant>,
-    /// A switchover has stopped the database here: this node may start it, or make it a standby, by
-    /// itself.
-    pub handed_over: bool,
 }
 
 impl Known {
@@ -207,9 +204,8 @@ impl Context<'_> {
     }
 
     fn set_paused(&mut self, paused: bool) {
-        if self.known.operator.paused != paused {
-            self.known.operator.paused = paused;
-            self.act(Action::PersistPause(paused));
+        let marks = Marks { paused, ..self.known.operator.marks };
+        if self.set_marks(marks) {
             self.publish();
         }
     }
@@ -258,10 +254,16 @@ impl Context<'_> {
 
     /// Remembers over restarts that a switchover has stopped the database here, or that it is over.
     pub fn set_handed_over(&mut self, handed_over: bool) {
-        if self.known.operator.handed_over != handed_over {
-            self.known.operator.handed_over = handed_over;
-            self.act(Action::PersistHandover(handed_over));
+        let marks = Marks { handed_over, ..self.known.operator.marks };
+        self.set_marks(marks);
+    }
+
+    fn set_marks(&mut self, marks: Marks) -> bool {
+        let changed = ::core::mem::replace(&mut self.known.operator.marks, marks) != marks;
+        if changed {
+            self.act(Action::PersistMarks(marks));
         }
+        changed
     }
 }
 

@@ -96,7 +96,7 @@ impl Known {
     fn stopped_waits_for(&self, rejoin: &Rejoin, served: bool) -> Option<Wait> {
         let designated = self.is_designated();
         let by_itself = if designated {
-            self.config.restart_attempts > 0 || self.operator.handed_over
+            self.config.restart_attempts > 0 || self.operator.marks.handed_over
         } else {
             served && rejoin.is_automatic(self)
         };

@@ -9,7 +9,6 @@ use crate::{
         Action, Blocker, Cause, Database, GateOrder, Notice, Order, Step,
         context::Context,
         grants::Granters,
-        retry::Retry,
         rules::{FencedPermit, may_report_fenced},
     },
     units::Instant,
@@ -35,8 +34,8 @@ pub(in crate::failover) struct Closing {
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::failover) enum ClosingStep {
-    /// The kernel is told to close the gate, again until it has it.
-    Gate { deadline: Instant, retry: Retry },
+    /// The kernel is told to close the gate.
+    Gate { deadline: Instant },
     /// The kernel has it; the hung database is stopped.
     Stopping { deadline: Instant },
     /// The kernel has it; the database that hands over is shut down.
@@ -53,16 +52,15 @@ impl Closing {
         granters: Granters,
         rejoin: Rejoin,
     ) -> Self {
-        let step = ClosingStep::Gate { deadline: now + DEADLINE, retry: Retry::default() };
+        let step = ClosingStep::Gate { deadline: now + DEADLINE };
         Self { cause, at, step, granters, rejoin }
     }
 
     pub fn timer(&self) -> Option<Instant> {
         match self.step {
-            ClosingStep::Gate { deadline, retry } => Some(retry.at().unwrap_or(deadline)),
-            ClosingStep::Stopping { deadline } | ClosingStep::Demoting { deadline } => {
-                Some(deadline)
-            }
+            ClosingStep::Gate { deadline }
+            | ClosingStep::Stopping { deadline }
+            | ClosingStep::Demoting { deadline } => Some(deadline),
             ClosingStep::Closed => None,
         }
     }
@@ -72,21 +70,14 @@ impl Closing {
             return Phase::Closing(self);
         }
         match self.step {
-            ClosingStep::Gate { mut retry, .. } => {
-                retry.begin();
-                self.step = ClosingStep::Gate { deadline: cx.now + DEADLINE, retry };
+            ClosingStep::Gate { .. } => {
+                self.step = ClosingStep::Gate { deadline: cx.now + DEADLINE };
                 cx.order_gate(GateOrder::Close, &Granters::default());
                 Phase::Closing(self)
             }
             ClosingStep::Stopping { .. } => self.stopped(cx),
             ClosingStep::Demoting { .. } => self.demoted(cx, false),
             ClosingStep::Closed => self.report(cx),
-        }
-    }
-
-    pub fn close_failed(&mut self, now: Instant) {
-        if let ClosingStep::Gate { retry, .. } = &mut self.step {
-            retry.failed(now);
         }
     }
 

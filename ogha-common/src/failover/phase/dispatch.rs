@@ -255,10 +255,6 @@ impl Phase {
                 serving.gate.failed(cx.now);
                 Self::Serving(serving)
             }
-            Self::Closing(mut closing) if order == GateOrder::Close => {
-                closing.close_failed(cx.now);
-                Self::Closing(closing)
-            }
             other => other,
         }
     }
@@ -267,19 +263,6 @@ impl Phase {
     pub fn granters_set(self, cx: &mut Context<'_>, granters: NodeSet) -> Self {
         match self {
             Self::Serving(serving) => serving.granters_set(cx, granters),
-            other => other,
-        }
-    }
-
-    /// The kernel refused to.
-    pub fn granters_failed(self, cx: &mut Context<'_>, granters: NodeSet) -> Self {
-        match self {
-            Self::Serving(mut serving) => {
-                if serving.granters.set == granters {
-                    serving.granters_retry.failed(cx.now);
-                }
-                Self::Serving(serving)
-            }
             other => other,
         }
     }

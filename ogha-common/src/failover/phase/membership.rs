@@ -228,7 +228,6 @@ impl Serving {
         if self.granters.set != granters {
             return Phase::Serving(self);
         }
-        self.granters_retry.succeeded();
         if let Some(joining) = &mut self.membership.joining
             && granters.contains(joining.node)
         {

@@ -90,7 +90,7 @@ impl Rejoin {
     }
 
     fn is_wanted(&self, known: &Known) -> bool {
-        (self.wanted || known.operator.handed_over) && !self.split
+        (self.wanted || known.operator.marks.handed_over) && !self.split
     }
 
     /// A standby that can't follow, again and again: its timeline diverges from the primary's.
@@ -101,7 +101,7 @@ impl Rejoin {
     /// Starts a database that is not running at a node that is to serve, if this node may.
     pub fn start_database(&mut self, cx: &mut Context<'_>) {
         let known = &cx.known;
-        let may = (known.config.restart_attempts > 0 || known.operator.handed_over)
+        let may = (known.config.restart_attempts > 0 || known.operator.marks.handed_over)
             && known.is_designated()
             && !known.is_paused()
             && known.facts.database == Database::Stopped

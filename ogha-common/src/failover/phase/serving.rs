@@ -35,8 +35,6 @@ pub(in crate::failover) struct Serving {
     pub lease: Lease,
     /// Whose grants the kernel counts.
     pub granters: Granters,
-    /// When the kernel is told again whose it should count.
-    pub granters_retry: Retry,
     /// When the gate is ordered again, after the kernel refused a change of its lease or term.
     pub gate: Retry,
     opened: Instant,
@@ -52,7 +50,6 @@ impl Serving {
         Self {
             lease,
             granters,
-            granters_retry: Retry::default(),
             gate: Retry::default(),
             opened: now,
             announced: 0,
@@ -107,10 +104,10 @@ impl Serving {
     }
 
     pub fn timer(&self, known: &Known) -> Option<Instant> {
-        let retries = [self.gate.at(), self.granters_retry.at()];
         let own = [self.lease.timer(), self.announce_at(), self.membership_timer(known)];
         let switchover = self.switchover.map(|switchover| switchover.deadline);
-        retries.into_iter().chain(own).chain([switchover, known.commits.timer()]).flatten().min()
+        let retries = [self.gate.at(), known.commits.timer()];
+        own.into_iter().chain(retries).chain([switchover]).flatten().min()
     }
 
     pub fn tick(mut self, cx: &mut Context<'_>) -> Phase {
@@ -125,10 +122,6 @@ impl Serving {
                 Phase::Serving(serving) => serving,
                 other => return other,
             };
-        }
-        if self.granters_retry.at().is_some_and(|at| cx.now >= at) {
-            self.granters_retry.begin();
-            cx.order_granters(self.granters.set);
         }
         if cx.now.since(self.opened) >= SERVED_LONG {
             cx.known.facts.restarts = 0;

@@ -209,7 +209,7 @@ fn heartbeat(node: &mut Node) {
 }
 
 fn started(record: Option<Record>, open: Option<Term>) -> Input {
-    Input::Started { record, open, paused: false, handed_over: false }
+    Input::Started { record, open, marks: Marks::default() }
 }
 
 fn process_exit(at: Instant) -> Input {

@@ -82,7 +82,10 @@ fn a_switchover_goes_to_a_node_that_is_in_sync_and_there() {
 fn a_pause_holds_a_failover_back_till_it_ends() {
     let mut node = Node::standby();
     command(&mut node, Command::Pause).unwrap();
-    assert!(node.done.contains(&Action::PersistPause(true)) && node.core.status().paused);
+    assert!(
+        node.done.contains(&Action::PersistMarks(Marks { paused: true, handed_over: false }))
+            && node.core.status().paused
+    );
     node.input(peer(probe::Phase::Fenced, 4));
     assert!(!promoted(&node));
     command(&mut node, Command::Resume).unwrap();

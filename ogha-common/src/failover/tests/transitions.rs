@@ -83,9 +83,10 @@ impl Explorer {
                     self.seen.insert(transition);
                     continue;
                 }
-                Action::SetGate { order, .. } if fails => Input::GateFailed(order),
+                Action::SetGate { order, .. } if fails && order != GateOrder::Close => {
+                    Input::GateFailed(order)
+                }
                 Action::SetGate { order, .. } => Input::GateSet(order),
-                Action::SetGranters(set) if fails => Input::GrantersFailed(set),
                 Action::SetGranters(set) => Input::GrantersSet(set),
                 Action::Withdraw => Input::Withdrawn { promised_until: self.now + LEASE },
                 Action::Propose(record) if fails => Input::Ruled(Ruling::Unknown(record.term)),
@@ -221,7 +222,7 @@ impl Explorer {
         let record = self.random.chance(60).then(|| self.record(Term::new(4)));
         let open = record.map(|record| record.term).filter(|_| self.random.chance(50));
         let handed_over = self.random.chance(5);
-        self.input(Input::Started { record, open, paused: false, handed_over });
+        self.input(Input::Started { record, open, marks: Marks { paused: false, handed_over } });
         for step in 0..INPUTS {
             if step % 40 == 0 {
                 self.quiet = self.random.chance(40);
