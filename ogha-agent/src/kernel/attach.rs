@@ -15,7 +15,7 @@ use super::{
     Plain,
     links::{self, Attempt},
     load::program,
-    prove::{self, Outcome},
+    prove::{self, ProofOutcome},
     take,
 };
 use crate::{config, net::interface::Interface};
@@ -184,11 +184,11 @@ impl<'a> Ingress<'a> {
         }
         let outcome = prove::native(&mut self.proof, place)?;
         tracing::debug!(interface = name, ?outcome, "native XDP was tried");
-        if again && outcome == Outcome::Unheard {
+        if again && outcome == ProofOutcome::Unheard {
             tracing::warn!(interface = name, "what native XDP sends back is no longer heard");
         }
         // What was proved once is not given up because nobody can be asked.
-        Ok(outcome == Outcome::Heard || again && outcome == Outcome::Silence)
+        Ok(outcome == ProofOutcome::Heard || again && outcome == ProofOutcome::Silence)
     }
 
     fn release(&mut self, mode: XdpMode, index: u32) -> anyhow::Result<()> {

@@ -116,7 +116,7 @@ pub struct Check {
     /// When it began.
     pub began: Instant,
     /// What came of it.
-    pub outcome: ogha_common::detector::Outcome,
+    pub outcome: ogha_common::detector::CheckOutcome,
 }
 
 /// The checks of one instance's databases, each by a task of its own.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use ogha_common::{
-    detector::{AcceptQueue, Detector, Facts, Input, Outcome, Verdict},
+    detector::{AcceptQueue, CheckOutcome, Detector, Facts, Input, Verdict},
     maps::{self, NS_PER_MS, Passage},
     units::{Instant, NodeId, Term},
     wire::probe::Status,
@@ -145,7 +145,7 @@ impl Peer {
     }
 
     /// An active check of its database has ended.
-    pub fn checked(&mut self, began: Instant, outcome: Outcome) {
+    pub fn checked(&mut self, began: Instant, outcome: CheckOutcome) {
         self.judge(clock::now(), Input::Check { began, outcome });
     }
 

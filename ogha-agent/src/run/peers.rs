@@ -6,7 +6,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use ogha_common::{
-    detector::Outcome,
+    detector::CheckOutcome,
     failover::NodeSet,
     maps::Offer,
     units::{Instant, NodeId, Vrid},
@@ -121,7 +121,7 @@ impl Peers {
     }
 
     /// An active check of a peer's database has ended.
-    pub fn checked(&mut self, node: NodeId, began: Instant, outcome: Outcome) {
+    pub fn checked(&mut self, node: NodeId, began: Instant, outcome: CheckOutcome) {
         if let Some(peer) = self.list.iter_mut().find(|peer| peer.node == node) {
             peer.checked(began, outcome);
         }
