@@ -10,7 +10,7 @@ use ogha_common::{
     failover::NodeSet,
     maps::Offer,
     units::{Instant, NodeId, Vrid},
-    wire::probe::{Kind, Probe, Status},
+    wire::probe::{Probe, ProbeKind, Status},
 };
 use tracing::{debug, error};
 
@@ -262,7 +262,7 @@ impl Peers {
         let path_number = path as u8;
         let probe = Probe {
             vrid: self.own.vrid,
-            kind: Kind::Probe,
+            kind: ProbeKind::Probe,
             sequence: self.sequence,
             boot_id: self.sockets.boot_id(),
             time_ns: now.ns(),

@@ -2,7 +2,7 @@
 //! with or without an agent. The rules themselves are those of `ogha_common::maps`.
 
 use ogha_common::{
-    maps::{GATE_CLOSED, GATE_OPEN, Gate, Heard, NS_PER_MS, Passage, Peer, Said},
+    maps::{GATE_CLOSED, GATE_OPEN, Gate, LeaseGrants, NS_PER_MS, Passage, Peer, Said},
     wire::{probe::Kind, replay::Novelty},
 };
 
@@ -15,7 +15,7 @@ const FRESH_NS: u64 = 10_000 * NS_PER_MS;
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
     /// Question or answer.
-    pub kind: Kind,
+    pub kind: ProbeKind,
     /// Who sends it.
     pub from: usize,
     /// The sender's boot.
@@ -65,7 +65,7 @@ pub struct Kernel {
     /// The gate (`GATES`).
     pub gate: Gate,
     /// What the peers have said of it (`LEASES`).
-    pub heard: Heard,
+    pub heard: LeaseGrants,
     /// Whose grants count (`GRANTERS`), as places in the list of nodes.
     pub granters: [bool; MAX],
     /// What it offers (`SELF`).
@@ -83,7 +83,7 @@ impl Kernel {
     pub fn new(me: usize, ids: [u64; MAX], boot: u64, lease_ms: u64) -> Self {
         Self {
             gate: Gate::default(),
-            heard: Heard::default(),
+            heard: LeaseGrants::default(),
             granters: [false; MAX],
             offer: Offer::default(),
             peers: [Peer::default(); MAX],
@@ -127,7 +127,7 @@ impl Kernel {
             return Received::default();
         }
         let fresh = probe.echo != 0 && probe.echo <= local && local - probe.echo < FRESH_NS;
-        if probe.kind == Kind::Reply && !fresh {
+        if probe.kind == ProbeKind::Reply && !fresh {
             return Received::default();
         }
         let Some((believed, news)) = self.record(local, probe, fresh, mutation) else {
@@ -139,7 +139,7 @@ impl Kernel {
                 self.granted(probe.said.term, mutation);
             }
         }
-        let reply = (probe.kind == Kind::Probe).then(|| {
+        let reply = (probe.kind == ProbeKind::Probe).then(|| {
             let grant_ms = if believed { self.promise(local, probe) } else { 0 };
             self.reply(local, probe, grant_ms, database)
         });
@@ -173,8 +173,8 @@ impl Kernel {
             peer.grant(probe.said.term, anchor + probe.grant_ms * NS_PER_MS);
         }
         match probe.kind {
-            Kind::Probe => peer.last_probe_ns = local,
-            Kind::Reply => {
+            ProbeKind::Probe => peer.last_probe_ns = local,
+            ProbeKind::Reply => {
                 let (gate, heartbeat_ms, exited, listening) = probe.facts;
                 news |= peer.listening != u32::from(listening) || peer.exited != u32::from(exited);
                 peer.last_reply_ns = local;
@@ -217,7 +217,7 @@ impl Kernel {
         let age = local.saturating_sub(self.offer.heartbeat_ns) / NS_PER_MS;
         let gate = self.passage(local) as u8;
         Probe {
-            kind: Kind::Reply,
+            kind: ProbeKind::Reply,
             from: self.me,
             boot: self.boot,
             sequence: local,

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ogha_common::{
-    maps::{ArpCounters, Heard, Passage},
+    maps::{ArpCounters, LeaseGrants, Passage},
     wire::ndp::{self, Kind, Neighbour},
 };
 use ogha_tests::lab::clock;
@@ -200,7 +200,7 @@ fn what_is_not_about_the_vip_passes() {
         for frame in [&about_itself, &asks_for_node] {
             assert_eq!(scene.run.on(frame), (PASS, frame.clone()), "{gate:?}");
         }
-        let passes = gate.passage(&Heard::default(), clock::now().ns()) == Passage::Open;
+        let passes = gate.passage(&LeaseGrants::default(), clock::now().ns()) == Passage::Open;
         assert_eq!(scene.run.on(&echo).0, if passes { PASS } else { DROP });
     }
     assert_eq!(counters(&scene.stage), ArpCounters::default());

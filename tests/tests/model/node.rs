@@ -11,7 +11,7 @@ use ogha_common::{
         Action, Arbiter, Config, Core, Database, GateOrder, Input, NodeSet, Order, Record, Role,
         Rule, Ruling, Sign,
     },
-    maps::{GATE_CLOSED, GATE_OPEN, Gate, Heard, Passage},
+    maps::{GATE_CLOSED, GATE_OPEN, Gate, LeaseGrants, Passage},
     units::{Centis, Instant, Lsn, NodeId, Priority, Term},
     wire::{probe::Status, vrrp::Version},
 };
@@ -60,7 +60,7 @@ pub struct Node {
     up: bool,
     returns: u64,
     gate: Gate,
-    heard: Heard,
+    heard: LeaseGrants,
     counts: bool,
     offer: Option<(Status, bool)>,
     agent_at: u64,
@@ -96,7 +96,7 @@ impl Node {
         let lease = time(0) + LEASE * STEP;
         let primary = place == 0;
         let mut gate = Gate::default();
-        let mut heard = Heard::default();
+        let mut heard = LeaseGrants::default();
         if primary {
             gate = Gate { state: GATE_OPEN, claimed: 1, term: 1, lease_until_ns: lease };
             heard.grant(1, lease);
@@ -186,7 +186,7 @@ impl Node {
         self.up = false;
         self.database = None;
         self.gate = Gate::default();
-        self.heard = Heard::default();
+        self.heard = LeaseGrants::default();
         self.offer = None;
         (self.granted, self.promised, self.their_time) = ((0, 0), 0, 0);
         self.counts = false;
