@@ -4,8 +4,8 @@ use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_jiffies64};
 use ogha_common::maps::{Gate, LeaseGrants, Passage, SlotAnswer, Vip, VipKey, VipSlot};
 
 use crate::{
-    ip::Address,
     maps::{GATES, LEASES, READINGS, VIP_SLOTS, VIPS},
+    packet::Address,
 };
 
 /// `CLOCK_BOOTTIME`, nanoseconds: the clock of the lease, which goes on while the host sleeps.

@@ -20,11 +20,11 @@ use crate::{
     checksum::{add, add_wide, fold},
     context::Context,
     events, gate,
-    ip::{Address, Ip, NOBODY, pseudo_sum},
+    ip::{Ip, NOBODY, pseudo_sum},
     lease::Entries,
     listener::{self, Listener},
     maps::{ENDPOINTS, PEERS, PROBE_COUNTERS, SELF},
-    packet::{Ethernet, Frame, PROTOCOL_UDP, Udp},
+    packet::{Address, Ethernet, Frame, PROTOCOL_UDP, Udp},
 };
 
 /// The headers of a probe behind that of Ethernet.

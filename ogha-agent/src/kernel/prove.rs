@@ -5,13 +5,13 @@
 //! neighbour's address, and the program turns each reply into the next question. A second reply
 //! comes only if what XDP has sent back was heard.
 
-use std::{net::Ipv4Addr, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{Array, MapData};
 use ogha_common::maps::{PROOF_REPLIES, Proof};
 
-use super::{Plain, attach::Place};
+use super::{Plain, place::Place};
 use crate::net::{announce::Announcer, interface::Interface};
 
 /// How often each neighbour is asked.
@@ -78,15 +78,4 @@ fn wait_for_carrier(interface: &Interface) {
         thread::sleep(10 * LOOK);
         waited += 10 * LOOK;
     }
-}
-
-/// Neighbours that may be asked: the gateway, which is nearly always there, and then the peers.
-pub fn neighbours(interface: &str, peers: impl IntoIterator<Item = Ipv4Addr>) -> Vec<Ipv4Addr> {
-    let mut all: Vec<_> = crate::net::neighbours::gateway(interface).into_iter().collect();
-    for peer in peers {
-        if !all.contains(&peer) {
-            all.push(peer);
-        }
-    }
-    all
 }

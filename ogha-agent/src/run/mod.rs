@@ -35,10 +35,10 @@ use tracing::{info, warn};
 
 use self::{inbox::Message, instance::Instance, story::History};
 use crate::{
-    cli::Failure,
     clock,
     config::Config,
     control::{protocol::Request, server::Server},
+    failure::Failure,
     kernel::{self, Kernel},
     net::interface::Interface,
 };
