@@ -8,7 +8,7 @@ use std::{
 };
 
 use ogha_tests::{
-    demo::{Fault, Outcome, fail_over, steps},
+    demo::{Fault, Measured, fail_over, steps},
     lab::{
         Families, Pair, Watcher,
         agent::{Kind, Settings},
@@ -23,7 +23,7 @@ fn with(families: Families) -> Settings {
     Settings { families, ..Settings::patient(Kind::Postgresql) }
 }
 
-fn failed_over(fault: Fault, settings: &Settings) -> Outcome {
+fn failed_over(fault: Fault, settings: &Settings) -> Measured {
     let run = fail_over(fault, settings).unwrap();
     assert!(run.problems.is_empty(), "{}", run.problems.join("\n"));
     run.outcome.unwrap()

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use ogha_common::{
-    detector::{AcceptQueue, Detector, Facts, Input, Outcome, Verdict},
+    detector::{AcceptQueue, CheckOutcome, Detector, Facts, Input, Verdict},
     maps::{self, NS_PER_MS, Passage},
     units::{Instant, NodeId, Term},
     wire::probe::Status,
@@ -153,8 +153,8 @@ impl Peer {
     }
 
     /// An active check of its database has ended.
-    pub fn checked(&mut self, now: Instant, began: Instant, outcome: Outcome) {
-        self.database_answers = outcome == Outcome::Answered;
+    pub fn checked(&mut self, now: Instant, began: Instant, outcome: CheckOutcome) {
+        self.database_answers = outcome == CheckOutcome::Answered;
         self.judge(now, Input::Check { began, outcome });
     }
 

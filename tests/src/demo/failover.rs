@@ -57,7 +57,7 @@ impl Fault {
 
 /// What was seen when the failover was over.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Measured {
     /// Last acknowledged write before the fault to the first after it.
     pub outage: Duration,
     /// Acknowledged writes that the new primary does not have.
@@ -84,7 +84,7 @@ pub struct Run {
     /// What went wrong.
     pub fault: Fault,
     /// `None` if writes did not come back.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<Measured>,
     /// What must not be: empty if all went well.
     pub problems: Vec<String>,
     /// How often it was begun again because the machine stood still before the fault.
@@ -112,7 +112,7 @@ impl Run {
         }
     }
 
-    pub(super) fn judge(&mut self, outcome: &Outcome) {
+    pub(super) fn judge(&mut self, outcome: &Measured) {
         if !outcome.lost.is_empty() {
             let lost = &outcome.lost;
             self.problems.push(format!("{} acknowledged writes are lost: {lost:?}", lost.len()));

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
-use ogha_common::wire::ndp::{self, Kind, Neighbour};
+use ogha_common::wire::ndp::{self, Neighbour, NeighbourKind};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Host, host::INTERFACE, netlink};
@@ -165,9 +165,9 @@ fn arp_reply(frame: &[u8], wanted: Ipv4Addr, own: Ipv4Addr) -> Option<[u8; 6]> {
 fn advertisement(frame: &[u8], wanted: Ipv6Addr, own: Ipv6Addr) -> Option<[u8; 6]> {
     let message = ndp::parse(frame).ok()?;
     let answers = match message.kind {
-        Kind::Solicitation => false,
-        Kind::Advertisement { solicited: true, .. } => message.destination == own,
-        Kind::Advertisement { solicited: false, .. } => {
+        NeighbourKind::Solicitation => false,
+        NeighbourKind::Advertisement { solicited: true, .. } => message.destination == own,
+        NeighbourKind::Advertisement { solicited: false, .. } => {
             own.is_unspecified() && message.destination == ndp::ALL_NODES
         }
     };

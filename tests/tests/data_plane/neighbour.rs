@@ -3,7 +3,7 @@
 use std::{io, thread, time::Duration};
 
 use ogha_common::{
-    maps::{ArpCounters, DEFENCE_INTERVAL_NS, Heard, Passage, mac_number},
+    maps::{ArpCounters, DEFENCE_INTERVAL_NS, LeaseGrants, Passage, mac_number},
     wire::ndp,
 };
 use ogha_tests::lab::clock;
@@ -197,7 +197,7 @@ fn an_announcement_leaves_only_while_the_vip_is_held(version: Version) {
     let own = stage.node_end();
     let announce = |stage: &mut Stage, gate| {
         stage.gate(gate);
-        let passage = gate.passage(&Heard::default(), clock::now().ns());
+        let passage = gate.passage(&LeaseGrants::default(), clock::now().ns());
         let held = matches!(passage, Passage::Open | Passage::Claimed);
         // The kernel tells the sender that the frame was dropped.
         let told = |result: io::Result<()>| {
