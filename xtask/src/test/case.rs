@@ -3,8 +3,8 @@
 use std::{
     fs::{self, File},
     os::unix::{fs::FileExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,8 +18,6 @@ use nix::{
 };
 
 use super::tally::{self, Tally};
-
-static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// A test that is to be run.
 #[derive(Debug)]
@@ -72,18 +70,32 @@ impl Case {
         }
     }
 
-    /// Starts it. It is killed when the thread that called this ends.
-    pub fn start(self) -> Running {
+    /// Starts it, with `directory` for its temporary files, which is removed when it has ended. It is
+    /// killed when the thread that called this ends.
+    pub fn start(self, directory: Result<PathBuf>) -> Running {
         let begun = Instant::now();
-        let started = self.spawn();
+        let started = directory.and_then(|directory| {
+            let spawned = self.spawn(&directory);
+            if spawned.is_err() {
+                let _ = fs::remove_dir_all(&directory);
+            }
+            let (child, output) = spawned?;
+            Ok(Process { child, output, directory })
+        });
         Running { case: self, begun, started }
     }
 
-    fn spawn(&self) -> Result<(Child, File)> {
-        let output = output_file().context("cannot make a file for the output")?;
+    fn spawn(&self, directory: &Path) -> Result<(Child, File)> {
+        // A file and no pipe: a daemon that the test left behind holds nobody up.
+        let output = File::options()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .open(directory.join("output"))
+            .context("cannot make a file for the output")?;
         let mut command = super::again(&self.command);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
-        command.process_group(0);
+        command.env("TMPDIR", directory).process_group(0);
         let die_with_us = || Ok(prctl::set_pdeathsig(Signal::SIGKILL)?);
         // SAFETY: between fork and exec it makes one system call, which neither allocates nor takes
         // a lock.
@@ -92,19 +104,32 @@ impl Case {
     }
 }
 
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    output: File,
+    directory: PathBuf,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
 /// A test that runs.
 #[derive(Debug)]
 pub struct Running {
     case: Case,
     begun: Instant,
-    started: Result<(Child, File)>,
+    started: Result<Process>,
 }
 
 impl Running {
     /// How it went, if it has ended; it is killed if its time is over.
     pub fn poll(&mut self) -> Option<Outcome> {
         let ended = match &mut self.started {
-            Ok((child, _)) => child.try_wait(),
+            Ok(process) => process.child.try_wait(),
             Err(error) => {
                 let why = format!("{error:#}");
                 return Some(self.failed(&why));
@@ -127,10 +152,10 @@ impl Running {
 
     /// Kills it; `why` is what is told.
     pub fn kill(&mut self, why: &str) -> Outcome {
-        if let Ok((child, _)) = &mut self.started {
+        if let Ok(process) = &mut self.started {
             // It leads a process group, which is there at least until it is waited for.
-            let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-            let _ = child.wait();
+            let _ = killpg(Pid::from_raw(process.child.id() as i32), Signal::SIGKILL);
+            let _ = process.child.wait();
         }
         Outcome { output: self.output(), ..self.failed(why) }
     }
@@ -146,9 +171,8 @@ impl Running {
         }
     }
 
-    /// A file and no pipe: a daemon that the test left behind holds nobody up.
     fn output(&self) -> String {
-        let Ok((_, file)) = &self.started else { return String::new() };
+        let Ok(Process { output: file, .. }) = &self.started else { return String::new() };
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         match file.read_exact_at(&mut bytes, 0) {
@@ -156,16 +180,6 @@ impl Running {
             Err(error) => format!("its output cannot be read: {error}"),
         }
     }
-}
-
-/// A file without a name: it goes with its last user.
-fn output_file() -> Result<File> {
-    let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let name = format!("xtask-test-{}-{counter}", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
-    fs::remove_file(path)?;
-    Ok(file)
 }
 
 /// A program that ends well without the result of its test has not run it.
@@ -185,7 +199,10 @@ fn judge(output: &str, status: ExitStatus, single: bool) -> (Tally, Option<Strin
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, thread};
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
 
     use super::*;
 
@@ -195,7 +212,15 @@ mod tests {
     fn start(script: &str, limit: Duration) -> Running {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Case { program: "shell".into(), test: Some("a".into()), command, limit }.start()
+        Case { program: "shell".into(), test: Some("a".into()), command, limit }.start(directory())
+    }
+
+    fn directory() -> Result<PathBuf> {
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
+        let (pid, counter) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("xtask-case-{pid}-{counter}"));
+        fs::create_dir_all(&path)?;
+        Ok(path)
     }
 
     fn run(script: &str, limit: Duration) -> Outcome {
@@ -259,10 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn its_temporary_files_go_with_it() {
+        let outcome = run(&format!("echo in $TMPDIR.; touch $TMPDIR/file; {PASSED}"), LONG);
+        let directory = outcome.output.split_once("in ").unwrap().1.split_once(".\n").unwrap().0;
+        assert!(directory.contains("xtask-case-") && !Path::new(directory).exists(), "{outcome:?}");
+    }
+
+    #[test]
     fn a_program_that_is_not_there_has_failed() {
         let command = Command::new(Path::new("/no/such/program"));
         let case = Case { program: "none".into(), test: None, command, limit: LONG };
-        let outcome = case.start().poll().unwrap();
+        let outcome = case.start(directory()).poll().unwrap();
         assert_eq!(outcome.tally, Tally { failed: 1, ..Tally::default() });
         assert!(outcome.complaint.unwrap().contains("cannot run it"));
     }
@@ -271,8 +303,7 @@ mod tests {
     #[test]
     fn tests_die_with_who_runs_them() {
         let running = thread::spawn(|| start("exec sleep 600", LONG)).join().unwrap();
-        let (mut child, _) = running.started.unwrap();
-        assert!(!child.wait().unwrap().success());
+        assert!(!running.started.unwrap().child.wait().unwrap().success());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod case;
 mod program;
 mod queue;
 mod report;
+mod scratch;
 mod tally;
 
 use std::{
@@ -24,6 +25,7 @@ use self::{
     program::Program,
     queue::{Class, Places, Queue},
     report::Report,
+    scratch::Scratch,
     tally::Tally,
 };
 use crate::{
@@ -116,7 +118,9 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     for executable in built.iter().filter(|executable| executable.harness) {
         enqueue(&Program::new(executable, &agent), options, &mut queue, &mut report)?;
     }
-    run(&mut queue, begun + options.limit(), &mut report);
+    let scratch = Scratch::new(&std::env::temp_dir())?;
+    run(&mut queue, &scratch, begun + options.limit(), &mut report);
+    drop(scratch);
     Ok(report.close(options.name.as_deref(), begun.elapsed()))
 }
 
@@ -158,8 +162,9 @@ fn doc_tests(options: &Options) -> Case {
 }
 
 /// Runs all that wait. What has not ended by `end` is killed, what has not begun fails.
-fn run(queue: &mut Queue<Case>, end: Instant, report: &mut Report) {
+fn run(queue: &mut Queue<Case>, scratch: &Scratch, end: Instant, report: &mut Report) {
     let mut running: Vec<(Class, Running)> = Vec::new();
+    let mut count = 0;
     loop {
         if Instant::now() >= end {
             let why = "the time for all tests is over";
@@ -168,7 +173,8 @@ fn run(queue: &mut Queue<Case>, end: Instant, report: &mut Report) {
             return;
         }
         while let Some((class, case)) = queue.next() {
-            running.push((class, case.start()));
+            running.push((class, case.start(scratch.directory(count))));
+            count += 1;
         }
         if running.is_empty() {
             return;
@@ -214,6 +220,8 @@ fn again(command: &Command) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     const PASSED: &str = "echo 'test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured'";
@@ -230,8 +238,13 @@ mod tests {
     }
 
     fn summed(queue: &mut Queue<Case>, within: Duration) -> (String, String) {
+        static COUNTER: AtomicUsize = AtomicUsize::new(0);
+        let (pid, counter) = (std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let base = std::env::temp_dir().join(format!("xtask-run-{pid}-{counter}"));
+        std::fs::create_dir_all(&base).unwrap();
         let mut report = Report::default();
-        run(queue, Instant::now() + within, &mut report);
+        run(queue, &Scratch::new(&base).unwrap(), Instant::now() + within, &mut report);
+        std::fs::remove_dir(base).expect("nothing is left");
         (report.text(None, Duration::ZERO), report.line())
     }
 
