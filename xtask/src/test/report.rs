@@ -74,7 +74,8 @@ impl Report {
         for complaint in &self.complaints {
             let _ = writeln!(text, "{complaint}");
         }
-        if let (true, Some(name)) = (self.times.is_empty(), name) {
+        let nothing = self.times.is_empty() && self.slow == 0;
+        if let (true, Some(name)) = (nothing, name) {
             let _ = writeln!(text, "no test's name contains `{name}`");
         }
         if self.slow > 0 {
@@ -172,6 +173,10 @@ mod tests {
     fn a_filter_that_takes_everything_is_told() {
         let text = report(&[]).text(Some("xyz"), Duration::ZERO);
         assert!(text.contains("no test's name contains `xyz`"), "{text}");
+        let mut slow = report(&[]);
+        slow.slow = 1;
+        let text = slow.text(Some("xyz"), Duration::ZERO);
+        assert!(!text.contains("no test's name") && text.contains("1 slow test"), "{text}");
     }
 
     #[test]
