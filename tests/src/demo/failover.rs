@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::Result;
+use clap::ValueEnum;
 use serde_json::Value;
 
 use super::millis;
 use crate::lab::{Pair, watcher::Change, writer::Failure};
 
 /// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
     /// `kill -9` of the primary's main process.
     DatabaseKilled,
@@ -19,7 +20,10 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::DatabaseKilled, Self::HostPowerOff];
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
 
     /// As the report and the command line have it.
     #[must_use]

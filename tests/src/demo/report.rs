@@ -37,7 +37,8 @@ impl Report {
 
     /// The faults that were shown, each once.
     fn faults(&self) -> impl Iterator<Item = Fault> {
-        Fault::ALL.into_iter().filter(|fault| self.runs.iter().any(|run| run.fault == *fault))
+        let shown = |fault: &Fault| self.runs.iter().any(|run| run.fault == *fault);
+        Fault::all().iter().copied().filter(shown)
     }
 
     fn outcomes(&self, fault: Fault) -> impl Iterator<Item = &Measured> {

@@ -103,16 +103,18 @@ fn ask(
     let end = Instant::now() + within;
     let mut answers = Vec::new();
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(answers);
-        }
+        // What has arrived is read, also when this thread got no processor in time.
+        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         socket.set_read_timeout(Some(left))?;
         let mut buffer = [MaybeUninit::new(0_u8); 128];
-        if let Ok(length) = socket.recv(&mut buffer) {
-            // SAFETY: every byte was initialised above.
-            let frame = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() });
-            answers.extend(read(&frame.collect::<Vec<_>>()));
+        match socket.recv(&mut buffer) {
+            Ok(length) => {
+                // SAFETY: every byte was initialised above.
+                let frame = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() });
+                answers.extend(read(&frame.collect::<Vec<_>>()));
+            }
+            Err(_) if Instant::now() >= end => return Ok(answers),
+            Err(_) => {}
         }
     }
 }

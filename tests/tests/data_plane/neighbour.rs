@@ -59,7 +59,7 @@ fn a_closed_and_a_lapsed_gate_are_silent_about_the_vip(version: Version) {
 /// Nobody renews the lease of an open gate: it answers until the lease ends, and not once after.
 fn answers_end_with_the_lease(version: Version) {
     let mut stage = Stage::on(version, "arp-lease");
-    let gate = open_for(Duration::from_millis(500));
+    let gate = open_for(Duration::from_millis(1500));
     stage.gate(gate);
     assert!(stage.ask_for_vip().is_some());
     let last = loop {
