@@ -3,7 +3,6 @@
 
 use std::thread;
 
-use nix::sys::signal::Signal;
 use ogha_tests::lab::{Pair, pair::GENEROUS};
 
 use crate::{
@@ -21,19 +20,19 @@ fn kill_the_primary(pair: &Pair) {
     });
 }
 
-/// The store hangs, the primary's database is killed, and an operator forces a failover at the second node,
-/// which waits for the store. The store answers again, and the second node takes over by itself in the
+/// The store is away, the primary's database is killed, and an operator forces a failover at the second
+/// node, which waits for the store. The store is back, and the second node takes over by itself in the
 /// same moment. It serves, and says so: an open gate is that of a node that serves.
 #[test]
 fn a_force_that_comes_late_leaves_no_gate_behind_a_standby() {
-    let stage = Arbitrated::start("force-late");
+    let mut stage = Arbitrated::start("force-late");
+    stage.etcd.kill(0).unwrap();
     let pair = &stage.pair;
-    stage.etcd.signal(0, Signal::SIGSTOP).unwrap();
     kill_the_primary(pair);
     thread::scope(|scope| {
         scope.spawn(|| order(&pair.nodes[1].agent, &["failover", "--force"]));
         thread::sleep(seconds(4));
-        stage.etcd.signal(0, Signal::SIGCONT).unwrap();
+        stage.etcd.launch(0).unwrap();
         throughout(seconds(15), || pair.nodes.iter().for_each(assert_gate_is_of_who_serves));
     });
     pair.wait_until_serving(1).unwrap();

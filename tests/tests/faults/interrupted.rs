@@ -3,12 +3,14 @@
 use std::{thread, time::Duration};
 
 use ogha_tests::lab::{
-    Pair, clock,
+    Pair,
+    agent::Settings,
+    clock,
     pair::{GENEROUS, Node},
 };
 
 use crate::stage::{
-    OFTEN, assert_gate_is_of_who_serves, order, pair, seconds, wait_until_one_serves,
+    OFTEN, assert_gate_is_of_who_serves, order, seconds, settings, wait_until_one_serves,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -16,11 +18,11 @@ const SOON: Duration = Duration::from_secs(30);
 /// Switchovers, each with the agent of one of the two killed after a while, and started again a second
 /// later. Within half a minute a node serves, and both databases run.
 fn agents_are_killed(name: &str, runs: u64) {
-    let pair = pair(name);
-    let mut serving = 0;
+    let pair = Pair::start(name, &Settings { rejoin: true, ..settings() }).unwrap();
     for run in 0..runs {
+        let serving = wait_until_one_serves(&pair, SOON).unwrap();
         // All moments of a second and a half, in no order, at either agent.
-        let moment = Duration::from_millis(run * 619 % 1500);
+        let moment = Duration::from_millis(50 + run * 619 % 1500);
         let victim = &pair.nodes[if run % 3 == 2 { 1 - serving } else { serving }];
         let from = pair.nodes[serving].host.name();
         let about = format!(
@@ -35,8 +37,7 @@ fn agents_are_killed(name: &str, runs: u64) {
         });
         thread::sleep(seconds(1));
         victim.agent.start().unwrap();
-        serving =
-            wait_until_one_serves(&pair, SOON).unwrap_or_else(|error| panic!("{about}: {error:#}"));
+        wait_until_one_serves(&pair, SOON).unwrap_or_else(|error| panic!("{about}: {error:#}"));
         for node in &pair.nodes {
             runs_again(node, &about);
             assert_gate_is_of_who_serves(node);
@@ -45,7 +46,6 @@ fn agents_are_killed(name: &str, runs: u64) {
             in_sync(&pair).map(|at| at.then_some(()))
         });
         back.unwrap_or_else(|error| panic!("{about}: {error:#}\n{}", pair.agents_last_words()));
-        serving = wait_until_one_serves(&pair, SOON).unwrap();
     }
     pair.writer().wait_for(5, GENEROUS).unwrap();
 }

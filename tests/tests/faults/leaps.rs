@@ -14,15 +14,15 @@ use crate::stage::{Undisturbed, pair, seconds};
 /// As the lab's agents have it, in hexadecimal there.
 const KEY: siphash::Key = siphash::Key::new(*b"ogha the lab key");
 
-/// Prints the last probe of the second node that was seen.
+/// Prints some datagrams of the second node, questions and answers.
 const RECORD: &str = r#"
 import sys
 from scapy.all import UDP, conf, sniff
 interface, peer = sys.argv[1:]
 conf.verb = 0
-found = sniff(iface=interface, count=5, timeout=30,
+found = sniff(iface=interface, count=20, timeout=30,
               filter="udp dst port 26112 and src host " + peer)
-print(bytes(found[-1][UDP].payload).hex())
+print("\n".join(bytes(packet[UDP].payload).hex() for packet in found))
 "#;
 
 /// Sends each line of a file, in hexadecimal, in the name of the second node to the first.
@@ -66,8 +66,9 @@ fn say_term(pair: &Pair, term: u64) {
     let [first, second] = &pair.nodes;
     let (victim, peer) = (first.host.address().to_string(), second.host.address().to_string());
     let tag = |body: &probe::Body| siphash::tag(KEY, body);
-    let seen = bytes(&python(&second.host, RECORD, &["eth0", &peer]));
-    let mut said = probe::parse(&seen, tag).unwrap();
+    let seen = python(&second.host, RECORD, &["eth0", &peer]);
+    let datagrams = seen.lines().map(|line| probe::parse(&bytes(line), tag).unwrap());
+    let mut said = datagrams.filter(|said| said.kind == probe::Kind::Probe).last().unwrap();
     // Later than what the node has sent by then, so that it is no replay.
     said.sequence += 100_000;
     said.status.term = Term::new(term);
@@ -94,6 +95,8 @@ fn the_last_term_in_a_true_probe_is_refused() {
     let changes: Vec<_> = seen.changes.iter().filter(|change| change.at > begun).collect();
     assert!(changes.is_empty(), "{changes:?}\n{}", pair.agents_last_words());
     let after = pair.nodes[0].agent.instance().unwrap();
-    assert!(refused(&after) > refused(&instance), "{after}");
+    let counters = (&instance["probes"], &after["probes"]);
+    assert!(refused(&after) > refused(&instance), "{counters:?}");
+    println!("{counters:?}");
     before.assert(&pair);
 }

@@ -58,12 +58,15 @@ fn a_promotion_that_is_forgotten_is_ordered_again() {
     let pair = pair("promotion-forgotten");
     let [first, second] = &pair.nodes;
     let receiver = second.database.wait_for_process("walreceiver").unwrap();
-    second.database.signal_process(receiver, Signal::SIGSTOP).unwrap();
+    // It still waits for the dark host, and has all that came from there.
     first.host.power_off().unwrap();
+    second.database.signal_process(receiver, Signal::SIGSTOP).unwrap();
     clock::wait_until("the promotion to be ordered", GENEROUS, OFTEN, || {
         let signal = second.database.data_dir().join("promote");
         let history = second.agent.history()?.to_string();
-        Ok((signal.exists() || history.contains("promotion ordered")).then_some(()))
+        let ordered = signal.exists() || history.contains("promotion ordered");
+        anyhow::ensure!(ordered, "{}\n{}", second.agent.instance()?, second.agent.log());
+        Ok(Some(()))
     })
     .unwrap();
     std::thread::sleep(seconds(1));
