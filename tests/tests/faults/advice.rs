@@ -81,10 +81,16 @@ fn a_standby_that_lets_nobody_in_is_not_to_rejoin() {
         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'ogha'";
     session.rows(end).unwrap();
     thread::sleep(seconds(1));
-    throughout(seconds(8), || {
+    let no_rejoin = || {
         let instance = second.agent.instance().unwrap();
         assert!(!waits_for(&instance).contains("rejoin"), "{instance}");
-    });
+    };
+    throughout(seconds(8), no_rejoin);
+    // One that is started then knows no better.
+    second.agent.stop().unwrap();
+    second.agent.start().unwrap();
+    until(second, "the second agent to answer", |_| true);
+    throughout(seconds(8), no_rejoin);
     let people = said(&second.agent.command(&["status"]).unwrap());
     let reasons = ["login", "log in", "pg_hba", "authentication", "rejects", "access denied"];
     assert!(says_one_of(&people, &reasons), "{people}\n{}", second.host.last_words("agent"));

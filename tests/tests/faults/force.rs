@@ -1,9 +1,12 @@
 //! A forced failover that waits for the consensus store: what was so when it was ordered need not be so when
 //! the store answers.
 
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
-use ogha_tests::lab::{Pair, pair::GENEROUS};
+use ogha_tests::lab::{
+    Pair,
+    pair::{GENEROUS, Node},
+};
 
 use crate::{
     consensus::Arbitrated,
@@ -20,6 +23,23 @@ fn kill_the_primary(pair: &Pair) {
     });
 }
 
+/// Orders a forced failover at the second node, which has to wait for the store. Until the order is accepted,
+/// failovers are paused, so that the node is not busy with one of its own.
+fn force<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    node: &'scope Node,
+) -> ScopedJoinHandle<'scope, (Option<i32>, String)> {
+    let forced = scope.spawn(|| order(&node.agent, &["failover", "--force"]));
+    thread::sleep(seconds(1));
+    assert!(!forced.is_finished(), "{:?}", forced.join().unwrap());
+    assert_eq!(order(&node.agent, &["resume"]).0, Some(0));
+    forced
+}
+
+fn pause(node: &Node) {
+    assert_eq!(order(&node.agent, &["pause"]).0, Some(0));
+}
+
 /// The store is away, the primary's database is killed, and an operator forces a failover at the second
 /// node, which waits for the store. The store is back, and the second node takes over by itself in the
 /// same moment. It serves, and says so: an open gate is that of a node that serves.
@@ -28,10 +48,11 @@ fn a_force_that_comes_late_leaves_no_gate_behind_a_standby() {
     let mut stage = Arbitrated::start("force-late");
     stage.etcd.kill(0).unwrap();
     let pair = &stage.pair;
+    pause(&pair.nodes[1]);
     kill_the_primary(pair);
     thread::scope(|scope| {
-        scope.spawn(|| order(&pair.nodes[1].agent, &["failover", "--force"]));
-        thread::sleep(seconds(4));
+        force(scope, &pair.nodes[1]);
+        thread::sleep(seconds(2));
         stage.etcd.launch(0).unwrap();
         throughout(seconds(15), || pair.nodes.iter().for_each(assert_gate_is_of_who_serves));
     });
@@ -50,10 +71,10 @@ fn a_force_is_void_when_another_serves_by_then() {
     let pair = &stage.pair;
     let [first, second] = &pair.nodes;
     pair.switch.cut_between(&stage.host, &second.host).unwrap();
+    pause(second);
     kill_the_primary(pair);
     thread::scope(|scope| {
-        let forced = scope.spawn(|| order(&second.agent, &["failover", "--force"]));
-        thread::sleep(seconds(1));
+        let forced = force(scope, second);
         first.database.start().unwrap();
         let serving = pair.wait_until_serving(0).unwrap();
         let database = first.database.main_pid().unwrap();
@@ -79,7 +100,7 @@ fn a_force_is_void_when_another_serves_by_then() {
 fn a_force_that_has_failed_does_not_happen_later() {
     let mut stage = Arbitrated::start("force-deadline");
     let second = &stage.pair.nodes[1];
-    assert_eq!(order(&second.agent, &["pause"]).0, Some(0));
+    pause(second);
     stage.etcd.kill(0).unwrap();
     kill_the_primary(&stage.pair);
     let (code, text) = order(&second.agent, &["failover", "--force", "--timeout", "90s"]);

@@ -1,6 +1,11 @@
 //! Terms that leap: who has the key can say any term, and none may use them up.
 
-use std::{fs, process::Command, thread};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use ogha_common::{
     units::Term,
@@ -8,6 +13,7 @@ use ogha_common::{
 };
 use ogha_tests::lab::{Host, Pair, Watcher, clock};
 use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::stage::{Undisturbed, pair, seconds};
 
@@ -25,17 +31,10 @@ found = sniff(iface=interface, count=20, timeout=30,
 print("\n".join(bytes(packet[UDP].payload).hex() for packet in found))
 "#;
 
-/// Sends each line of a file, in hexadecimal, in the name of the second node to the first.
-const SEND: &str = r#"
-import sys
-from scapy.all import Ether, IP, UDP, Raw, conf, get_if_hwaddr, getmacbyip
-interface, lines, victim, peer = sys.argv[1:]
-conf.verb = 0
-socket = conf.L2socket(iface=interface)
-for line in open(lines).read().split():
-    ip = IP(src=peer, dst=victim) / UDP(sport=26112, dport=26112)
-    socket.send(Ether(src=get_if_hwaddr(interface), dst=getmacbyip(victim)) / ip / Raw(bytes.fromhex(line)))
-"#;
+/// Where probes go, and come from.
+const PORT: u16 = 26112;
+/// So far ahead of its peer's clock a datagram is, so that no true one makes it a replay.
+const AHEAD: Duration = Duration::from_millis(50);
 
 fn python(host: &Host, script: &str, arguments: &[&str]) -> String {
     let mut command = Command::new("/usr/bin/python3");
@@ -61,22 +60,35 @@ fn refused(instance: &Value) -> u64 {
     others.map(|(_, count)| count.as_u64().unwrap()).sum()
 }
 
-/// A datagram with a true tag and this term reaches the node that serves, in its peer's name.
+/// An IPv4 packet with a UDP datagram, both without a checksum: the kernel makes the one, and the other may
+/// be absent.
+fn packet(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+    let length = |header: usize| ((header + payload.len()) as u16).to_be_bytes();
+    let mut packet = vec![0x45, 0];
+    packet.extend(length(28));
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(from.octets().into_iter().chain(to.octets()));
+    packet.extend(PORT.to_be_bytes().into_iter().chain(PORT.to_be_bytes()));
+    packet.extend(length(8).into_iter().chain([0, 0]));
+    packet.extend(payload);
+    packet
+}
+
+/// A datagram with a true tag and this term reaches the node that serves, from its peer's host.
 fn say_term(pair: &Pair, term: u64) {
     let [first, second] = &pair.nodes;
-    let (victim, peer) = (first.host.address().to_string(), second.host.address().to_string());
+    let (to, from) = (first.host.address(), second.host.address());
     let tag = |body: &probe::Body| siphash::tag(KEY, body);
-    let seen = python(&second.host, RECORD, &["eth0", &peer]);
+    let seen = python(&second.host, RECORD, &["eth0", &from.to_string()]);
     let datagrams = seen.lines().map(|line| probe::parse(&bytes(line), tag).unwrap());
     let mut said = datagrams.filter(|said| said.kind == probe::Kind::Probe).last().unwrap();
-    // Later than what the node has sent by then, so that it is no replay.
-    said.sequence += 100_000;
+    let protocol = Some(Protocol::from(libc::IPPROTO_RAW));
+    let open = || Socket::new(Domain::IPV4, Type::RAW, protocol).unwrap();
+    let socket = second.host.namespace().enter(open);
+    said.sequence = (clock::now() + AHEAD).ns();
     said.status.term = Term::new(term);
-    let line: String =
-        probe::encode(&said, tag).iter().map(|octet| format!("{octet:02x}")).collect();
-    let file = pair.client.directory().join("datagrams");
-    fs::write(&file, line).unwrap();
-    python(&pair.client, SEND, &["eth0", file.to_str().unwrap(), &victim, &peer]);
+    let packet = packet(from, to, &probe::encode(&said, tag));
+    socket.send_to(&packet, &SocketAddr::new(to.into(), 0).into()).unwrap();
 }
 
 /// It is the last that there is: nobody could ever follow it. It is refused and counted, the gate stays

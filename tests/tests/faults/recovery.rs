@@ -4,10 +4,10 @@
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use ogha_tests::lab::{Pair, clock, pair::GENEROUS};
+use ogha_tests::lab::{Pair, pair::GENEROUS};
 
 use crate::stage::{
-    OFTEN, assert_nothing_is_lost, has_in_sync, pair, seconds, settings, throughout,
+    assert_nothing_is_lost, has_in_sync, pair, seconds, settings, throughout, until,
     wait_until_one_serves,
 };
 
@@ -61,14 +61,7 @@ fn a_promotion_that_is_forgotten_is_ordered_again() {
     // It still waits for the dark host, and has all that came from there.
     first.host.power_off().unwrap();
     second.database.signal_process(receiver, Signal::SIGSTOP).unwrap();
-    clock::wait_until("the promotion to be ordered", GENEROUS, OFTEN, || {
-        let signal = second.database.data_dir().join("promote");
-        let history = second.agent.history()?.to_string();
-        let ordered = signal.exists() || history.contains("promotion ordered");
-        anyhow::ensure!(ordered, "{}\n{}", second.agent.instance()?, second.agent.log());
-        Ok(Some(()))
-    })
-    .unwrap();
+    until(second, "the promotion to be ordered", |i| i["phase"] == "promoting");
     std::thread::sleep(seconds(1));
     second.database.signal_process(receiver, Signal::SIGKILL).unwrap();
     let killed = Instant::now();

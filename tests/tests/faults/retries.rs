@@ -7,7 +7,7 @@ use ogha_tests::lab::pair::GENEROUS;
 use crate::stage::{has_in_sync, pair, seconds, until};
 
 /// The most lines that may be logged, and steps told, in the time that is watched.
-const LINES: usize = 20;
+const LINES: usize = 12;
 
 /// The standby's database stops, and the primary's server can't write its settings any more, so commits
 /// can't be let go on without it. The agent tries again, and logs a few lines, not hundreds a second. When
