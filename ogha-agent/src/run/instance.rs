@@ -28,7 +28,10 @@ use super::{
 };
 use crate::{
     clock, config,
-    database::{Observation, Progress, Replication, Role, pidfile},
+    database::{
+        Observation, Process, Progress, Replication, Role,
+        pidfile::{self, Life},
+    },
     kernel::Kernel,
     net::{announce::Announcer, interface::Interface, listeners, vrrp::VrrpSocket},
 };
@@ -303,13 +306,17 @@ impl Instance {
     }
 
     /// The database was looked at: the watch follows its main process.
-    pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
-        let gone = |pid| self.died == Some(pid) && !self.serves(pid);
-        if seen.main_pid.is_some_and(gone) {
+    pub fn observed(&mut self, mut seen: Observation, kernel: &mut Kernel, history: &mut History) {
+        let gone = |pid| self.died == Some(pid) && self.is_gone(pid);
+        if seen.process.pid().is_some_and(gone) {
             // That look was under way as it died.
             return self.workers.database(Ask::Look);
         }
-        self.follow_process(seen.main_pid, kernel);
+        if seen.process == Process::Unknown && seen.role == Role::Unknown {
+            // What was known of it holds, and may be nothing: that is no death either.
+            seen.process = self.seen.process;
+        }
+        self.follow_process(seen.process, kernel);
         self.pace.note(clock::now(), seen.lsn.filter(|_| seen.role == Role::Primary));
         // Without synchronous replication whoever receives is as good as can be asked for.
         let asynchronous = !self.config.failover.synchronous;
@@ -320,7 +327,7 @@ impl Instance {
         let database = Database {
             role: seen.role,
             writable: seen.writable,
-            alive: seen.main_pid.is_some(),
+            alive: seen.process != Process::Gone,
             lsn: seen.lsn.unwrap_or_default(),
             streaming: self.peers.set(names(&|peer| {
                 peer.streaming && (asynchronous || self.pace.keeps_up(seen.lsn, peer.lag))
@@ -354,7 +361,7 @@ impl Instance {
     fn disarm_if_deposed(&mut self) {
         let deposed = self.core.record().is_some_and(|record| record.primary != self.peers.own());
         let fenced = matches!(self.core.phase(), Phase::Fenced { .. });
-        let down = self.config.database.server().is_some() && self.seen.main_pid.is_none();
+        let down = self.config.database.server().is_some() && self.seen.process == Process::Gone;
         if !deposed || !fenced || !down {
             self.disarmed = false;
         } else if !std::mem::replace(&mut self.disarmed, true) {
@@ -362,8 +369,12 @@ impl Instance {
         }
     }
 
-    fn follow_process(&mut self, main_pid: Option<u32>, kernel: &mut Kernel) {
-        let tgid = main_pid.unwrap_or(0);
+    fn follow_process(&mut self, process: Process, kernel: &mut Kernel) {
+        let tgid = match process {
+            Process::Running(pid) => pid,
+            Process::Gone => 0,
+            Process::Unknown => return,
+        };
         if tgid == self.watch.tgid {
             return;
         }
@@ -399,7 +410,7 @@ impl Instance {
             maps::EVENT_LISTENER_GONE => {
                 self.look_for_listener();
                 // A reload closes listeners too; only with its process is a database dead.
-                if self.watch.tgid != 0 && !self.serves(self.watch.tgid) {
+                if self.watch.tgid != 0 && self.is_gone(self.watch.tgid) {
                     self.died(at, Sign::ListenerGone, kernel, history);
                 } else {
                     self.workers.database(Ask::Look);
@@ -424,14 +435,15 @@ impl Instance {
         self.listening = self.config.database.port().is_some_and(listeners::listening);
     }
 
-    /// Whether that process lives, and is the database's.
-    fn serves(&self, pid: u32) -> bool {
+    /// Whether that process certainly is not the database's any more.
+    fn is_gone(&self, pid: u32) -> bool {
         let server = self.config.database.server();
-        server.is_some_and(|server| pidfile::serves(pid, &server.data_dir))
+        server.is_none_or(|server| pidfile::life(pid, &server.data_dir) == Life::Gone)
     }
 
     fn died(&mut self, at: Moment, sign: Sign, kernel: &mut Kernel, history: &mut History) {
         self.died = Some(self.watch.tgid);
+        self.seen.process = Process::Gone;
         self.watch.tgid = 0;
         self.listening = false;
         self.input(Input::DatabaseDied { at, sign }, kernel, history);
