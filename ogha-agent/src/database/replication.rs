@@ -57,13 +57,15 @@ pub(super) struct Row {
 
 impl Row {
     /// The peer from whose address it comes. What a standby calls itself proves nothing; it tells
-    /// apart peers behind one address.
+    /// apart peers behind one address. Only a peer without an address, which no configuration
+    /// allows, is known by its name.
     pub fn peer<'a>(&self, nodes: &'a Nodes) -> Option<&'a Peer> {
-        let client = self.client?.to_canonical();
-        let at = |peer: &&Peer| peer.addresses.iter().any(|own| own.to_canonical() == client);
+        let client = self.client.map(|client| client.to_canonical());
+        let at = |peer: &&Peer| peer.addresses.iter().any(|own| Some(own.to_canonical()) == client);
         let named = |peer: &&Peer| self.called(&peer.name);
         let mut there = nodes.peers.iter().filter(at);
-        there.clone().find(named).or_else(|| there.next())
+        let nowhere = || nodes.peers.iter().filter(|peer| peer.addresses.is_empty()).find(named);
+        there.clone().find(named).or_else(|| there.next()).or_else(nowhere)
     }
 
     /// Whether that is its name, as the server compares names.

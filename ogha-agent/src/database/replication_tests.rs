@@ -89,6 +89,10 @@ fn a_row_is_the_peers_by_its_address_alone() {
     behind_one.peers[1].addresses = behind_one.peers[0].addresses.clone();
     let of = |name| row(name, DB2, "async", 0).peer(&behind_one).map(|peer| &*peer.name);
     assert_eq!((of("db3"), of("db2"), of("x")), (Some("db3"), Some("db2"), Some("db2")));
+    let mut nowhere = nodes;
+    nowhere.peers[0].addresses.clear();
+    let of = |name| row(name, None, "async", 0).peer(&nowhere).map(|peer| &*peer.name);
+    assert_eq!((of("db2"), of("db3")), (Some("db2"), None));
 }
 
 #[test]
@@ -280,6 +284,7 @@ fn names_that_do_not_tell_peers_apart_are_refused() {
     assert!(names(&primary, &["db9"]).is_err());
     primary.look("", &[row("walreceiver", DB2, "async", 1)]);
     assert_eq!(names(&primary, &["db2"]).unwrap(), ["walreceiver"]);
+    primary.look("", &[]);
     let error = names(&primary, &["db2", "db3"]).unwrap_err();
     assert!(error.contains("another peer is called"), "{error}");
 }

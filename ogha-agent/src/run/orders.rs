@@ -34,8 +34,9 @@ use crate::{
     database::{Database, Step},
 };
 
-/// How often the database is looked at when nothing happens.
-const OBSERVE_EVERY: Duration = Duration::from_millis(500);
+/// How often the database is looked at when nothing happens. What somebody changes by hand must be
+/// seen before it costs an acknowledged write.
+const OBSERVE_EVERY: Duration = Duration::from_millis(150);
 /// How often, and how many times, the database's tools are told about the new primary.
 const AFTER_FAILOVER_EVERY: Duration = Duration::from_secs(30);
 const AFTER_FAILOVER_TRIES: u32 = 20;

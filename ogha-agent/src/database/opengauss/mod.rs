@@ -195,7 +195,7 @@ impl Opengauss {
             match timeout(VERDICT_GRACE, &mut seen).await {
                 Ok(Ok(())) => break,
                 Ok(Err(_)) => return Err(self.not_seen("gs_ctl failover was repeated")),
-                Err(_) if self.may_promote_yet().await => {}
+                Err(_) if !timed_out(&ended) && self.may_promote_yet().await => {}
                 Err(_) => {
                     ended?;
                     return Err(self.not_seen("gs_ctl failover said that it was completed"));
@@ -284,6 +284,11 @@ async fn failover(local: Arc<Local>) -> anyhow::Result<()> {
     let outcome = local.run("gs_ctl", arguments, FAILOVER_DEADLINE).await?;
     tracing::debug!(status = %outcome.status, "gs_ctl failover: {}", outcome.text());
     outcome.success("gs_ctl failover")
+}
+
+/// Whether the command gave its order each second until its own deadline: such an order is not lost.
+fn timed_out(ended: &anyhow::Result<()>) -> bool {
+    ended.as_ref().is_err_and(|error| format!("{error:#}").contains("failover timeout"))
 }
 
 fn cell(rows: &[Row], column: usize) -> Option<&str> {
