@@ -143,7 +143,7 @@ impl Store {
                 return write_anew(&path, b"");
             }
             match fs::remove_file(&path) {
-                Err(e) if !is_missing(&e) => return Err(e),
+                Err(e) if !is_missing(&e) => Err(e),
                 _ => sync_directory(&path),
             }
         };
