@@ -52,8 +52,10 @@ pub(super) fn refusal(
 
 /// What roles and databases have set: a line each of role, database and value, apart by tabs; an
 /// empty role or database means all.
-pub(super) const OVERRIDES: &str = "(select pg_catalog.string_agg(pg_catalog.concat(role.rolname, \
-    E'\\t', base.datname, E'\\t', pg_catalog.substr(own.setting, 20)), E'\\n') \
+pub(super) const OVERRIDES: &str = "(select pg_catalog.string_agg( \
+    pg_catalog.concat(coalesce(role.rolname::pg_catalog.text, ''), E'\\t', \
+        coalesce(base.datname::pg_catalog.text, ''), E'\\t', \
+        pg_catalog.substr(own.setting, 20)), E'\\n') \
     from (select setrole, setdatabase, pg_catalog.unnest(setconfig) as setting \
         from pg_catalog.pg_db_role_setting) as own \
     left join pg_catalog.pg_roles as role on role.oid = own.setrole \
