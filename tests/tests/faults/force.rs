@@ -11,7 +11,8 @@ use ogha_tests::lab::{
 use crate::{
     consensus::Arbitrated,
     stage::{
-        assert_gate_is_of_who_serves, order, seconds, throughout, until, wait_until_one_serves,
+        assert_gate_is_of_who_serves, assert_nothing_is_lost, order, seconds, throughout, until,
+        wait_until_one_serves,
     },
 };
 
