@@ -1,7 +1,9 @@
 //! What an agent does: at once and in order what the kernel is told, later and by workers the rest.
 
 use ogha_common::{
-    failover::{Action, Arbiter, Database as Seen, GateOrder, Input, Order, Primary, Record, Ruling},
+    failover::{
+        Action, Arbiter, Database as Seen, GateOrder, Input, Order, Primary, Record, Ruling,
+    },
     maps::Passage,
     units::Instant,
 };
@@ -94,7 +96,8 @@ impl World {
                 agent.orders.push_back(order);
                 self.order_next(node, agent);
             }
-            Action::Announce | Action::Entered(_)
+            Action::Announce
+            | Action::Entered(_)
             | Action::Begin { .. }
             | Action::Step(_)
             | Action::End(_)
@@ -385,7 +388,8 @@ impl World {
             database.wrote_at = Some(now);
         }
         let lsn = ogha_common::units::Lsn::new(database.log.len() as u64);
-        let (running, hung, primary, writes) = (database.running, database.hung, database.primary, database.writes());
+        let (running, hung, primary, writes) =
+            (database.running, database.hung, database.primary, database.writes());
         let (follows, names) = (database.follows, database.names);
         let seen = if !running {
             Seen::Stopped

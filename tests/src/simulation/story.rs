@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use ogha_common::{
-    failover::Arbiter,
-    units::NodeId,
-};
+use ogha_common::{failover::Arbiter, units::NodeId};
 
 use super::{
     MAX, Mutation,
