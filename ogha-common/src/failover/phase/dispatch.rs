@@ -218,7 +218,7 @@ impl Phase {
     /// The arbiter has told the current record.
     pub fn consulted(self, cx: &mut Context<'_>, record: Option<Record>) -> Self {
         let phase = match record {
-            Some(record) => self.adopt(cx, record),
+            Some(record) => self.adopt_from_store(cx, record),
             None => self,
         };
         match cx.force_if_waiting(phase) {
