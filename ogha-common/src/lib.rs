@@ -11,5 +11,6 @@ pub mod election;
 pub mod failover;
 pub mod maps;
 pub mod reason;
+pub mod router;
 pub mod units;
 pub mod wire;
