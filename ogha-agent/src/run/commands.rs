@@ -7,7 +7,7 @@ use ogha_common::{
 };
 use tracing::info;
 
-use super::{instance::Instance, story::History};
+use super::{hosted::Hosted, instance::Instance, story::History};
 use crate::{
     control::{
         order::{About, Accepted, Switchover},
@@ -20,7 +20,7 @@ use crate::{
 pub fn carry_out(
     order: Request,
     node: &str,
-    instances: &mut [Instance],
+    instances: &mut [Hosted],
     kernel: &mut Kernel,
     history: &mut History,
 ) -> Response {
@@ -36,7 +36,7 @@ pub fn carry_out(
 
 fn accept(
     order: &Request,
-    instances: &mut [Instance],
+    instances: &mut [Hosted],
     kernel: &mut Kernel,
     history: &mut History,
 ) -> Result<(String, Option<String>), String> {
@@ -48,7 +48,10 @@ fn accept(
         | Request::Rejoin(About { instance }) => instance.as_deref(),
         Request::Status | Request::History => return Err("that is no order".to_owned()),
     };
-    let instance = choose(instances, about)?;
+    let instance = match choose(instances, about)? {
+        Hosted::Database(instance) => instance,
+        Hosted::Router(router) => return Err(router.refusal()),
+    };
     let command = match order {
         Request::Switchover(Switchover { to, .. }) => {
             Command::Switchover { to: to.as_deref().map(NodeId::of) }
@@ -65,18 +68,15 @@ fn accept(
 }
 
 /// The instance of that name; without one, the only one.
-fn choose<'a>(
-    instances: &'a mut [Instance],
-    name: Option<&str>,
-) -> Result<&'a mut Instance, String> {
-    let names: Vec<_> = instances.iter().map(|i| i.config.name.clone()).collect();
+fn choose<'a>(instances: &'a mut [Hosted], name: Option<&str>) -> Result<&'a mut Hosted, String> {
+    let names: Vec<_> = instances.iter().map(|i| i.name().to_owned()).collect();
     let names = names.join(", ");
     let found = match (name, instances.len()) {
         (None, 1) => instances.first_mut(),
         (None, _) => {
             return Err(format!("there are several instances; name one by --instance: {names}"));
         }
-        (Some(name), _) => instances.iter_mut().find(|i| i.config.name == name),
+        (Some(name), _) => instances.iter_mut().find(|i| i.name() == name),
     };
     found.ok_or_else(|| {
         format!("there is no instance {:?} here, only {names}", name.unwrap_or_default())

@@ -1,10 +1,10 @@
 //! The operator's own command, run on each transition: one after another, each with a deadline,
 //! and never in the path of a failover. Nothing here is waited for.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt::Display, path::PathBuf, time::Duration};
 
 use ogha_common::{
-    failover::{Cause, Core, Notice, Phase},
+    failover::{Core, Notice, Phase},
     units::{NodeId, Term},
 };
 use tokio::{runtime::Handle, sync::mpsc};
@@ -80,8 +80,8 @@ impl Hooks {
         &self.node
     }
 
-    /// A story has begun.
-    pub fn cause(&mut self, cause: Cause) {
+    /// An event timeline has begun.
+    pub fn cause(&mut self, cause: impl Display) {
         self.cause = cause.to_string();
     }
 
@@ -107,13 +107,27 @@ impl Hooks {
         }
     }
 
+    /// What a router without a database does, perhaps as before: `serving`, `standby`; `None` on the way
+    /// from one to another.
+    pub fn place(&mut self, place: Option<&'static str>) {
+        let changed = place.filter(|_| place != self.state.place);
+        if let Some(place) = changed {
+            self.state.place = Some(place);
+            self.send(place, Term::ZERO, String::new(), String::new());
+        }
+    }
+
     fn tell(&self, name: &'static str, about: Option<NodeId>, term: Term, peers: &Peers) {
-        let Some(events) = &self.events else { return };
         let name_of = |node: Option<NodeId>| match node {
             Some(node) if node == peers.own() => self.node.clone(),
             Some(node) => peers.name_of(node).to_owned(),
             None => String::new(),
         };
+        self.send(name, term, name_of(self.state.primary), name_of(about));
+    }
+
+    fn send(&self, name: &'static str, term: Term, primary: String, about: String) {
+        let Some(events) = &self.events else { return };
         let variables = [
             ("PATH", PATH.to_owned()),
             ("OGHA_INSTANCE", self.instance.clone()),
@@ -121,8 +135,8 @@ impl Hooks {
             ("OGHA_EVENT", name.to_owned()),
             ("OGHA_TERM", term.to_string()),
             ("OGHA_CAUSE", self.cause.clone()),
-            ("OGHA_PRIMARY", name_of(self.state.primary)),
-            ("OGHA_PEER", name_of(about)),
+            ("OGHA_PRIMARY", primary),
+            ("OGHA_PEER", about),
         ];
         let variables = variables.map(|(key, value)| (key.into(), value.into())).into();
         // The worker ends with the agent alone.

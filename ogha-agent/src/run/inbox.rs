@@ -9,7 +9,7 @@ use ogha_common::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::health::Check;
+use super::{health::Check, router::Wish};
 use crate::{
     control::protocol::{Request, Response},
     database::Observation,
@@ -26,6 +26,8 @@ pub enum Message {
     Ruled(usize, Record, Ruling),
     /// An active check of a database has ended.
     Checked(usize, Check),
+    /// The addresses of a router without a database are as was wished.
+    Addresses(usize, Wish),
     /// The kernel saw something.
     Kernel(Event),
     /// A valid advert arrived on this instance's interface.

@@ -439,7 +439,7 @@ impl Instance {
     }
 }
 
-fn mac_of(detail: u64) -> String {
+pub(super) fn mac_of(detail: u64) -> String {
     let octets: Vec<String> =
         detail.to_be_bytes()[2..].iter().map(|o| format!("{o:02x}")).collect();
     octets.join(":")

@@ -7,6 +7,7 @@
 mod commands;
 mod health;
 mod hooks;
+mod hosted;
 mod inbox;
 mod instance;
 mod notices;
@@ -16,6 +17,7 @@ mod peer;
 mod peers;
 mod prepare;
 mod referee;
+mod router;
 mod sources;
 mod status;
 mod story;
@@ -24,7 +26,7 @@ mod workers;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ogha_common::{failover::Input, units::Instant};
+use ogha_common::units::Instant;
 use tokio::{
     runtime::{self, Runtime},
     signal::unix::{SignalKind, signal},
@@ -33,7 +35,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::{inbox::Message, instance::Instance, story::History};
+use self::{hosted::Hosted, inbox::Message, story::History};
 use crate::{
     cli::Failure,
     clock,
@@ -49,6 +51,9 @@ const REALTIME_PRIORITY: i32 = 20;
 /// A timer that fires so late means that this agent was not running. Below that it is the grain
 /// of the timers.
 const STALL: Duration = Duration::from_millis(5);
+
+/// How long the end of the agent waits for what its instances have to do before.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).
 ///
@@ -93,7 +98,7 @@ fn be_realtime() {
 struct Agent {
     node: String,
     kernel: Kernel,
-    instances: Vec<Instance>,
+    instances: Vec<Hosted>,
     history: History,
     inbox: mpsc::UnboundedReceiver<Message>,
 }
@@ -113,7 +118,7 @@ impl Agent {
                 .find(|interface| interface.name == instance.interface)
                 .context("every instance's interface was looked up")?;
             let prepared =
-                Instance::prepare(index, &config.node, instance, interface, &send, background)
+                Hosted::prepare(index, &config.node, instance, interface, &send, background)
                     .await
                     .with_context(|| format!("instance {}", instance.name))?;
             instances.push(prepared);
@@ -127,9 +132,9 @@ impl Agent {
         if let Some(log) = kernel.take_log() {
             sources::kernel_log(log);
         }
-        sources::control(server, send, background);
+        sources::control(server, send.clone(), background);
         for instance in &mut instances {
-            instance.start(&mut kernel, &mut history)?;
+            instance.start(&send, &mut kernel, &mut history)?;
         }
         kernel.forget_instances_from(u32::try_from(instances.len())?)?;
         info!(node = config.node.name, instances = instances.len(), "started");
@@ -140,7 +145,7 @@ impl Agent {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         loop {
-            let due = self.instances.iter().filter_map(Instance::next_timer).min();
+            let due = self.instances.iter().filter_map(Hosted::next_timer).min();
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message)?,
@@ -160,16 +165,45 @@ impl Agent {
             let late = due.map_or(Duration::ZERO, |due| now.since(due));
             for instance in &mut self.instances {
                 if late >= STALL {
-                    instance.input(Input::Stalled(late), &mut self.kernel, &mut self.history);
+                    instance.stalled(late, &mut self.kernel, &mut self.history);
                 }
                 instance.tick(now, &mut self.kernel, &mut self.history);
             }
         }
         info!("stopping; the data plane stays, and keeps its leases until they end");
-        for instance in &mut self.instances {
-            instance.input(Input::Stopping, &mut self.kernel, &mut self.history);
-        }
+        self.stop().await;
         Ok(())
+    }
+
+    /// Instances may have to do things in an order before the agent ends: what comes of the one is
+    /// waited for before the next.
+    async fn stop(&mut self) {
+        for instance in &mut self.instances {
+            instance.stop(&mut self.kernel, &mut self.history);
+        }
+        let give_up = clock::now() + STOP_PATIENCE;
+        let has_not = |instance: &&Hosted| !instance.has_stopped();
+        while self.instances.iter().any(|instance| has_not(&instance)) && clock::now() < give_up {
+            let due = self.instances.iter().filter(has_not).filter_map(Hosted::next_timer).min();
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(Message::Addresses(index, wish)) => self.addresses_settled(index, wish),
+                    Some(_) => {}
+                    None => return,
+                },
+                () = sleep_until(Some(due.map_or(give_up, |due| due.min(give_up)))) => {}
+            }
+            let now = clock::now();
+            for instance in self.instances.iter_mut().filter(|instance| !instance.has_stopped()) {
+                instance.tick(now, &mut self.kernel, &mut self.history);
+            }
+        }
+    }
+
+    fn addresses_settled(&mut self, index: usize, wish: router::Wish) {
+        if let Some(router) = self.instances[index].router_mut() {
+            router.addresses_settled(wish, &mut self.kernel, &mut self.history);
+        }
     }
 
     fn take(&mut self, message: Message) -> anyhow::Result<()> {
@@ -188,15 +222,26 @@ impl Agent {
                 let _ = answer.send(response);
             }
             Message::Outcome(index, input) => {
-                self.instances[index].input(input, kernel, history);
+                if let Some(instance) = self.instances[index].database_mut() {
+                    instance.input(input, kernel, history);
+                }
             }
             Message::Observed(index, seen) => {
-                self.instances[index].observed(seen, kernel, history);
+                if let Some(instance) = self.instances[index].database_mut() {
+                    instance.observed(seen, kernel, history);
+                }
             }
             Message::Ruled(index, record, ruling) => {
-                self.instances[index].ruled(record, ruling, kernel, history);
+                if let Some(instance) = self.instances[index].database_mut() {
+                    instance.ruled(record, ruling, kernel, history);
+                }
             }
-            Message::Checked(index, check) => self.instances[index].checked(check),
+            Message::Checked(index, check) => {
+                if let Some(instance) = self.instances[index].database_mut() {
+                    instance.checked(check);
+                }
+            }
+            Message::Addresses(index, wish) => self.addresses_settled(index, wish),
             Message::Advert(index, source, advert) => {
                 self.instances[index].advert(source, advert, kernel, history);
             }
@@ -220,8 +265,8 @@ fn interfaces(config: &Config) -> anyhow::Result<Vec<Interface>> {
 }
 
 /// And those at which further paths to peers begin.
-fn with_paths(mut interfaces: Vec<Interface>, instances: &[Instance]) -> Vec<Interface> {
-    for interface in instances.iter().flat_map(|instance| instance.peers.interfaces()) {
+fn with_paths(mut interfaces: Vec<Interface>, instances: &[Hosted]) -> Vec<Interface> {
+    for interface in instances.iter().flat_map(Hosted::interfaces) {
         if !interfaces.contains(interface) {
             interfaces.push(interface.clone());
         }

@@ -73,7 +73,8 @@ impl Instance {
         let mut sockets = ProbeSockets::bind(own, liveness.port, key)?;
         let peers = peers(config, me, &mut sockets)?;
         let speaker = speaker(config, interface, own, &addresses)?;
-        let vrrp = Arc::new(open_vrrp(config, interface, speaker, &peers, &addresses)?);
+        let firsts = config.peers.iter().map(config::Peer::address).collect();
+        let vrrp = Arc::new(open_vrrp(config, interface, speaker, firsts, &addresses)?);
         let store = Store::open(&node.state_dir, &config.name)?;
         let record = store.load()?;
         let paused = store.is_paused()?;
@@ -193,7 +194,7 @@ pub async fn place(config: &config::Config, interface: &Interface) -> Place {
 }
 
 /// Where adverts come from.
-fn speaker(
+pub(super) fn speaker(
     config: &config::Instance,
     interface: &Interface,
     own: IpAddr,
@@ -267,11 +268,11 @@ fn servers(
     [here].into_iter().chain(peers.iter().filter_map(there)).collect()
 }
 
-fn open_vrrp(
+pub(super) fn open_vrrp(
     config: &config::Instance,
     interface: &Interface,
     source: IpAddr,
-    peers: &[Peer],
+    peers: Vec<IpAddr>,
     virtual_addresses: &[IpAddr],
 ) -> anyhow::Result<VrrpSocket> {
     let settings = &config.vrrp;
@@ -284,15 +285,12 @@ fn open_vrrp(
     };
     let transport = match settings.transport {
         Transport::Multicast => vrrp::Transport::Multicast,
-        Transport::Unicast => {
-            let first = |peer: &Peer| peer.addresses.first().copied();
-            vrrp::Transport::Unicast(peers.iter().filter_map(first).collect())
-        }
+        Transport::Unicast => vrrp::Transport::Unicast(peers),
     };
     VrrpSocket::open(interface, source, transport, expected, virtual_addresses)
 }
 
-fn version(settings: &config::Vrrp) -> Version {
+pub(super) fn version(settings: &config::Vrrp) -> Version {
     if settings.version == 2 { Version::V2 } else { Version::V3 }
 }
 
@@ -335,7 +333,7 @@ fn core_config(
     })
 }
 
-fn own_netns() -> anyhow::Result<u32> {
+pub(super) fn own_netns() -> anyhow::Result<u32> {
     let file = std::fs::metadata("/proc/self/ns/net").context("cannot see our own namespace")?;
     u32::try_from(std::os::unix::fs::MetadataExt::ino(&file)).context("an impossible inode")
 }

@@ -9,7 +9,7 @@ use ogha_common::{
     units::{Instant as Moment, NodeId},
 };
 
-use super::{instance::Instance, peer::Peer, referee::Answer, story::History};
+use super::{hosted::Hosted, instance::Instance, peer::Peer, referee::Answer, story::History};
 use crate::{
     clock,
     control::{
@@ -24,7 +24,7 @@ use crate::{
 pub fn answer(
     request: &Request,
     node: &str,
-    instances: &[Instance],
+    instances: &[Hosted],
     kernel: &Kernel,
     history: &History,
 ) -> Response {
@@ -50,7 +50,7 @@ pub fn answer(
 }
 
 impl Instance {
-    fn view(
+    pub(super) fn view(
         &self,
         now: Moment,
         kernel: &Kernel,
@@ -186,7 +186,7 @@ fn rejoin_view(progress: &Progress) -> view::RejoinView {
     }
 }
 
-fn vrrp(state: State) -> &'static str {
+pub(super) fn vrrp(state: State) -> &'static str {
     match state {
         State::Initialize => "initialize",
         State::Backup { .. } => "backup",
@@ -194,7 +194,7 @@ fn vrrp(state: State) -> &'static str {
     }
 }
 
-fn gate_word(passage: Passage) -> &'static str {
+pub(super) fn gate_word(passage: Passage) -> &'static str {
     match passage {
         Passage::Open => "open",
         Passage::Claimed | Passage::Closed => "closed",

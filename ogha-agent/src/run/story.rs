@@ -1,16 +1,18 @@
 //! The history: each failover as a story with a cause, steps and an end, kept on disk.
 
 use std::{
+    fmt::Display,
     fs::OpenOptions,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
-use ogha_common::{
-    failover::{Cause, Outcome, Step},
-    units::{Instant, Term},
-};
+use ogha_common::units::{Instant, Term};
 use tracing::{info, warn};
 
 use crate::{
@@ -26,12 +28,14 @@ const KEPT: usize = 200;
 pub struct History {
     path: PathBuf,
     stories: Vec<Failover>,
+    /// The file could not be written when that was last tried.
+    failing: Arc<AtomicBool>,
 }
 
 /// A story that has not ended.
 #[derive(Debug)]
 pub struct Story {
-    cause: Cause,
+    cause: String,
     first_sign: Instant,
     steps: Vec<FailoverStep>,
 }
@@ -51,7 +55,7 @@ impl History {
             }
         }
         stories.drain(..stories.len().saturating_sub(KEPT));
-        Self { path, stories }
+        Self { path, stories, failing: Arc::default() }
     }
 
     /// The stories, the newest last.
@@ -73,14 +77,20 @@ impl History {
         }
         let line = serde_json::to_string(&story).unwrap_or_default();
         self.stories.push(story);
-        let path = self.path.clone();
+        let (path, failing) = (self.path.clone(), Arc::clone(&self.failing));
         tokio::task::spawn_blocking(move || {
             let append = || -> std::io::Result<()> {
                 let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
                 file.write_all(format!("{line}\n").as_bytes())
             };
-            if let Err(e) = append() {
-                warn!("the history {} can't be written: {e}", path.display());
+            match append() {
+                Ok(()) => failing.store(false, Ordering::Relaxed),
+                // Once, for each change of roles would say the same.
+                Err(e) if !failing.swap(true, Ordering::Relaxed) => warn!(
+                    "cannot write the history {}: {e}; it is kept in memory only",
+                    path.display()
+                ),
+                Err(_) => {}
             }
         });
     }
@@ -88,12 +98,12 @@ impl History {
 
 impl Story {
     /// A story begins.
-    pub fn begin(cause: Cause, first_sign: Instant) -> Self {
-        Self { cause, first_sign, steps: Vec::new() }
+    pub fn begin(cause: impl Display, first_sign: Instant) -> Self {
+        Self { cause: cause.to_string(), first_sign, steps: Vec::new() }
     }
 
     /// A step was taken now.
-    pub fn step(&mut self, step: Step) {
+    pub fn step(&mut self, step: impl Display) {
         self.steps.push(FailoverStep {
             step: step.to_string(),
             offset_us: micros(clock::now().since(self.first_sign)),
@@ -101,7 +111,7 @@ impl Story {
     }
 
     /// The story ends: one readable line in the log, one entry in the history.
-    pub fn end(self, instance: &str, term: Term, outcome: Outcome) -> Failover {
+    pub fn end(self, instance: &str, term: Term, outcome: impl Display) -> Failover {
         let passed = clock::now().since(self.first_sign);
         let steps: Vec<String> = self
             .steps
@@ -111,7 +121,7 @@ impl Story {
         info!(instance, %term, "{outcome}: {}; {}", self.cause, steps.join(", "));
         Failover {
             instance: instance.to_owned(),
-            cause: self.cause.to_string(),
+            cause: self.cause,
             started: humantime::format_rfc3339_micros(SystemTime::now() - passed).to_string(),
             term: term.get(),
             outcome: outcome.to_string(),
