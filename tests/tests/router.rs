@@ -79,7 +79,7 @@ fn of_two_that_start_together_one_serves() {
     start(&routers);
     let active = routers.wait_until_one_serves().unwrap();
     routers.wait_until_backup(1 - active).unwrap();
-    let watcher = Watcher::start(&routers.hosts());
+    let watcher = watch(&routers);
     thread::sleep(3 * SECOND_LONG);
     let seen = watcher.stop().unwrap();
     // What was there when the watcher began counts as a change.
@@ -94,7 +94,7 @@ fn of_two_that_start_together_one_serves() {
 fn after_a_failover_and_a_return_one_serves() {
     let routers = Routers::new("return", &Settings::default()).unwrap();
     at_work(&routers);
-    let watcher = Watcher::start(&routers.hosts());
+    let watcher = watch(&routers);
     for stopped in [0, 1, 0] {
         routers.nodes[stopped].agent.stop().unwrap();
         routers.wait_until_serving(1 - stopped).unwrap();
@@ -167,7 +167,7 @@ fn beside_a_keepalived_of_higher_priority_it_stays_backup() {
     .unwrap();
     ours.agent.start().unwrap();
     routers.wait_until_backup(0).unwrap();
-    let watcher = Watcher::start(&routers.hosts());
+    let watcher = watch(&routers);
     thread::sleep(20 * SECOND_LONG);
     let seen = watcher.stop().unwrap();
     assert_eq!(openings(&seen, &ours.host), 0, "{seen:?}\n{}", routers.last_words());
@@ -194,11 +194,15 @@ fn a_keepalived_of_lower_priority_is_its_backup() {
     .unwrap();
 }
 
-/// A `state_dir` that can be neither written nor made is no matter; it is logged once.
+/// A `state_dir` that can be neither written nor made is no matter; it is logged once. Nor is a missing
+/// key.
 #[test]
 fn a_state_dir_that_cannot_be_written_is_no_matter() {
     let state_dir = Some("/proc/none/ogha".into());
     let routers = Routers::new("readonly", &Settings { state_dir, ..Settings::default() }).unwrap();
+    for agent in routers.nodes.iter().map(|node| &node.agent) {
+        agent.edit_config(&agent.key_path().display().to_string(), "/proc/none/key").unwrap();
+    }
     at_work(&routers);
     for stopped in [0, 1] {
         routers.nodes[stopped].agent.stop().unwrap();
@@ -223,7 +227,7 @@ fn sigterm_hands_the_role_over_within_the_skew() {
     let routers = Routers::new("sigterm", &slow()).unwrap();
     at_work(&routers);
     let adverts = Adverts::start(&routers.client).unwrap();
-    let watcher = Watcher::start(&routers.hosts());
+    let watcher = watch(&routers);
     let stopped = clock::now();
     routers.nodes[0].agent.stop().unwrap();
     assert!(!routers.nodes[0].is_open());
@@ -245,6 +249,13 @@ fn sigterm_hands_the_role_over_within_the_skew() {
     assert!(took < 2 * SECOND_LONG, "{took:?}\n{}", routers.last_words());
     assert_eq!(openings(&seen, &routers.nodes[0].host), 1, "{seen:?}\n{}", routers.last_words());
     assert_one_holder(&seen, &routers);
+}
+
+/// Watches the gates, from their present state on.
+fn watch(routers: &Routers) -> Watcher {
+    let watcher = Watcher::start(&routers.hosts());
+    thread::sleep(Duration::from_millis(300));
+    watcher
 }
 
 fn opening(seen: &Seen, host: &Host, after: Instant) -> Instant {
@@ -278,7 +289,7 @@ fn a_backup_sends_nothing() {
 fn a_killed_agent_that_returns_is_backup() {
     let routers = Routers::new("killed", &slow()).unwrap();
     at_work(&routers);
-    let watcher = Watcher::start(&routers.hosts());
+    let watcher = watch(&routers);
     let killed = clock::now();
     routers.nodes[0].agent.kill().unwrap();
     routers.wait_until_serving(1).unwrap();
@@ -299,7 +310,7 @@ fn a_killed_agent_that_returns_within_its_lease_goes_on() {
     let settings = Settings { advert_interval: Some(5 * SECOND_LONG), ..slow() };
     let routers = Routers::new("resumed", &settings).unwrap();
     at_work(&routers);
-    let watcher = Watcher::start(&routers.hosts());
+    let watcher = watch(&routers);
     routers.nodes[0].agent.kill().unwrap();
     routers.nodes[0].agent.start().unwrap();
     thread::sleep(20 * SECOND_LONG);
@@ -320,7 +331,7 @@ fn a_dead_agents_lease_is_waited_for_by_who_preempts() {
     for pause in [500, 1500, 2500, 3500] {
         routers.nodes[1].agent.start().unwrap();
         routers.wait_until_serving(1).unwrap();
-        let watcher = Watcher::start(&routers.hosts());
+        let watcher = watch(&routers);
         routers.nodes[0].agent.start().unwrap();
         clock::wait_until("the first agent to listen", GENEROUS, OFTEN, || {
             Ok(routers.nodes[0].agent.instance().ok())

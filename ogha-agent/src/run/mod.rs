@@ -170,7 +170,7 @@ impl Agent {
                 instance.tick(now, &mut self.kernel, &mut self.history);
             }
         }
-        info!("stopping; the data plane stays, and keeps its leases until they end");
+        info!("stopping; the data plane stays loaded, and open gates end with their leases");
         self.stop().await;
         Ok(())
     }

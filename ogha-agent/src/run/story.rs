@@ -118,7 +118,13 @@ impl Story {
             .iter()
             .map(|s| format!("{} +{:.1} ms", s.step, s.offset_us as f64 / 1000.0))
             .collect();
-        info!(instance, %term, "{outcome}: {}; {}", self.cause, steps.join(", "));
+        let (cause, steps) = (&self.cause, steps.join(", "));
+        if term == Term::ZERO {
+            // A router without a database has no terms.
+            info!(instance, "{outcome}: {cause}; {steps}");
+        } else {
+            info!(instance, %term, "{outcome}: {cause}; {steps}");
+        }
         Failover {
             instance: instance.to_owned(),
             cause: self.cause,
