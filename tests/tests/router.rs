@@ -379,7 +379,8 @@ fn a_lone_router_on_a_busy_machine_serves_in_time() {
 #[test]
 fn status_history_hooks_and_refusals() {
     let hook = std::env::temp_dir().join(format!("ogha-router-hook-{}", std::process::id()));
-    fs::write(&hook, "#!/bin/sh\necho \"$OGHA_EVENT: $OGHA_CAUSE\" >>hooks.log\n").unwrap();
+    let script = "#!/bin/sh\necho \"$OGHA_EVENT: $OGHA_CAUSE\" >>$0.$OGHA_NODE\n";
+    fs::write(&hook, script).unwrap();
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     let settings = Settings { hook: Some(hook.clone()), ..Settings::default() };
     let routers = Routers::new("words", &settings).unwrap();
@@ -403,12 +404,15 @@ fn status_history_hooks_and_refusals() {
     let last = history["failovers"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(last["outcome"], "serving", "{history}");
     assert!(last["cause"].as_str().unwrap().contains("gave up"), "{history}");
-    let hooks = second.host.directory().join("hooks.log");
+    let log = |node: &Router| hook.with_extension(node.host.name());
+    let hooks = log(second);
     clock::wait_until("the hooks", GENEROUS, OFTEN, || {
         let text = fs::read_to_string(&hooks).unwrap_or_default();
         let events: Vec<_> = text.lines().filter_map(|line| line.split(':').next()).collect();
         Ok((events == ["standby", "serving"]).then_some(()))
     })
     .unwrap();
-    fs::remove_file(hook).unwrap();
+    for file in [&hook, &log(first), &hooks] {
+        fs::remove_file(file).unwrap();
+    }
 }
