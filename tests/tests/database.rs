@@ -112,7 +112,7 @@ fn peers_are_known_by_their_addresses() {
     assert_eq!(names.unwrap(), format!("FIRST 1 (\"{called}\")"), "by the name that it shows");
     let confirmed = |seen: &Observation| {
         let peer = &seen.replication[0];
-        peer.peer == "second" && peer.streaming && peer.waits && peer.confirmed
+        peer.peer == "second" && peer.streaming && peer.awaited && peer.confirmed
     };
     clock::wait_until("the standby to have confirmed", GENEROUS, OFTEN, || {
         Ok(confirmed(&runtime.block_on(first.observe())).then_some(()))

@@ -36,8 +36,9 @@ const LONGEST_REQUEST: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Clients at a time; more are told to come back.
 const MOST_CLIENTS: usize = 32;
-/// A pause after an error of `accept`, such as too many open files.
+/// A pause after an error of `accept`, such as too many open files; it doubles with each further one.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A control socket that nobody serves yet: clients queue until [`Server::serve`].
 #[derive(Debug)]
@@ -102,15 +103,20 @@ impl Server {
         };
         let handler = Arc::new(handler);
         let places = Arc::new(Semaphore::new(MOST_CLIENTS));
+        let mut pause = AFTER_ERROR;
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    warn!("a client of the control socket was not accepted: {error}");
-                    tokio::time::sleep(AFTER_ERROR).await;
+                    if pause == AFTER_ERROR {
+                        warn!("no client of the control socket can be accepted: {error}");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
                 }
             };
+            pause = AFTER_ERROR;
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 refuse(&stream);
                 continue;

@@ -7,7 +7,7 @@ use ogha_common::{
 };
 use tracing::info;
 
-use super::{hosted::Hosted, instance::Instance, story::History};
+use super::{history::History, hosted::Hosted, instance::Instance};
 use crate::{
     control::{
         order::{About, Accepted, Switchover},
@@ -20,11 +20,11 @@ use crate::{
 pub fn carry_out(
     order: Request,
     node: &str,
-    instances: &mut [Hosted],
+    hosted: &mut [Hosted],
     kernel: &mut Kernel,
     history: &mut History,
 ) -> Response {
-    match accept(&order, instances, kernel, history) {
+    match accept(&order, hosted, kernel, history) {
         Ok((instance, to)) => {
             info!(instance, ?order, "an operator's order was accepted");
             let node = node.to_owned();
@@ -36,7 +36,7 @@ pub fn carry_out(
 
 fn accept(
     order: &Request,
-    instances: &mut [Hosted],
+    hosted: &mut [Hosted],
     kernel: &mut Kernel,
     history: &mut History,
 ) -> Result<(String, Option<String>), String> {
@@ -48,8 +48,8 @@ fn accept(
         | Request::Rejoin(About { instance }) => instance.as_deref(),
         Request::Status | Request::History => return Err("that is no order".to_owned()),
     };
-    let instance = match choose(instances, about)? {
-        Hosted::Database(instance) => instance,
+    let seat = match choose(hosted, about)? {
+        Hosted::Database(seat) => seat,
         Hosted::Router(router) => return Err(router.refusal()),
     };
     let command = match order {
@@ -61,22 +61,23 @@ fn accept(
         Request::Resume(_) => Command::Resume,
         _ => Command::Rejoin,
     };
-    let done = instance.command(command, kernel, history);
+    let (instance, mut host) = seat.ports(kernel, history);
+    let done = instance.command(command, &mut host);
     done.map_err(|refusal| words(instance, command, refusal))?;
-    let to = instance.core.switching_to().map(|node| instance.name_of(node));
+    let to = instance.core().switching_to().map(|node| instance.name_of(node));
     Ok((instance.config.name.clone(), to))
 }
 
 /// The instance of that name; without one, the only one.
-fn choose<'a>(instances: &'a mut [Hosted], name: Option<&str>) -> Result<&'a mut Hosted, String> {
-    let names: Vec<_> = instances.iter().map(|i| i.name().to_owned()).collect();
+fn choose<'a>(hosted: &'a mut [Hosted], name: Option<&str>) -> Result<&'a mut Hosted, String> {
+    let names: Vec<_> = hosted.iter().map(|one| one.name().to_owned()).collect();
     let names = names.join(", ");
-    let found = match (name, instances.len()) {
-        (None, 1) => instances.first_mut(),
+    let found = match (name, hosted.len()) {
+        (None, 1) => hosted.first_mut(),
         (None, _) => {
             return Err(format!("there are several instances; name one by --instance: {names}"));
         }
-        (Some(name), _) => instances.iter_mut().find(|i| i.name() == name),
+        (Some(name), _) => hosted.iter_mut().find(|one| one.name() == name),
     };
     found.ok_or_else(|| {
         format!("there is no instance {:?} here, only {names}", name.unwrap_or_default())

@@ -4,13 +4,13 @@
 use std::{ffi::OsString, fmt::Display, path::PathBuf, time::Duration};
 
 use ogha_common::{
-    failover::{Core, Notice, Phase},
+    failover::{Core, Notice, PhaseName},
     units::{NodeId, Term},
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::peers::Peers;
+use super::{peers::Peers, ports::Ports, supervise::Supervisor};
 use crate::{config, database::process::Tool};
 
 /// What a hook finds the usual tools by.
@@ -29,10 +29,10 @@ impl State {
     /// Of an instance.
     pub fn of(core: &Core) -> Self {
         let place = match core.phase() {
-            Phase::Serving(_) => Some("serving"),
-            Phase::Fenced { .. } => Some("fenced"),
-            Phase::Standby => Some("standby"),
-            Phase::Listening { .. } => Some("listening"),
+            PhaseName::Serving => Some("serving"),
+            PhaseName::Fenced => Some("fenced"),
+            PhaseName::Standby => Some("standby"),
+            PhaseName::Listening => Some("listening"),
             _ => None,
         };
         let primary = core.record().map(|record| record.primary);
@@ -47,31 +47,27 @@ pub struct Hooks {
     node: String,
     cause: String,
     state: State,
-    events: Option<mpsc::UnboundedSender<Event>>,
+    /// There is a command.
+    wanted: bool,
 }
 
 /// A transition, as a hook's environment tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Event {
+pub struct Event {
     name: &'static str,
     variables: Vec<(OsString, OsString)>,
 }
 
 impl Hooks {
-    /// Starts the worker on the background threads, if there is a command.
-    pub fn start(node: &str, config: &config::Instance, background: &Handle) -> Self {
-        let events = config.hooks.command.clone().map(|command| {
-            let (send, events) = mpsc::unbounded_channel();
-            let instance = config.name.clone();
-            background.spawn(run(instance, command, config.hooks.timeout, events));
-            send
-        });
+    /// The hooks of an instance on the node of that name.
+    #[must_use]
+    pub fn new(node: &str, config: &config::Instance) -> Self {
         Self {
             instance: config.name.clone(),
             node: node.to_owned(),
             cause: String::new(),
             state: State::default(),
-            events,
+            wanted: config.hooks.command.is_some(),
         }
     }
 
@@ -86,48 +82,57 @@ impl Hooks {
     }
 
     /// Something has changed, perhaps.
-    pub fn look(&mut self, state: State, term: Term, peers: &Peers) {
+    pub fn look(&mut self, state: State, term: Term, peers: &Peers, ports: &mut impl Ports) {
         let before = std::mem::replace(&mut self.state, state);
         let after = State { place: state.place.or(before.place), ..state };
         self.state = after;
         if let Some(place) = after.place.filter(|_| after.place != before.place) {
-            self.tell(place, None, term, peers);
+            self.tell(place, None, term, peers, ports);
         }
         if after.paused != before.paused {
-            self.tell(if after.paused { "paused" } else { "resumed" }, None, term, peers);
+            let name = if after.paused { "paused" } else { "resumed" };
+            self.tell(name, None, term, peers, ports);
         }
     }
 
     /// A node came into sync, or left it.
-    pub fn notice(&self, notice: Notice, term: Term, peers: &Peers) {
+    pub fn notice(&self, notice: Notice, term: Term, peers: &Peers, ports: &mut impl Ports) {
         match notice {
-            Notice::InSync(node) => self.tell("in-sync", Some(node), term, peers),
-            Notice::OutOfSync(node) => self.tell("out-of-sync", Some(node), term, peers),
+            Notice::InSync(node) => self.tell("in-sync", Some(node), term, peers, ports),
+            Notice::OutOfSync(node) => self.tell("out-of-sync", Some(node), term, peers, ports),
             _ => {}
         }
     }
 
     /// What a router without a database does, perhaps as before: `serving`, `standby`; `None` on the way
-    /// from one to another.
-    pub fn place(&mut self, place: Option<&'static str>) {
-        let changed = place.filter(|_| place != self.state.place);
-        if let Some(place) = changed {
-            self.state.place = Some(place);
-            self.send(place, Term::ZERO, String::new(), String::new());
-        }
+    /// from one to another. Gives what the command is to hear of it.
+    pub fn place(&mut self, place: Option<&'static str>) -> Option<Event> {
+        let place = place.filter(|_| place != self.state.place)?;
+        self.state.place = Some(place);
+        self.wanted.then(|| self.event(place, Term::ZERO, String::new(), String::new()))
     }
 
-    fn tell(&self, name: &'static str, about: Option<NodeId>, term: Term, peers: &Peers) {
+    fn tell(
+        &self,
+        name: &'static str,
+        about: Option<NodeId>,
+        term: Term,
+        peers: &Peers,
+        ports: &mut impl Ports,
+    ) {
+        if !self.wanted {
+            return;
+        }
         let name_of = |node: Option<NodeId>| match node {
             Some(node) if node == peers.own() => self.node.clone(),
             Some(node) => peers.name_of(node).to_owned(),
             None => String::new(),
         };
-        self.send(name, term, name_of(self.state.primary), name_of(about));
+        let (primary, about) = (name_of(self.state.primary), name_of(about));
+        ports.run_hook(self.event(name, term, primary, about));
     }
 
-    fn send(&self, name: &'static str, term: Term, primary: String, about: String) {
-        let Some(events) = &self.events else { return };
+    fn event(&self, name: &'static str, term: Term, primary: String, about: String) -> Event {
         let variables = [
             ("PATH", PATH.to_owned()),
             ("OGHA_INSTANCE", self.instance.clone()),
@@ -139,9 +144,23 @@ impl Hooks {
             ("OGHA_PEER", about),
         ];
         let variables = variables.map(|(key, value)| (key.into(), value.into())).into();
-        // The worker ends with the agent alone.
-        let _ = events.send(Event { name, variables });
+        Event { name, variables }
     }
+}
+
+/// Starts the worker on the background threads, if there is a command.
+pub fn start(
+    config: &config::Instance,
+    supervisor: &Supervisor,
+) -> Option<mpsc::UnboundedSender<Event>> {
+    let command = config.hooks.command.clone()?;
+    let (send, events) = mpsc::unbounded_channel();
+    let (instance, timeout) = (config.name.clone(), config.hooks.timeout);
+    supervisor.spawn(&format!("hooks of {instance}"), async move {
+        run(instance, command, timeout, events).await;
+        Ok(())
+    });
+    Some(send)
 }
 
 async fn run(

@@ -1,415 +1,530 @@
 //! One instance: its core, and the effects that the core orders.
+//!
+//! All of it is synchronous and knows no clock: [`Ports`] tell the time and carry out what is ordered, so
+//! that a simulated run drives the same code as the agent.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use ogha_common::{
     election,
-    failover::{
-        Action, Command, Core, Database, GateOrder, Input, NodeSet, Phase, Record, Refusal, Ruling,
-        Sign,
-    },
-    maps::{self, Event, Gate, Passage, Watch},
-    units::{Instant as Moment, NodeId, Priority, Term},
+    failover::{Action, Command, Core, Input, Marks, NodeSet, Record, Refusal, Sign},
+    maps::{self, Event, Passage, Watch},
+    units::{Instant as Moment, NodeId, Term},
     wire::vrrp,
 };
-use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
+    address_worker::AddressWorker,
+    arbiter_worker::ArbiterWorker,
+    database_worker::{self, DatabaseWorker},
+    decides::Decides,
+    disk_worker::DiskWorker,
+    facts::{self, Disarm},
+    gate::GateKeeper,
     health::{Check, Checks, Health},
     hooks::{self, Hooks},
+    message::Message,
     notices,
-    orders::Ask,
     pace::Pace,
     peers::Peers,
-    referee::Referee,
-    story::{History, Story},
-    workers::Workers,
+    ports::{End, JobId, Lane, Ports},
+    retry::Trouble,
+    timeline::Begun,
 };
 use crate::{
-    clock, config,
-    database::{Observation, Progress, Replication, Role, pidfile},
-    kernel::Kernel,
-    net::{announce::Announcer, interface::Interface, listeners, vrrp::VrrpSocket},
+    config,
+    database::{Observation, Process},
 };
+
+/// A timer that fires so late means that this agent was not running. Below that it is the grain
+/// of the timers.
+const STALL: Duration = Duration::from_millis(5);
 
 /// One virtual router with its addresses and its database.
 #[derive(Debug)]
-pub struct Instance {
-    pub(super) index: usize,
+pub struct Instance<C = Core> {
     pub(super) config: config::Instance,
-    pub(super) core: Core,
+    pub(super) core: C,
     pub(super) peers: Peers,
     pub(super) seen: Observation,
     pub(super) pace: Pace,
     pub(super) listening: bool,
-    pub(super) record: Option<Record>,
-    pub(super) paused: bool,
-    pub(super) vips: Vec<(IpAddr, u8)>,
-    pub(super) interface: Interface,
-    pub(super) workers: Workers,
-    pub(super) vrrp: Arc<VrrpSocket>,
-    pub(super) announcer: Announcer,
-    pub(super) story: Option<Story>,
-    pub(super) watch: Watch,
+    record: Option<Record>,
+    marks: Marks,
+    timeline: Option<Begun>,
+    watch: Watch,
     /// The database's main process that was last seen to die.
-    pub(super) died: Option<u32>,
+    died: Option<u32>,
     pub(super) health: Health,
-    pub(super) checks: Checks,
-    pub(super) arbiter: Referee,
+    checks: Checks,
+    counters_trouble: Trouble,
+    watch_trouble: Trouble,
+    gate: GateKeeper,
+    database: DatabaseWorker,
+    disk: DiskWorker,
+    addresses: AddressWorker,
+    pub(super) arbiter: ArbiterWorker,
     pub(super) hooks: Hooks,
-    pub(super) progress: watch::Receiver<Option<Progress>>,
-    /// The database here, whose role is lost, can't come up writable.
-    pub(super) disarmed: bool,
+    disarm: Disarm,
 }
 
-impl Instance {
-    /// When [`Instance::tick`] is due.
-    pub fn next_timer(&self) -> Option<Moment> {
-        let look = self.health.next_look();
-        Some(self.core.next_timer()?.min(self.peers.next_timer()).min(look))
+/// What an instance begins with.
+#[derive(Debug)]
+pub struct Beginning<C> {
+    /// This node's name.
+    pub node: String,
+    /// What the configuration says of it.
+    pub config: config::Instance,
+    /// Who decides.
+    pub core: C,
+    /// The peers.
+    pub peers: Peers,
+    /// What the last agent left on disk.
+    pub record: Option<Record>,
+    /// What else it left there.
+    pub marks: Marks,
+    /// What the kernel is to watch of the database; its main process is not known yet.
+    pub watch: Watch,
+    /// How long a promotion, or a start, may take.
+    pub promotion_timeout: Duration,
+}
+
+impl<C: Decides> Instance<C> {
+    /// An instance that has not begun.
+    #[must_use]
+    pub fn new(beginning: Beginning<C>, now: Moment) -> Self {
+        let Beginning { node, config, core, peers, record, marks, watch, promotion_timeout } =
+            beginning;
+        let name = config.name.as_str();
+        let settings = database_worker::Settings {
+            instance: config.name.clone(),
+            names: peers.list.iter().map(|peer| (peer.node, peer.name.clone())).collect(),
+            synchronous: config.failover.synchronous,
+            demotion_timeout: config.failover.switchover_timeout,
+            promotion_timeout,
+        };
+        let arbiter = match config.arbiter {
+            config::Arbiter::None => "none",
+            config::Arbiter::Gateway(_) => "gateway",
+            config::Arbiter::Etcd(_) => "etcd",
+        };
+        // With a server, and only then, there is something to check at each node.
+        let servers = config
+            .database
+            .server()
+            .map(|_| [None].into_iter().chain(peers.list.iter().map(|peer| Some(peer.node))));
+        Self {
+            seen: Observation::default(),
+            pace: Pace::default(),
+            listening: false,
+            record,
+            marks,
+            timeline: None,
+            watch,
+            died: None,
+            health: Health::new(now),
+            checks: Checks::new(servers.into_iter().flatten(), now),
+            counters_trouble: Trouble::new(name, "read the port's counters"),
+            watch_trouble: Trouble::new(name, "watch the database's process"),
+            gate: GateKeeper::new(name),
+            database: DatabaseWorker::new(settings),
+            disk: DiskWorker::new(name),
+            addresses: AddressWorker::new(name),
+            arbiter: ArbiterWorker::new(name, arbiter),
+            hooks: Hooks::new(&node, &config),
+            disarm: Disarm::default(),
+            core,
+            peers,
+            config,
+        }
     }
 
-    /// Fires the timers that are due.
-    pub fn tick(&mut self, now: Moment, kernel: &mut Kernel, history: &mut History) {
-        // What was heard comes before a timer that fires late, as in the loop itself.
-        self.look_at_peers(kernel, history);
+    /// Starts the core from what the last agent left. The kernel must know the peers.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn start(&mut self, ports: &mut impl Ports) -> anyhow::Result<()> {
+        self.listening = ports.is_listening();
+        ports.set_watch(self.watch)?;
+        self.peers.start(ports)?;
+        let (gate, heard) = ports.gate()?;
+        let open = gate.passage(&heard, ports.now().ns()) == Passage::Open;
+        let open = open.then(|| Term::new(gate.term));
+        // A gate that stays open does so by what was granted before.
+        for index in 0..self.peers.list.len() {
+            let peer = &self.peers.list[index];
+            let (node, (term, until)) = (peer.node, peer.granted());
+            // No action comes of it, and nothing is to be said before the start.
+            self.core.handle(ports.now(), Input::Granted { node, term, until }, &mut |_| ());
+        }
+        let started = Input::Started { record: self.record, open, marks: self.marks };
+        self.input(started, ports);
+        self.database.observe(ports);
+        self.arbiter.probe(ports);
+        Ok(())
+    }
+
+    /// The core, for people and for tests.
+    pub fn core(&self) -> &Core {
+        self.core.core()
+    }
+
+    /// Who decides.
+    pub fn decides_mut(&mut self) -> &mut C {
+        &mut self.core
+    }
+
+    /// When [`Instance::wake`] is due.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Moment> {
+        let timers = [
+            self.core.next_timer(),
+            Some(self.peers.next_timer()),
+            Some(self.health.next_look()),
+            self.checks.next_timer(),
+            self.gate.next_timer(),
+            self.database.next_timer(),
+            self.disk.next_timer(),
+            self.addresses.next_timer(),
+            self.arbiter.next_timer(),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Fires the timers that are due. What has arrived must have been taken before: else a busy machine
+    /// would take its own delay for the silence of its peers. `due`: when this was due.
+    pub fn wake(&mut self, due: Option<Moment>, ports: &mut impl Ports) {
+        let now = ports.now();
+        let late = due.map_or(Duration::ZERO, |due| now.since(due));
+        if late >= STALL {
+            self.input(Input::Stalled(late), ports);
+        }
+        // What was heard comes before a timer that fires late, too.
+        self.look_at_peers(ports);
         if self.core.next_timer().is_some_and(|due| now >= due) {
-            self.input(Input::Tick, kernel, history);
+            self.input(Input::Tick, ports);
         }
         if self.peers.is_due(now) {
-            self.probe(kernel);
+            self.probe(ports);
         }
-        self.peers.tick(clock::now());
-        for node in self.peers.lost() {
-            self.input(Input::Unanswered { node }, kernel, history);
+        self.peers.tick(ports);
+        for node in self.peers.lost(ports) {
+            self.input(Input::Unanswered { node }, ports);
         }
         if now >= self.health.next_look() {
-            self.look_at_health(now, kernel);
-            self.act_on_hang(kernel, history);
+            self.look_at_health(now, ports);
         }
+        self.tick_workers(now, ports);
     }
 
-    fn probe(&mut self, kernel: &mut Kernel) {
-        self.peers.probe(&self.core.status(), self.core.grant(), kernel);
+    fn tick_workers(&mut self, now: Moment, ports: &mut impl Ports) {
+        self.checks.tick(now, ports);
+        let mut inputs = Vec::new();
+        self.gate.tick(now, ports, &mut inputs);
+        self.database.tick(now, ports, &mut inputs);
+        self.disk.tick(now, ports, &mut inputs);
+        self.addresses.tick(now, ports);
+        self.arbiter.tick(now, ports, &mut inputs);
+        if self.gate.reads_promise(now, self.core.grant().is_some()) {
+            inputs.extend(self.read_promise(ports));
+        }
+        self.inputs(inputs, ports);
     }
 
-    /// A hang is told again and again, for whether it matters changes: by a pause, by who serves.
-    fn act_on_hang(&mut self, kernel: &mut Kernel, history: &mut History) {
-        if let Some(at) = self.health.hung_since() {
-            self.input(Input::DatabaseHung { at }, kernel, history);
-        }
+    fn probe(&mut self, ports: &mut impl Ports) {
+        self.peers.probe(&self.core.status(), self.core.grant(), ports);
     }
 
-    /// Whether the databases work. What is suspect is checked at once.
-    fn look_at_health(&mut self, now: Moment, kernel: &Kernel) {
-        match kernel.port_counters(self.slot()) {
-            Ok(counters) => self.health.look(&self.config.name, now, counters),
-            Err(e) => error!(instance = self.config.name, "{e:#}"),
+    /// Whether the databases work. What is suspect is checked at once. A hang is told again and again,
+    /// for whether it matters changes: by a pause, by who serves.
+    fn look_at_health(&mut self, now: Moment, ports: &mut impl Ports) {
+        let counters = ports.port_counters();
+        match &counters {
+            Ok(_) => self.counters_trouble.worked(),
+            Err(e) => drop(self.counters_trouble.failed(now, &format!("{e:#}"))),
         }
-        self.peers.look_at_paths(now);
+        self.health.look(&self.config.name, now, counters.ok());
+        self.peers.look_at_paths(now, ports);
         if self.health.verdict().wants_check() {
             self.checks.now(None);
         }
         for peer in self.peers.list.iter().filter(|peer| peer.verdict().wants_check()) {
             self.checks.now(Some(peer.node));
         }
-    }
-
-    /// An active check of a database has ended.
-    pub fn checked(&mut self, check: Check) {
-        match check.of {
-            Some(node) => self.peers.checked(node, check.began, check.outcome),
-            None => self.health.checked(&self.config.name, check),
+        if let Some(at) = self.health.hung_since() {
+            self.input(Input::DatabaseHung { at }, ports);
         }
     }
 
     /// What the peers have said since the last look, for the core.
-    fn look_at_peers(&mut self, kernel: &mut Kernel, history: &mut History) {
-        let began = clock::now();
+    fn look_at_peers(&mut self, ports: &mut impl Ports) {
+        let began = ports.now();
         for index in 0..self.peers.list.len() {
-            let Some((node, news)) = self.peers.news(index, kernel) else { continue };
+            let Some((node, news)) = self.peers.news(index, ports) else { continue };
             if let Some(at) = news.advert {
-                self.input(Input::AdvertStamped { node, at }, kernel, history);
+                self.input(Input::AdvertStamped { node, at }, ports);
             }
             if let Some((term, until)) = news.granted {
-                self.input(Input::Granted { node, term, until }, kernel, history);
+                self.input(Input::Granted { node, term, until }, ports);
             }
             if let Some(agent_age) = news.answered {
-                self.input(Input::Answered { node, agent_age }, kernel, history);
+                self.input(Input::Answered { node, agent_age }, ports);
             }
             if let Some((status, at)) = news.said {
-                self.input(Input::Peer { node, status, at }, kernel, history);
+                self.input(Input::Peer { node, status, at }, ports);
             }
         }
-        self.input(Input::Looked { at: began }, kernel, history);
+        self.input(Input::Looked { at: began }, ports);
+    }
+
+    /// A message of the surroundings.
+    pub fn take(&mut self, message: Message, ports: &mut impl Ports) {
+        match message {
+            Message::Ended(id, end) => self.ended(id, end, ports),
+            Message::Advert(source, advert) => self.advert(source, &advert, ports),
+            Message::Kernel(event) => self.event(event, ports),
+        }
+    }
+
+    fn ended(&mut self, id: JobId, end: End, ports: &mut impl Ports) {
+        let mut inputs = Vec::new();
+        match id.lane {
+            Lane::Observe(_) => {
+                if let Some(seen) = self.database.ended(id, end, ports, &mut inputs) {
+                    self.observed(seen, ports);
+                    self.database.observed(ports, &mut inputs);
+                }
+            }
+            Lane::Role | Lane::Commits | Lane::Tools => {
+                self.database.ended(id, end, ports, &mut inputs);
+            }
+            Lane::Disk => {
+                let current = self.core().record();
+                self.disk.ended(id, end, current, ports, &mut inputs);
+            }
+            Lane::Addresses => {
+                if self.addresses.ended(id, end, ports) == Some(true) {
+                    inputs.push(Input::AddressesHeld);
+                }
+            }
+            Lane::Propose | Lane::Consult | Lane::ProbeArbiter => {
+                self.arbiter.ended(id, end, ports, &mut inputs);
+            }
+            Lane::Check(_) => {
+                if let Some(check) = self.checks.ended(id, end, ports.now()) {
+                    self.checked(check, ports.now());
+                }
+            }
+        }
+        self.inputs(inputs, ports);
+    }
+
+    fn checked(&mut self, check: Check, now: Moment) {
+        match check.of {
+            Some(node) => self.peers.checked(now, node, check.began, check.outcome),
+            None => self.health.checked(&self.config.name, check),
+        }
+    }
+
+    fn inputs(&mut self, inputs: Vec<Input>, ports: &mut impl Ports) {
+        for input in inputs {
+            self.input(input, ports);
+        }
     }
 
     /// One input in, its actions carried out in order, and what came of them in again.
-    pub fn input(&mut self, input: Input, kernel: &mut Kernel, history: &mut History) {
+    pub fn input(&mut self, input: Input, ports: &mut impl Ports) {
         let mut actions = Vec::new();
-        self.core.handle(clock::now(), input, &mut |action| actions.push(action));
-        self.settle(actions, kernel, history);
+        self.core.handle(ports.now(), input, &mut |action| actions.push(action));
+        self.settle(actions, ports);
     }
 
-    /// An operator's order.
+    /// An operator command.
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn command(
-        &mut self,
-        command: Command,
-        kernel: &mut Kernel,
-        history: &mut History,
-    ) -> Result<(), Refusal> {
+    pub fn command(&mut self, command: Command, ports: &mut impl Ports) -> Result<(), Refusal> {
         let mut actions = Vec::new();
-        self.core.command(clock::now(), command, &mut |action| actions.push(action))?;
-        self.settle(actions, kernel, history);
+        self.core.command(ports.now(), command, &mut |action| actions.push(action))?;
+        self.settle(actions, ports);
         Ok(())
     }
 
-    fn settle(&mut self, mut actions: Vec<Action>, kernel: &mut Kernel, history: &mut History) {
+    fn settle(&mut self, mut actions: Vec<Action>, ports: &mut impl Ports) {
         let mut inputs = VecDeque::new();
         loop {
             // The kernel speaks for this node from now on, before anything is done: what it says
             // in between is what the core would say.
-            self.peers.offer(&self.core.status(), self.core.grant(), kernel);
+            self.peers.offer(&self.core.status(), self.core.grant(), ports);
             for action in actions.drain(..) {
-                inputs.extend(self.effect(action, kernel, history));
+                inputs.extend(self.effect(action, ports));
             }
             let Some(input) = inputs.pop_front() else { break };
-            self.core.handle(clock::now(), input, &mut |action| actions.push(action));
+            self.core.handle(ports.now(), input, &mut |action| actions.push(action));
         }
-        self.disarm_if_deposed();
-        let state = hooks::State::of(&self.core);
-        self.hooks.look(state, self.core.term(), &self.peers);
+        let has_server = self.config.database.server().is_some();
+        if self.disarm.is_due(self.core.core(), self.peers.own(), has_server, &self.seen) {
+            // Nothing that the core would hear comes of it.
+            self.database.disarm(ports, &mut Vec::new());
+        }
+        let core = self.core.core();
+        self.hooks.look(hooks::State::of(core), core.term(), &self.peers, ports);
     }
 
-    /// Carries out one action. What comes of it at once is returned; the rest comes back
-    /// through the inbox.
-    fn effect(
-        &mut self,
-        action: Action,
-        kernel: &mut Kernel,
-        history: &mut History,
-    ) -> Option<Input> {
+    /// Carries out one action. What comes of it at once is returned; the rest comes back as messages.
+    fn effect(&mut self, action: Action, ports: &mut impl Ports) -> Vec<Input> {
         debug!(instance = self.config.name, ?action);
+        let mut inputs = Vec::new();
         match action {
             Action::SetGate { order, term, until } => {
-                return Some(self.set_gate(order, term, until, kernel));
+                inputs.extend(self.gate.set(order, term, until, ports));
             }
-            Action::Renew { until } => return self.renew(until, kernel),
-            Action::Persist(record) => self.workers.save(record),
-            Action::HoldAddresses => self.workers.hold_addresses(true),
-            Action::DropAddresses => self.workers.hold_addresses(false),
-            Action::Announce => self.announce(),
-            Action::SendAdvert(priority) => self.advertise(priority),
-            Action::SetGranters(granters) => return self.set_granters(granters, kernel),
-            Action::Withdraw => {
-                return self
-                    .peers
-                    .promised_until(kernel)
-                    .map(|promised_until| Input::Withdrawn { promised_until });
+            Action::Renew { until } => inputs.extend(self.gate.renew(until, ports)),
+            Action::SetGranters(granters) => {
+                inputs.extend(self.gate.set_granters(granters, ports));
             }
-            Action::PersistPause(paused) => self.workers.save_paused(paused),
-            Action::Propose(record) => self.arbiter.propose(record),
-            Action::Consult => self.arbiter.consult(),
-            Action::Publish => self.probe(kernel),
-            Action::Database(order) => self.workers.database(Ask::Do(order)),
+            Action::Withdraw => inputs.extend(self.read_promise(ports)),
+            Action::Persist(record) => self.disk.save(record, ports),
+            Action::PersistMarks(marks) => self.disk.save_marks(marks, ports),
+            Action::HoldAddresses => self.addresses.hold(true, ports),
+            Action::DropAddresses => self.addresses.hold(false, ports),
+            Action::Announce => {
+                if let Err(e) = ports.announce() {
+                    let instance = &self.config.name;
+                    warn!(instance, "the addresses could not be announced: {e:#}");
+                }
+            }
+            Action::SendAdvert(priority) => {
+                if let Err(e) = ports.send_advert(priority) {
+                    // A link that is down is no news: the peers notice by themselves.
+                    debug!(instance = self.config.name, "an advert could not be sent: {e:#}");
+                }
+            }
+            Action::Propose(record) => self.arbiter.propose(record, ports),
+            Action::Consult => self.arbiter.consult(ports),
+            Action::Publish => self.probe(ports),
+            Action::Database(order) => self.database.order(order, ports, &mut inputs),
+            action => self.tell(action, ports),
+        }
+        inputs
+    }
+
+    /// What concerns people alone.
+    fn tell(&mut self, action: Action, ports: &mut impl Ports) {
+        let term = self.core.core().term();
+        match action {
             Action::Begin { cause, at } => {
                 info!(instance = self.config.name, "{cause}");
                 self.hooks.cause(cause);
-                self.story = Some(Story::begin(cause, at));
+                self.timeline = Some(Begun::new(cause, at));
             }
             Action::Step(step) => {
-                if let Some(story) = &mut self.story {
-                    story.step(step);
+                if let Some(timeline) = &mut self.timeline {
+                    timeline.step(step, ports.now());
                 }
             }
             Action::End(outcome) => {
-                if let Some(story) = self.story.take() {
-                    history.add(story.end(&self.config.name, self.core.term(), outcome));
+                if let Some(timeline) = self.timeline.take() {
+                    ports.record(timeline.end(term, outcome, ports.now()));
                 }
             }
             Action::Notice(notice) => {
                 notices::tell(&self.config.name, &self.peers, notice);
-                self.hooks.notice(notice, self.core.term(), &self.peers);
+                self.hooks.notice(notice, term, &self.peers, ports);
             }
-        }
-        None
-    }
-
-    fn set_gate(&self, order: GateOrder, term: Term, until: Moment, kernel: &mut Kernel) -> Input {
-        let gate = Gate {
-            state: if order == GateOrder::Open { maps::GATE_OPEN } else { maps::GATE_CLOSED },
-            claimed: u32::from(order != GateOrder::Close),
-            term: term.get(),
-            lease_until_ns: until.ns(),
-        };
-        match kernel.set_gate(self.slot(), gate) {
-            Ok(()) => Input::GateSet(order),
-            Err(e) => {
-                error!(instance = self.config.name, "the gate could not be set: {e:#}");
-                Input::GateFailed(order)
-            }
+            _ => {}
         }
     }
 
-    /// Without its word the core widens no record and narrows no list: it asks again.
-    fn set_granters(&self, granters: NodeSet, kernel: &mut Kernel) -> Option<Input> {
-        let nodes: Vec<NodeId> = granters.iter().collect();
-        match kernel.set_granters(self.slot(), &nodes) {
-            Ok(()) => Some(Input::GrantersSet(granters)),
-            Err(e) => {
-                error!(instance = self.config.name, "who grants the lease can't be set: {e:#}");
-                None
-            }
+    /// What this node had promised, now that it grants nothing any more.
+    fn read_promise(&mut self, ports: &mut impl Ports) -> Option<Input> {
+        self.peers.offer(&self.core.status(), self.core.grant(), ports);
+        let promised_until = self.peers.promised_until(ports);
+        if promised_until.is_none() {
+            warn!(instance = self.config.name, "lease grants not withdrawn; takeover postponed");
         }
+        self.gate.withdrawn(promised_until, ports.now())
     }
 
-    /// A gate that has lapsed stays so: somebody else may hold one by now.
-    fn renew(&self, until: Moment, kernel: &mut Kernel) -> Option<Input> {
-        let renewed = kernel.gate(self.slot()).and_then(|gate| {
-            let passage = gate.passage(&kernel.heard(self.slot())?, clock::now().ns());
-            if !matches!(passage, Passage::Open | Passage::Claimed) {
-                return Ok(Some(Input::Lapsed));
-            }
-            kernel.set_gate(self.slot(), Gate { lease_until_ns: until.ns(), ..gate })?;
-            Ok(None)
-        });
-        renewed.unwrap_or_else(|e| {
-            error!(instance = self.config.name, "the lease could not be renewed: {e:#}");
-            None
-        })
-    }
-
-    /// The index of this instance in the maps.
-    pub(super) fn slot(&self) -> u32 {
-        u32::try_from(self.index).expect("the configuration allows MAX_INSTANCES")
-    }
-
-    fn announce(&self) {
-        let vips: Vec<_> = self.vips.iter().map(|&(address, _)| address).collect();
-        if let Err(e) = self.announcer.announce(&vips) {
-            warn!(instance = self.config.name, "the addresses could not be announced: {e:#}");
+    /// The database was observed: the watch follows its main process.
+    fn observed(&mut self, seen: Observation, ports: &mut impl Ports) {
+        if facts::is_of_the_dead(&seen, self.died, |pid| ports.is_gone(pid)) {
+            return self.database.observe(ports);
         }
-    }
-
-    fn advertise(&self, priority: Priority) {
-        if let Err(e) = self.vrrp.send(priority) {
-            // A link that is down is no news: the peers notice by themselves.
-            debug!(instance = self.config.name, "an advert could not be sent: {e:#}");
-        }
-    }
-
-    /// The database was looked at: the watch follows its main process.
-    pub fn observed(&mut self, seen: Observation, kernel: &mut Kernel, history: &mut History) {
-        let gone = |pid| self.died == Some(pid) && !self.serves(pid);
-        if seen.main_pid.is_some_and(gone) {
-            // That look was under way as it died.
-            return self.workers.database(Ask::Look);
-        }
-        self.follow_process(seen.main_pid, kernel);
-        self.pace.note(clock::now(), seen.lsn.filter(|_| seen.role == Role::Primary));
-        // Without synchronous replication whoever receives is as good as can be asked for.
+        let seen = facts::known(seen, &self.seen);
+        self.follow_process(seen.process, ports);
+        self.pace.note(ports.now(), facts::end_of_wal(&seen));
         let asynchronous = !self.config.failover.synchronous;
-        let names = |which: &dyn Fn(&Replication) -> bool| {
-            let found = seen.replication.iter().filter(|peer| which(peer));
-            found.map(|peer| peer.peer.as_str()).collect::<Vec<_>>()
-        };
-        let database = Database {
-            role: seen.role,
-            writable: seen.writable,
-            alive: seen.main_pid.is_some(),
-            lsn: seen.lsn.unwrap_or_default(),
-            streaming: self.peers.set(names(&|peer| {
-                peer.streaming && (asynchronous || self.pace.keeps_up(seen.lsn, peer.lag))
-            })),
-            confirmed: self
-                .peers
-                .set(names(&|peer| peer.confirmed || asynchronous && peer.streaming)),
-        };
+        let database = facts::database(&seen, &self.peers, &self.pace, asynchronous);
         if seen.role != self.seen.role {
             info!(instance = self.config.name, "the database is {}", seen.role.as_str());
         }
         self.seen = seen;
-        self.input(Input::Database(database), kernel, history);
+        self.input(Input::Database(database), ports);
     }
 
-    /// What the arbiter says of a record. Of one that the core no longer asks for it may be true, and
-    /// must not be taken for an answer about another of the same term.
-    pub fn ruled(
-        &mut self,
-        record: Record,
-        ruling: Ruling,
-        kernel: &mut Kernel,
-        history: &mut History,
-    ) {
-        if self.arbiter.is_asked(&record) {
-            self.input(Input::Ruled(ruling), kernel, history);
-        }
-    }
-
-    /// A database that is down, and whose role another node has, must not come up writable.
-    fn disarm_if_deposed(&mut self) {
-        let deposed = self.core.record().is_some_and(|record| record.primary != self.peers.own());
-        let fenced = matches!(self.core.phase(), Phase::Fenced { .. });
-        let down = self.config.database.server().is_some() && self.seen.main_pid.is_none();
-        if !deposed || !fenced || !down {
-            self.disarmed = false;
-        } else if !std::mem::replace(&mut self.disarmed, true) {
-            self.workers.database(Ask::Disarm);
-        }
-    }
-
-    fn follow_process(&mut self, main_pid: Option<u32>, kernel: &mut Kernel) {
-        let tgid = main_pid.unwrap_or(0);
+    fn follow_process(&mut self, process: Process, ports: &mut impl Ports) {
+        let tgid = match process {
+            Process::Running(pid) => pid,
+            Process::Gone => 0,
+            Process::Unknown => return,
+        };
         if tgid == self.watch.tgid {
             return;
         }
         self.watch.tgid = tgid;
-        if let Err(e) = kernel.set_watch(self.slot(), self.watch) {
-            error!(instance = self.config.name, "the database can't be watched: {e:#}");
+        if self.set_watch(ports) {
+            // Whoever died between the observation and the watch was seen by neither.
+            self.database.observe(ports);
         }
-        // Whoever died between the look and the watch was seen by neither.
-        self.workers.database(Ask::Look);
+    }
+
+    /// What fails is tried again after the next observation.
+    fn set_watch(&mut self, ports: &mut impl Ports) -> bool {
+        match ports.set_watch(self.watch) {
+            Ok(()) => {
+                self.watch_trouble.worked();
+                true
+            }
+            Err(e) => {
+                self.watch.tgid = 0;
+                self.watch_trouble.failed(ports.now(), &format!("{e:#}"));
+                false
+            }
+        }
     }
 
     /// A valid advert. A router that is no configured peer is known by its address.
-    pub fn advert(
-        &mut self,
-        source: IpAddr,
-        advert: vrrp::Advert,
-        kernel: &mut Kernel,
-        history: &mut History,
-    ) {
+    fn advert(&mut self, source: IpAddr, advert: &vrrp::Advert, ports: &mut impl Ports) {
         let peer = self.peers.list.iter().find(|peer| peer.addresses.contains(&source));
         let node = peer.map_or_else(|| NodeId::of(&source.to_string()), |peer| peer.node);
-        let advert = election::Advert::new(source, &advert);
-        self.input(Input::Advert { node, advert }, kernel, history);
+        let advert = election::Advert::new(source, advert);
+        self.input(Input::Advert { node, advert }, ports);
     }
 
     /// The kernel saw something of this instance.
-    pub fn event(&mut self, event: Event, kernel: &mut Kernel, history: &mut History) {
+    fn event(&mut self, event: Event, ports: &mut impl Ports) {
         let at = Moment::from_ns(event.time_ns);
         match event.kind {
             maps::EVENT_PROCESS_EXIT if event.detail == u64::from(self.watch.tgid) => {
-                self.died(at, Sign::ProcessExit, kernel, history);
+                self.database_died(at, Sign::ProcessExit, ports);
             }
             maps::EVENT_LISTENER_GONE => {
-                self.look_for_listener();
+                // An event is a reason to look; what is there now may be another listener.
+                self.listening = ports.is_listening();
                 // A reload closes listeners too; only with its process is a database dead.
-                if self.watch.tgid != 0 && !self.serves(self.watch.tgid) {
-                    self.died(at, Sign::ListenerGone, kernel, history);
+                if self.watch.tgid != 0 && ports.is_gone(self.watch.tgid) {
+                    self.database_died(at, Sign::ListenerGone, ports);
                 } else {
-                    self.workers.database(Ask::Look);
+                    self.database.observe(ports);
                 }
             }
             maps::EVENT_LISTENER_UP => {
-                self.look_for_listener();
-                self.workers.database(Ask::Look);
+                self.listening = ports.is_listening();
+                self.database.observe(ports);
             }
-            maps::EVENT_PEER => self.look_at_peers(kernel, history),
+            maps::EVENT_PEER => self.look_at_peers(ports),
             maps::EVENT_CONFLICT => warn!(
                 instance = self.config.name,
                 "{} claims an address that is ours",
@@ -419,23 +534,18 @@ impl Instance {
         }
     }
 
-    /// An event is a reason to look; what is there now may be another listener.
-    pub(super) fn look_for_listener(&mut self) {
-        self.listening = self.config.database.port().is_some_and(listeners::listening);
-    }
-
-    /// Whether that process lives, and is the database's.
-    fn serves(&self, pid: u32) -> bool {
-        let server = self.config.database.server();
-        server.is_some_and(|server| pidfile::serves(pid, &server.data_dir))
-    }
-
-    fn died(&mut self, at: Moment, sign: Sign, kernel: &mut Kernel, history: &mut History) {
+    fn database_died(&mut self, at: Moment, sign: Sign, ports: &mut impl Ports) {
         self.died = Some(self.watch.tgid);
+        self.seen.process = Process::Gone;
         self.watch.tgid = 0;
         self.listening = false;
-        self.input(Input::DatabaseDied { at, sign }, kernel, history);
-        let _ = kernel.set_watch(self.slot(), self.watch);
+        self.input(Input::DatabaseDied { at, sign }, ports);
+        self.set_watch(ports);
+    }
+
+    /// Which nodes are in sync, by the record.
+    pub(super) fn in_sync_set(&self) -> NodeSet {
+        self.core().record().map(|record| record.in_sync).unwrap_or_default()
     }
 }
 

@@ -1,56 +1,67 @@
 //! The loop: one input, drain the actions, re-arm the one timer.
 //!
-//! The loop runs on a thread of its own, with real-time priority where it may, and does nothing
-//! slow: files, netlink and the database are the business of `workers` on background threads,
-//! whose outcomes come back through the `inbox`.
+//! The loop runs on a thread of its own, with real-time priority where it may, and does nothing slow:
+//! files, netlink, the arbiter and the database are [`ports::Job`]s on background threads, whose ends
+//! come back through the inbox. What an [`instance::Instance`] does with them is synchronous code that
+//! knows no clock; `host` gives it a real host, a simulated run another one.
 
+pub mod address_worker;
+pub mod arbiter_worker;
 mod commands;
-mod health;
-mod hooks;
+pub mod database_worker;
+pub mod decides;
+pub mod disk_worker;
+mod facts;
+#[cfg(test)]
+mod fake;
+pub mod gate;
+pub mod health;
+mod history;
+pub mod hooks;
+mod host;
 mod hosted;
 mod inbox;
-mod instance;
+pub mod instance;
+pub mod message;
 mod notices;
-mod orders;
-mod pace;
-mod peer;
-mod peers;
+pub mod pace;
+pub mod peer;
+pub mod peers;
+pub mod ports;
 mod prepare;
-mod referee;
+pub mod retry;
 mod router;
+mod seat;
 mod sources;
 mod status;
-mod story;
-mod workers;
+mod supervise;
+pub mod timeline;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ogha_common::units::Instant;
 use tokio::{
-    runtime::{self, Runtime},
+    runtime,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::sleep,
 };
 use tracing::{info, warn};
 
-use self::{hosted::Hosted, inbox::Message, story::History};
+use self::{history::History, hosted::Hosted, inbox::Message, supervise::Supervisor};
 use crate::{
-    cli::Failure,
     clock,
     config::Config,
     control::{protocol::Request, server::Server},
+    failure::Failure,
     kernel::{self, Kernel},
     net::interface::Interface,
 };
 
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
 const REALTIME_PRIORITY: i32 = 20;
-
-/// A timer that fires so late means that this agent was not running. Below that it is the grain
-/// of the timers.
-const STALL: Duration = Duration::from_millis(5);
 
 /// How long the end of the agent waits for what its instances have to do before.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -62,6 +73,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// interface, a port, a key file, privileges, BTF. Nothing stays attached that was not attached
 /// before. Anything else when it cannot go on.
 pub fn run(config: &Config) -> anyhow::Result<()> {
+    use_all_descriptors();
     let background = runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("ogha-worker")
@@ -73,14 +85,26 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the loop")?;
     let result = foreground.block_on(async {
-        let agent = Agent::start(config, &background).await.map_err(Failure::start_up)?;
+        let agent = Agent::start(config, background.handle()).await.map_err(Failure::start_up)?;
         if config.node.realtime {
             be_realtime();
         }
         agent.run().await
     });
     background.shutdown_timeout(Duration::from_secs(1));
+    // A write that hangs must not hold the end up either.
+    foreground.shutdown_background();
     result
+}
+
+/// As many descriptors as this process may have: what is used up by clients must not be missing for the
+/// database.
+fn use_all_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(e) = raised {
+        warn!("cannot raise the limit of open files: {e}");
+    }
 }
 
 /// Without real-time priority a busy machine makes the loop late; that costs availability, not
@@ -98,7 +122,7 @@ fn be_realtime() {
 struct Agent {
     node: String,
     kernel: Kernel,
-    instances: Vec<Hosted>,
+    hosted: Vec<Hosted>,
     history: History,
     inbox: mpsc::UnboundedReceiver<Message>,
 }
@@ -106,46 +130,46 @@ struct Agent {
 impl Agent {
     /// What can be refused comes first and the data plane last, so that an agent that does not
     /// start leaves nothing attached.
-    async fn start(config: &Config, background: &Runtime) -> anyhow::Result<Self> {
+    async fn start(config: &Config, background: &runtime::Handle) -> anyhow::Result<Self> {
         kernel::privileges()?;
         let (send, inbox) = mpsc::unbounded_channel();
+        let supervisor = Supervisor::new(background.clone(), send.clone());
         let interfaces = interfaces(config)?;
         let server = Server::bind(&config.node.run_dir)?;
-        let mut instances = Vec::new();
+        let mut hosted = Vec::new();
         for (index, instance) in config.instances.iter().enumerate() {
             let interface = interfaces
                 .iter()
                 .find(|interface| interface.name == instance.interface)
                 .context("every instance's interface was looked up")?;
-            let prepared =
-                Hosted::prepare(index, &config.node, instance, interface, &send, background)
-                    .await
-                    .with_context(|| format!("instance {}", instance.name))?;
-            instances.push(prepared);
+            let prepared = Hosted::prepare(index, &config.node, instance, interface, &supervisor)
+                .await
+                .with_context(|| format!("instance {}", instance.name))?;
+            hosted.push(prepared);
         }
         let mut history = History::open(&config.node.state_dir);
-        let interfaces = with_paths(interfaces, &instances);
+        let interfaces = with_paths(interfaces, &hosted);
         let places = interfaces.iter().map(|at| prepare::place(config, at));
         let places = futures_util::future::join_all(places).await;
         let mut kernel = Kernel::start_at(&config.node.bpf_dir, &places)?;
         sources::kernel_events(kernel.take_events()?, send.clone());
         if let Some(log) = kernel.take_log() {
-            sources::kernel_log(log);
+            sources::kernel_log(log, send.clone())?;
         }
-        sources::control(server, send.clone(), background);
-        for instance in &mut instances {
-            instance.start(&send, &mut kernel, &mut history)?;
+        sources::control(server, send, &supervisor);
+        for one in &mut hosted {
+            one.start(&mut kernel, &mut history)?;
         }
-        kernel.forget_instances_from(u32::try_from(instances.len())?)?;
-        info!(node = config.node.name, instances = instances.len(), "started");
-        Ok(Self { node: config.node.name.clone(), kernel, instances, history, inbox })
+        kernel.forget_instances_from(u32::try_from(hosted.len())?)?;
+        info!(node = config.node.name, instances = hosted.len(), "started");
+        Ok(Self { node: config.node.name.clone(), kernel, hosted, history, inbox })
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         loop {
-            let due = self.instances.iter().filter_map(Hosted::next_timer).min();
+            let due = self.hosted.iter().filter_map(Hosted::next_timer).min();
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message)?,
@@ -161,13 +185,8 @@ impl Agent {
             while let Ok(message) = self.inbox.try_recv() {
                 self.take(message)?;
             }
-            let now = clock::now();
-            let late = due.map_or(Duration::ZERO, |due| now.since(due));
-            for instance in &mut self.instances {
-                if late >= STALL {
-                    instance.stalled(late, &mut self.kernel, &mut self.history);
-                }
-                instance.tick(now, &mut self.kernel, &mut self.history);
+            for one in &mut self.hosted {
+                one.wake(due, &mut self.kernel, &mut self.history);
             }
         }
         info!("stopping; the data plane stays loaded, and open gates end with their leases");
@@ -178,31 +197,29 @@ impl Agent {
     /// Instances may have to do things in an order before the agent ends: what comes of the one is
     /// waited for before the next.
     async fn stop(&mut self) {
-        for instance in &mut self.instances {
-            instance.stop(&mut self.kernel, &mut self.history);
+        let (kernel, history) = (&mut self.kernel, &mut self.history);
+        for one in &mut self.hosted {
+            one.stop(kernel, history);
         }
         let give_up = clock::now() + STOP_PATIENCE;
-        let has_not = |instance: &&Hosted| !instance.has_stopped();
-        while self.instances.iter().any(|instance| has_not(&instance)) && clock::now() < give_up {
-            let due = self.instances.iter().filter(has_not).filter_map(Hosted::next_timer).min();
+        let has_not = |one: &&Hosted| !one.has_stopped();
+        while self.hosted.iter().any(|one| has_not(&one)) && clock::now() < give_up {
+            let due = self.hosted.iter().filter(has_not).filter_map(Hosted::next_timer).min();
             tokio::select! {
                 message = self.inbox.recv() => match message {
-                    Some(Message::Addresses(index, wish)) => self.addresses_settled(index, wish),
+                    Some(Message::Instance(index, message @ message::Message::Ended(..)))
+                        if !self.hosted[index].has_stopped() =>
+                    {
+                        self.hosted[index].take(message, kernel, history);
+                    }
                     Some(_) => {}
                     None => return,
                 },
                 () = sleep_until(Some(due.map_or(give_up, |due| due.min(give_up)))) => {}
             }
-            let now = clock::now();
-            for instance in self.instances.iter_mut().filter(|instance| !instance.has_stopped()) {
-                instance.tick(now, &mut self.kernel, &mut self.history);
+            for one in self.hosted.iter_mut().filter(|one| !one.has_stopped()) {
+                one.wake(due, kernel, history);
             }
-        }
-    }
-
-    fn addresses_settled(&mut self, index: usize, wish: router::Wish) {
-        if let Some(router) = self.instances[index].router_mut() {
-            router.addresses_settled(wish, &mut self.kernel, &mut self.history);
         }
     }
 
@@ -212,42 +229,21 @@ impl Agent {
             Message::Control(request, answer) => {
                 let response = match request {
                     Request::Status | Request::History => {
-                        status::answer(&request, &self.node, &self.instances, kernel, history)
+                        status::answer(&request, &self.node, &self.hosted, kernel, history)
                     }
                     order => {
-                        commands::carry_out(order, &self.node, &mut self.instances, kernel, history)
+                        commands::carry_out(order, &self.node, &mut self.hosted, kernel, history)
                     }
                 };
                 // Whoever asked may have gone.
                 let _ = answer.send(response);
             }
-            Message::Outcome(index, input) => {
-                if let Some(instance) = self.instances[index].database_mut() {
-                    instance.input(input, kernel, history);
-                }
-            }
-            Message::Observed(index, seen) => {
-                if let Some(instance) = self.instances[index].database_mut() {
-                    instance.observed(seen, kernel, history);
-                }
-            }
-            Message::Ruled(index, record, ruling) => {
-                if let Some(instance) = self.instances[index].database_mut() {
-                    instance.ruled(record, ruling, kernel, history);
-                }
-            }
-            Message::Checked(index, check) => {
-                if let Some(instance) = self.instances[index].database_mut() {
-                    instance.checked(check);
-                }
-            }
-            Message::Addresses(index, wish) => self.addresses_settled(index, wish),
-            Message::Advert(index, source, advert) => {
-                self.instances[index].advert(source, advert, kernel, history);
+            Message::Instance(index, message) => {
+                self.hosted[index].take(message, kernel, history);
             }
             Message::Kernel(event) => {
-                if let Some(instance) = self.instances.get_mut(event.instance as usize) {
-                    instance.event(event, kernel, history);
+                if let Some(one) = self.hosted.get_mut(event.instance as usize) {
+                    one.take(message::Message::Kernel(event), kernel, history);
                 }
             }
             Message::Broken(error) => return Err(error),
@@ -265,8 +261,8 @@ fn interfaces(config: &Config) -> anyhow::Result<Vec<Interface>> {
 }
 
 /// And those at which further paths to peers begin.
-fn with_paths(mut interfaces: Vec<Interface>, instances: &[Hosted]) -> Vec<Interface> {
-    for interface in instances.iter().flat_map(Hosted::interfaces) {
+fn with_paths(mut interfaces: Vec<Interface>, hosted: &[Hosted]) -> Vec<Interface> {
+    for interface in hosted.iter().flat_map(Hosted::interfaces) {
         if !interfaces.contains(interface) {
             interfaces.push(interface.clone());
         }

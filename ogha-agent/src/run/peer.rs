@@ -3,14 +3,14 @@
 use std::{net::IpAddr, time::Duration};
 
 use ogha_common::{
-    detector::{AcceptQueue, Detector, Facts, Input, Outcome, Verdict},
+    detector::{AcceptQueue, CheckOutcome, Detector, Facts, Input, Verdict},
     maps::{self, NS_PER_MS, Passage},
     units::{Instant, NodeId, Term},
     wire::probe::Status,
 };
 use tracing::{debug, info, warn};
 
-use crate::{clock, net::probe::ProbeSockets};
+use super::ports::Ports;
 
 /// One peer.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Peer {
     /// The kernel's word about it, when it was last looked at.
     seen: maps::Peer,
     detector: Detector,
+    /// Its database answered when it was last checked.
+    database_answers: bool,
     /// Till when this node's own probes have promised something to it.
     promised_until: Instant,
 }
@@ -55,6 +57,7 @@ impl Peer {
             sockets,
             seen: maps::Peer::default(),
             detector,
+            database_answers: false,
             promised_until: Instant::default(),
         }
     }
@@ -132,30 +135,41 @@ impl Peer {
     }
 
     /// Which paths can be used at this end.
-    pub fn look_at_paths(&mut self, now: Instant, sockets: &ProbeSockets) {
+    pub fn look_at_paths(&mut self, now: Instant, ports: &impl Ports) {
         for path in 0..self.sockets.len() {
-            let usable = sockets.is_usable(self.sockets[path]);
+            let usable = ports.is_usable(self.sockets[path]);
             self.judge(now, Input::Usable { path: path as u8, usable });
         }
     }
 
     /// Time has passed. What the kernel has heard must have been looked at.
-    pub fn tick(&mut self, now: Instant) {
-        self.judge(now, Input::Tick { monotonic_ns: clock::monotonic_ns() });
+    pub fn tick(&mut self, now: Instant, monotonic_ns: u64) {
+        self.judge(now, Input::Tick { monotonic_ns });
+    }
+
+    /// Whether its database answered when it was last checked.
+    pub fn database_answers(&self) -> bool {
+        self.database_answers
     }
 
     /// An active check of its database has ended.
-    pub fn checked(&mut self, began: Instant, outcome: Outcome) {
-        self.judge(clock::now(), Input::Check { began, outcome });
+    pub fn checked(&mut self, now: Instant, began: Instant, outcome: CheckOutcome) {
+        self.database_answers = outcome == CheckOutcome::Answered;
+        self.judge(now, Input::Check { began, outcome });
     }
 
     /// What is new since the last look, by what the kernel has heard till now.
     ///
     /// A reply is its kernel's word, which may speak for an agent that has died: what it says of
     /// the agent counts only if the agent had shown within `lease` that it lives.
-    pub fn look(&mut self, heard: maps::Peer, watched: bool, lease: Duration) -> News {
+    pub fn look(
+        &mut self,
+        now: Instant,
+        heard: maps::Peer,
+        watched: bool,
+        lease: Duration,
+    ) -> News {
         let before = std::mem::replace(&mut self.seen, heard);
-        let now = clock::now();
         let facts = self.facts(watched);
         for (path, (&sent, &old)) in (0..).zip(heard.answered_ns.iter().zip(&before.answered_ns)) {
             if let (true, Some(facts)) = (sent != old, facts) {

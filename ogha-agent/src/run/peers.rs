@@ -3,36 +3,40 @@
 //! The kernel answers the peers' probes and takes their replies, by what this module tells it of the
 //! node; this module reads what came of it, and leaves to the core what it means.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use ogha_common::{
-    detector::Outcome,
+    detector::CheckOutcome,
     failover::NodeSet,
     maps::Offer,
     units::{Instant, NodeId, Vrid},
-    wire::probe::{Kind, Probe, Status},
+    wire::{
+        probe::{Probe, ProbeKind, Status},
+        siphash::Key,
+    },
 };
-use tracing::{debug, error};
+use tracing::debug;
 
-use super::peer::{News, Peer};
-use crate::{
-    clock,
-    config::Liveness,
-    kernel::Kernel,
-    net::{interface::Interface, probe::ProbeSockets},
+use super::{
+    peer::{News, Peer},
+    ports::Ports,
+    retry::Trouble,
 };
+use crate::config::Liveness;
 
 /// This node, as its peers know it.
 #[derive(Clone, Copy, Debug)]
 pub struct Own {
-    /// The index in the maps.
-    pub instance: u32,
     /// Its identity.
     pub node: NodeId,
     /// The virtual router.
     pub vrid: Vrid,
     /// The database's TCP port; 0: none.
     pub database_port: u16,
+    /// The cluster's key.
+    pub key: Key,
+    /// The kernel's boot id.
+    pub boot_id: [u8; 16],
 }
 
 /// All peers of an instance.
@@ -40,7 +44,6 @@ pub struct Own {
 pub struct Peers {
     /// The peers, as configured.
     pub list: Vec<Peer>,
-    sockets: ProbeSockets,
     own: Own,
     interval: Duration,
     lease: Duration,
@@ -48,55 +51,43 @@ pub struct Peers {
     sequence: u64,
     /// What the kernel says for this node: its status, and to whom it grants.
     offered: Option<(Status, Option<NodeId>)>,
+    offer_trouble: Trouble,
+    read_trouble: Trouble,
 }
 
 impl Peers {
-    /// Peers that are probed over these sockets from now on.
-    pub fn new(list: Vec<Peer>, sockets: ProbeSockets, own: Own, liveness: &Liveness) -> Self {
+    /// Peers that are probed from now on.
+    #[must_use]
+    pub fn new(
+        instance: &str,
+        list: Vec<Peer>,
+        own: Own,
+        liveness: &Liveness,
+        now: Instant,
+    ) -> Self {
         Self {
             list,
-            sockets,
             own,
             interval: liveness.probe_interval,
             lease: liveness.lease,
-            next_probe: clock::now(),
+            next_probe: now,
             sequence: 0,
             offered: None,
+            offer_trouble: Trouble::new(instance, "update the probe status (map SELF)"),
+            read_trouble: Trouble::new(instance, "read what was heard of the peers (map PEERS)"),
         }
     }
 
-    /// Tells the kernel who the peers are. What the last agent has heard is no news to this one.
+    /// What the last agent has heard is no news to this one.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn start(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        let instance = self.own.instance;
-        let promised_until = clock::now() + self.lease;
-        let nodes: Vec<NodeId> = self.list.iter().map(|peer| peer.node).collect();
-        kernel.set_peers(instance, &nodes)?;
+    pub fn start(&mut self, ports: &impl Ports) -> anyhow::Result<()> {
+        let promised_until = ports.now() + self.lease;
         for peer in &mut self.list {
-            peer.start(kernel.peer(instance, peer.node)?.unwrap_or_default(), promised_until);
+            peer.start(ports.peer(peer.node)?, promised_until);
         }
         Ok(())
-    }
-
-    /// Has the kernel take probes, once there is something to answer.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn listen(&self, kernel: &mut Kernel) -> anyhow::Result<()> {
-        let addresses: Vec<IpAddr> = self.addresses().collect();
-        kernel.set_endpoints(self.own.instance, &addresses, self.sockets.port())
-    }
-
-    /// The interfaces at which paths to the peers begin.
-    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> + '_ {
-        self.sockets.interfaces()
-    }
-
-    /// The addresses at which this node takes probes.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.sockets.addresses()
     }
 
     /// When [`Peers::probe`] or [`Peers::tick`] is due.
@@ -112,39 +103,44 @@ impl Peers {
 
     /// Time has passed: probes may have been missed. What the kernel has heard must have been
     /// looked at.
-    pub fn tick(&mut self, now: Instant) {
+    pub fn tick(&mut self, ports: &impl Ports) {
+        let now = ports.now();
         for peer in &mut self.list {
             if peer.next_timer().is_none_or(|due| now >= due) {
-                peer.tick(now);
+                peer.tick(now, ports.monotonic_ns());
             }
         }
     }
 
     /// An active check of a peer's database has ended.
-    pub fn checked(&mut self, node: NodeId, began: Instant, outcome: Outcome) {
+    pub fn checked(&mut self, now: Instant, node: NodeId, began: Instant, outcome: CheckOutcome) {
         if let Some(peer) = self.list.iter_mut().find(|peer| peer.node == node) {
-            peer.checked(began, outcome);
+            peer.checked(now, began, outcome);
         }
     }
 
     /// Has the kernel tell the peers this status, if it is another one than before.
-    pub fn offer(&mut self, status: &Status, grant: Option<NodeId>, kernel: &mut Kernel) {
+    pub fn offer(&mut self, status: &Status, grant: Option<NodeId>, ports: &mut impl Ports) {
         if self.offered != Some((*status, grant)) {
-            self.beat(status, grant, kernel);
+            self.beat(status, grant, ports);
         }
     }
 
     /// A heartbeat: the kernel tells its age to the peers.
-    fn beat(&mut self, status: &Status, grant: Option<NodeId>, kernel: &mut Kernel) {
+    fn beat(&mut self, status: &Status, grant: Option<NodeId>, ports: &mut impl Ports) {
         self.offered = None;
-        match kernel.set_self(self.own.instance, self.offer_of(status, grant)) {
-            Ok(()) => self.offered = Some((*status, grant)),
-            Err(e) => error!("the kernel cannot speak for this node: {e:#}"),
+        match ports.set_self(self.offer_of(status, grant, ports.now())) {
+            Ok(()) => {
+                self.offered = Some((*status, grant));
+                self.offer_trouble.worked();
+            }
+            // The next heartbeat tries again.
+            Err(e) => drop(self.offer_trouble.failed(ports.now(), &format!("{e:#}"))),
         }
     }
 
-    fn offer_of(&self, status: &Status, grant: Option<NodeId>) -> Offer {
-        let (key, boot_id) = (self.sockets.key().words(), self.sockets.boot_id());
+    fn offer_of(&self, status: &Status, grant: Option<NodeId>, now: Instant) -> Offer {
+        let (key, boot_id) = (self.own.key, self.own.boot_id);
         let (first, last) = boot_id.split_at(8);
         let word = |octets: &[u8]| u64::from_ne_bytes(std::array::from_fn(|i| octets[i]));
         Offer {
@@ -154,7 +150,7 @@ impl Peers {
             key1: key.k1,
             node: self.own.node.get(),
             boot_id: [word(first), word(last)],
-            heartbeat_ns: clock::now().ns(),
+            heartbeat_ns: now.ns(),
             said: (*status).into(),
             grant_to: grant.map_or(0, NodeId::get),
             grant_ms: u32::from(grant.map_or(0, |_| self.grant_ms())),
@@ -169,20 +165,19 @@ impl Peers {
 
     /// The last promise to any peer: what the kernel has given by its answers, and this agent by its
     /// probes. `None` while the kernel may be giving more, or can't be asked.
-    pub fn promised_until(&self, kernel: &Kernel) -> Option<Instant> {
+    pub fn promised_until(&mut self, ports: &impl Ports) -> Option<Instant> {
         if !matches!(self.offered, Some((_, None))) {
-            error!("the kernel still promises for this node, which can't take over then");
             return None;
         }
         let mut until = Instant::default();
         for peer in &self.list {
-            match kernel.peer(self.own.instance, peer.node) {
+            match ports.peer(peer.node) {
                 Ok(seen) => {
-                    let answered = Instant::from_ns(seen.unwrap_or_default().promised_until_ns);
+                    let answered = Instant::from_ns(seen.promised_until_ns);
                     until = until.max(answered).max(peer.promised_until());
                 }
                 Err(e) => {
-                    error!(peer = peer.name, "cannot tell what was promised: {e:#}");
+                    self.read_trouble.failed(ports.now(), &format!("{}: {e:#}", peer.name));
                     return None;
                 }
             }
@@ -208,50 +203,59 @@ impl Peers {
     }
 
     /// Probes each peer with this status. An interval that was missed is not made up for.
-    pub fn probe(&mut self, status: &Status, grant: Option<NodeId>, kernel: &mut Kernel) {
-        self.beat(status, grant, kernel);
-        self.next_probe = clock::now() + self.interval;
+    pub fn probe(&mut self, status: &Status, grant: Option<NodeId>, ports: &mut impl Ports) {
+        self.beat(status, grant, ports);
+        self.next_probe = ports.now() + self.interval;
         for index in 0..self.list.len() {
             for path in 0..self.list[index].addresses.len() {
-                self.send(index, path, status, grant);
+                self.send(index, path, status, grant, ports);
             }
         }
     }
 
     /// What is new of a peer since the last look.
-    pub fn news(&mut self, index: usize, kernel: &Kernel) -> Option<(NodeId, News)> {
+    pub fn news(&mut self, index: usize, ports: &impl Ports) -> Option<(NodeId, News)> {
         let peer = self.list.get_mut(index)?;
-        let heard = match kernel.peer(self.own.instance, peer.node) {
-            Ok(heard) => heard.unwrap_or_default(),
+        let now = ports.now();
+        let heard = match ports.peer(peer.node) {
+            Ok(heard) => heard,
             Err(e) => {
-                error!(peer = peer.name, "cannot tell what was heard: {e:#}");
+                self.read_trouble.failed(now, &format!("{}: {e:#}", peer.name));
                 return None;
             }
         };
-        let news = peer.look(heard, self.own.database_port != 0, self.lease);
+        self.read_trouble.worked();
+        let news = peer.look(now, heard, self.own.database_port != 0, self.lease);
         (news != News::default()).then_some((peer.node, news))
     }
 
     /// The peers whose hosts are lost. Whether it is our own end of a path that is, is asked first:
     /// a node whose cable was pulled must not take itself for the last one alive.
-    pub fn lost(&mut self) -> Vec<NodeId> {
-        let now = clock::now();
+    pub fn lost(&mut self, ports: &impl Ports) -> Vec<NodeId> {
+        let now = ports.now();
         for peer in self.list.iter_mut().filter(|peer| peer.is_lost()) {
-            peer.look_at_paths(now, &self.sockets);
+            peer.look_at_paths(now, ports);
         }
         self.list.iter().filter(|peer| peer.is_lost()).map(|peer| peer.node).collect()
     }
 
     /// Whether paths whose end here could not be used can be again.
-    pub fn look_at_paths(&mut self, now: Instant) {
+    pub fn look_at_paths(&mut self, now: Instant, ports: &impl Ports) {
         for peer in self.list.iter_mut().filter(|peer| !peer.verdict().is_good()) {
-            peer.look_at_paths(now, &self.sockets);
+            peer.look_at_paths(now, ports);
         }
     }
 
-    fn send(&mut self, index: usize, path: usize, status: &Status, grant: Option<NodeId>) {
+    fn send(
+        &mut self,
+        index: usize,
+        path: usize,
+        status: &Status,
+        grant: Option<NodeId>,
+        ports: &mut impl Ports,
+    ) {
         // Nanoseconds since boot, so that a restarted agent goes on above its predecessor.
-        let now = clock::now();
+        let now = ports.now();
         self.sequence = now.ns().max(self.sequence + 1);
         let grant_ms = grant.map_or(0, |_| self.grant_ms());
         let peer = &mut self.list[index];
@@ -262,9 +266,9 @@ impl Peers {
         let path_number = path as u8;
         let probe = Probe {
             vrid: self.own.vrid,
-            kind: Kind::Probe,
+            kind: ProbeKind::Probe,
             sequence: self.sequence,
-            boot_id: self.sockets.boot_id(),
+            boot_id: self.own.boot_id,
             time_ns: now.ns(),
             echo_ns: peer.their_time_ns(),
             node: self.own.node,
@@ -274,12 +278,12 @@ impl Peers {
             status: *status,
             facts: None,
         };
-        match self.sockets.send(peer.sockets[path], peer.addresses[path], &probe) {
+        match ports.send_probe(peer.sockets[path], peer.addresses[path], &probe) {
             Ok(()) => peer.sent(now, path_number),
             // Our own link, then; that says nothing of the peer.
             Err(e) => {
                 debug!(peer = peer.name, path, "a probe could not be sent: {e:#}");
-                peer.look_at_paths(now, &self.sockets);
+                peer.look_at_paths(now, ports);
             }
         }
     }

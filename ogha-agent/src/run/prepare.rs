@@ -11,31 +11,26 @@ use anyhow::{Context as _, bail};
 use ogha_common::{
     detector::{self, Detector},
     election,
-    failover::{self, Core, Input, NodeSet},
-    maps::{MAX_INSTANCES, Passage, Watch},
-    units::{NodeId, Term},
+    failover::{self, Core, NodeSet},
+    maps::{MAX_INSTANCES, Watch},
+    units::NodeId,
     wire::vrrp::{Auth, Expected, Version},
 };
-use tokio::runtime::Runtime;
 
 use super::{
-    health::{Checks, Health},
-    hooks::Hooks,
-    inbox::Inbox,
-    instance::Instance,
-    orders::{Ask, Tended},
-    pace::Pace,
+    hooks,
+    host::{Effects, Executor, Host, Tools, VirtualAddresses},
+    instance::{Beginning, Instance},
     peer::Peer,
     peers::{self, Peers},
-    referee::Referee,
+    seat::Seat,
     sources,
-    story::History,
-    workers::Workers,
+    supervise::Supervisor,
 };
 use crate::{
     arbiter, clock,
     config::{self, Transport},
-    database::{self, Observation},
+    database,
     kernel::{Kernel, Place},
     net::{
         Family,
@@ -49,134 +44,119 @@ use crate::{
 };
 
 /// How long a promotion, or a start, may take: what was received must be replayed first.
-pub const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
+const PROMOTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-impl Instance {
-    /// Opens what the instance needs: its key, its sockets, its record, its database.
-    ///
-    /// # Errors
-    /// When any of it is not to be had; nothing is attached then.
-    pub async fn prepare(
-        index: usize,
-        node: &config::Node,
-        config: &config::Instance,
-        interface: &Interface,
-        inbox: &Inbox,
-        background: &Runtime,
-    ) -> anyhow::Result<Self> {
-        let me = NodeId::of(&node.name);
-        let vips: Vec<_> = config.virtual_addresses.iter().map(|v| (v.address, v.prefix)).collect();
-        let addresses: Vec<IpAddr> = vips.iter().map(|&(address, _)| address).collect();
-        let own = interface.own_address(config.family(), config.address, &addresses).await?;
-        let liveness = &config.liveness;
-        let key = Key::load(&liveness.key_file)?;
-        let mut sockets = ProbeSockets::bind(own, liveness.port, key)?;
-        let peers = peers(config, me, &mut sockets)?;
-        let speaker = speaker(config, interface, own, &addresses)?;
-        let firsts = config.peers.iter().map(config::Peer::address).collect();
-        let vrrp = Arc::new(open_vrrp(config, interface, speaker, firsts, &addresses)?);
-        let store = Store::open(&node.state_dir, &config.name)?;
-        let record = store.load()?;
-        let paused = store.is_paused()?;
-        let (opening, nodes) = (config.database.clone(), database_nodes(node, config));
-        let database =
-            background.spawn(async move { database::open(&opening, nodes).await }).await??;
-        let progress = database.progress();
-        let arbiter = {
-            // What it opens belongs to the background threads.
-            let _within = background.enter();
-            arbiter::open(&node.name, config)?
-        };
-        let hooks = Hooks::start(&node.name, config, background.handle());
-        let arbiter = Referee::start(index, arbiter, inbox, background.handle());
-        let links = Addresses::open(&interface.name, interface.index, background.handle())?;
-        let announcer = Announcer::open(interface)?;
-        let core = Core::new(core_config(config, me, speaker, &peers)?);
+/// Opens what an instance needs: its key, its sockets, its record, its database.
+///
+/// # Errors
+/// When any of it is not to be had; nothing is attached then.
+pub async fn prepare(
+    index: usize,
+    node: &config::Node,
+    config: &config::Instance,
+    interface: &Interface,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Seat> {
+    let me = NodeId::of(&node.name);
+    let background = supervisor.handle();
+    let vips: Vec<_> = config.virtual_addresses.iter().map(|v| (v.address, v.prefix)).collect();
+    let addresses: Vec<IpAddr> = vips.iter().map(|&(address, _)| address).collect();
+    let own = interface.own_address(config.family(), config.address, &addresses).await?;
+    let key = Key::load(&config.liveness.key_file)?;
+    let mut sockets = ProbeSockets::bind(own, config.liveness.port, key)?;
+    let peers = peers(config, me, &mut sockets)?;
+    let speaker = speaker(config, interface, own, &addresses)?;
+    let vrrp = Arc::new(open_vrrp(config, interface, speaker, &addresses)?);
+    let store = Store::open(&node.state_dir, &config.name)?;
+    let (record, marks) = (store.load()?, store.marks()?);
+    let (opening, nodes) = (config.database.clone(), database_nodes(node, config));
+    let opened = background.spawn(async move { database::open(&opening, nodes).await });
+    let database = opened.await??;
+    let progress = database.progress();
+    let arbiter = {
+        // What it opens belongs to the background threads.
+        let _within = background.enter();
+        arbiter::open(&node.name, config)?
+    };
+    let links = Addresses::open(&interface.name, interface.index, background)?;
+    let announcer = Announcer::open(interface)?;
+    let core = Core::new(core_config(config, me, speaker, &peers)?);
+    let servers = servers(config, own, &peers);
+    let (now, inbox) = (clock::now(), supervisor.inbox().clone());
+    sources::adverts(index, &config.name, Arc::clone(&vrrp), inbox);
+    let own = peers::Own {
+        node: me,
+        vrid: config.vrid,
+        database_port: config.database.port().unwrap_or(0),
+        key: sockets.key().words(),
+        boot_id: sockets.boot_id(),
+    };
+    let beginning = Beginning {
+        node: node.name.clone(),
+        config: config.clone(),
+        core,
+        peers: Peers::new(&config.name, peers, own, &config.liveness, now),
+        record,
+        marks,
+        watch: watch(config)?,
+        promotion_timeout: PROMOTION_TIMEOUT,
+    };
+    let links = VirtualAddresses { interface: links, vips: vips.clone() };
+    let tools = Tools { database, store, addresses: links, arbiter, servers };
+    let effects = Effects {
+        name: config.name.clone(),
+        slot: u32::try_from(index)?,
+        interface: interface.clone(),
+        vips,
+        sockets,
+        vrrp,
+        announcer,
+        server: config.database.clone(),
+        progress,
+        hooks: hooks::start(config, supervisor),
+        executor: Executor::new(index, &config.name, supervisor.clone(), tools),
+    };
+    Ok(Seat { instance: Instance::new(beginning, now), effects })
+}
 
-        sources::adverts(index, Arc::clone(&vrrp), inbox.clone());
-        let tended = Tended::new(index, inbox.clone(), database, &names(config), &config.failover);
-        let workers = Workers::start(tended, background.handle(), store, links, vips.clone());
-        let checks = Checks::start(index, servers(config, own, &peers), inbox, background.handle());
-        let peers = Peers::new(
-            peers,
-            sockets,
-            peers::Own {
-                instance: u32::try_from(index)?,
-                node: me,
-                vrid: config.vrid,
-                database_port: config.database.port().unwrap_or(0),
-            },
-            liveness,
-        );
-        Ok(Self {
-            index,
-            config: config.clone(),
-            core,
-            peers,
-            seen: Observation::default(),
-            pace: Pace::default(),
-            listening: false,
-            record,
-            paused,
-            vips,
-            interface: interface.clone(),
-            workers,
-            vrrp,
-            announcer,
-            story: None,
-            watch: Watch::default(),
-            died: None,
-            health: Health::new(),
-            checks,
-            arbiter,
-            hooks,
-            progress,
-            disarmed: false,
-        })
+/// Tells the kernel what the instance is about, and starts it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn start(instance: &mut Instance, host: &mut Host<'_>) -> anyhow::Result<()> {
+    let (kernel, slot) = (&mut *host.kernel, host.effects.slot);
+    let config = &instance.config;
+    let addresses: Vec<IpAddr> = host.effects.vips.iter().map(|&(address, _)| address).collect();
+    kernel.set_vips(slot, &addresses, host.effects.interface.mac)?;
+    if let Some(port) = config.database.port() {
+        kernel.set_port(port, slot)?;
     }
+    let nodes: Vec<NodeId> = instance.peers.list.iter().map(|peer| peer.node).collect();
+    kernel.set_peers(slot, &nodes)?;
+    // Of all paths, for a peer may send its adverts from any address.
+    let senders: Vec<_> = config
+        .peers
+        .iter()
+        .flat_map(|peer| peer.addresses.iter().map(|&at| (at, NodeId::of(&peer.name))))
+        .collect();
+    kernel.set_advertisers(slot, config.vrid, config.vrrp.version, &senders)?;
+    instance.start(host)?;
+    // Probes are taken once there is something to answer.
+    listen(host.kernel, host.effects)
+}
 
-    /// Tells the kernel what the instance is about, and starts the core from what the last
-    /// agent left.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn start(&mut self, kernel: &mut Kernel, history: &mut History) -> anyhow::Result<()> {
-        let slot = self.slot();
-        let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| a).collect();
-        kernel.set_vips(slot, &addresses, self.interface.mac)?;
-        self.watch.agent = std::process::id();
-        if let Some(port) = self.config.database.port() {
-            kernel.set_port(port, slot)?;
-            self.watch.port = u32::from(port);
-            self.watch.netns = own_netns()?;
-            self.look_for_listener();
-        }
-        kernel.set_watch(slot, self.watch)?;
-        self.peers.start(kernel)?;
-        // Of all paths, for a peer may send its adverts from any address.
-        let senders: Vec<_> = self
-            .config
-            .peers
-            .iter()
-            .flat_map(|peer| peer.addresses.iter().map(|&at| (at, NodeId::of(&peer.name))))
-            .collect();
-        kernel.set_advertisers(slot, self.config.vrid, self.config.vrrp.version, &senders)?;
-        let gate = kernel.gate(slot)?;
-        let open = kernel.passage(slot, clock::now().ns())? == Passage::Open;
-        let open = open.then(|| Term::new(gate.term));
-        // A gate that stays open does so by what was granted before.
-        for index in 0..self.peers.list.len() {
-            let peer = &self.peers.list[index];
-            let (node, (term, until)) = (peer.node, peer.granted());
-            // No action comes of it, and nothing is to be said before the start.
-            self.core.handle(clock::now(), Input::Granted { node, term, until }, &mut |_| ());
-        }
-        let started = Input::Started { record: self.record, open, paused: self.paused };
-        self.input(started, kernel, history);
-        self.peers.listen(kernel)?;
-        self.workers.database(Ask::Look);
-        Ok(())
-    }
+fn listen(kernel: &mut Kernel, effects: &Effects) -> anyhow::Result<()> {
+    let addresses: Vec<IpAddr> = effects.sockets.addresses().collect();
+    kernel.set_endpoints(effects.slot, &addresses, effects.sockets.port())
+}
+
+/// What the tracepoints are to watch, before the database's main process is known.
+pub(super) fn watch(config: &config::Instance) -> anyhow::Result<Watch> {
+    let agent = std::process::id();
+    Ok(match config.database.port() {
+        Some(port) => Watch { tgid: 0, port: u32::from(port), netns: own_netns()?, agent },
+        None => Watch { agent, ..Watch::default() },
+    })
 }
 
 /// What is wanted of XDP at an interface, and who can tell whether it works.
@@ -204,11 +184,6 @@ pub(super) fn speaker(
         (Transport::Multicast, IpAddr::V6(_)) => interface.link_local(virtual_addresses),
         _ => Ok(own),
     }
-}
-
-/// The peers by name.
-fn names(config: &config::Instance) -> Vec<(NodeId, String)> {
-    config.peers.iter().map(|peer| (NodeId::of(&peer.name), peer.name.clone())).collect()
 }
 
 /// The nodes, as the database's driver needs to know them.
@@ -272,7 +247,6 @@ pub(super) fn open_vrrp(
     config: &config::Instance,
     interface: &Interface,
     source: IpAddr,
-    peers: Vec<IpAddr>,
     virtual_addresses: &[IpAddr],
 ) -> anyhow::Result<VrrpSocket> {
     let settings = &config.vrrp;
@@ -285,7 +259,9 @@ pub(super) fn open_vrrp(
     };
     let transport = match settings.transport {
         Transport::Multicast => vrrp::Transport::Multicast,
-        Transport::Unicast => vrrp::Transport::Unicast(peers),
+        Transport::Unicast => {
+            vrrp::Transport::Unicast(config.peers.iter().map(config::Peer::address).collect())
+        }
     };
     VrrpSocket::open(interface, source, transport, expected, virtual_addresses)
 }
@@ -303,12 +279,10 @@ fn core_config(
     let all: Vec<NodeId> = peers.iter().map(|peer| peer.node).chain([me]).collect();
     let nodes =
         NodeSet::new(&all).with_context(|| format!("at most {} nodes", failover::MAX_NODES))?;
-    let database = !matches!(config.database, config::Database::None { .. });
     Ok(failover::Config {
         node: me,
         nodes,
         priority: config.priority,
-        database,
         arbiter: match config.arbiter {
             config::Arbiter::None => failover::Arbiter::None,
             config::Arbiter::Gateway(_) => failover::Arbiter::Gateway,
@@ -326,14 +300,14 @@ fn core_config(
             advert_interval: config.vrrp.advert_interval,
             // Between the nodes of a database the term decides: a healthy primary is not
             // preempted.
-            preempt: config.vrrp.preempt && !database,
+            preempt: false,
             version: version(&config.vrrp),
             address: speaker,
         },
     })
 }
 
-pub(super) fn own_netns() -> anyhow::Result<u32> {
+fn own_netns() -> anyhow::Result<u32> {
     let file = std::fs::metadata("/proc/self/ns/net").context("cannot see our own namespace")?;
     u32::try_from(std::os::unix::fs::MetadataExt::ino(&file)).context("an impossible inode")
 }

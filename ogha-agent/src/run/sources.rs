@@ -1,77 +1,99 @@
 //! Where messages come from: one task a source, each feeding the inbox.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, thread, time::Duration};
 
-use tokio::{runtime::Runtime, sync::oneshot};
-use tracing::{debug, warn};
+use anyhow::{Context as _, bail};
+use tokio::{sync::oneshot, time::sleep};
+use tracing::debug;
 
-use super::inbox::{Inbox, Message};
+use super::{
+    inbox::{Inbox, Message},
+    message,
+    retry::Trouble,
+    supervise::{Supervisor, endless, panicked, report},
+};
 use crate::{
+    clock,
     control::{
         protocol::{Request, Response},
         server::Server,
     },
     kernel::{Events, Log},
-    net::vrrp::VrrpSocket,
+    net::vrrp::{Refused, VrrpSocket},
 };
 
 /// The kernel's events, on the loop's own thread: they are the first sign of a failure.
 pub fn kernel_events(mut events: Events, inbox: Inbox) {
-    tokio::spawn(async move {
+    let feed = inbox.clone();
+    tokio::spawn(endless("kernel events".to_owned(), inbox, async move {
         loop {
-            match events.next().await {
-                Ok(event) => {
-                    if inbox.send(Message::Kernel(event)).is_err() {
-                        return;
-                    }
-                }
-                Err(e) => {
-                    let e = e.context("the kernel's events can no longer be read");
-                    drop(inbox.send(Message::Broken(e)));
-                    return;
-                }
+            let event = events.next().await.context("the kernel's events can't be read")?;
+            if feed.send(Message::Kernel(event)).is_err() {
+                return Ok(());
             }
         }
-    });
+    }));
 }
 
 /// The programs' log, on a thread that waits for nothing else: there may be no end of lines.
-pub fn kernel_log(mut log: Log) {
+pub fn kernel_log(mut log: Log, inbox: Inbox) -> anyhow::Result<()> {
     /// Lines wake it before.
     const PATIENCE: Duration = Duration::from_secs(60);
     let forward = move || {
-        while let Ok(()) = log.forward(PATIENCE) {}
-        warn!("the programs' log can no longer be read");
+        let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                if let Err(e) = log.forward(PATIENCE) {
+                    return format!("{e:#}");
+                }
+            }
+        }));
+        report(&inbox, "kernel log", &ended.unwrap_or_else(|panic| panicked(&*panic)));
     };
-    if let Err(e) = thread::Builder::new().name("ogha-log".to_owned()).spawn(forward) {
-        warn!("the programs' log has no reader: {e}");
-    }
+    let thread = thread::Builder::new().name("ogha-log".to_owned()).spawn(forward);
+    thread.map(drop).context("the programs' log has no reader")
 }
 
-/// Adverts of other routers on the instance's interface.
-pub fn adverts(index: usize, socket: Arc<VrrpSocket>, inbox: Inbox) {
-    tokio::spawn(async move {
+/// Adverts of other routers on the instance's interface. What can't be read is read again with growing
+/// pauses: a socket that is broken must not keep a thread of real-time priority busy.
+pub fn adverts(index: usize, instance: &str, socket: Arc<VrrpSocket>, inbox: Inbox) {
+    let mut trouble = Trouble::new(instance, "read adverts");
+    let feed = inbox.clone();
+    tokio::spawn(endless(format!("adverts of {instance}"), inbox, async move {
         loop {
             match socket.receive().await {
                 Ok((source, advert)) => {
-                    if inbox.send(Message::Advert(index, source, advert)).is_err() {
-                        return;
+                    trouble.worked();
+                    let advert = message::Message::Advert(source, advert);
+                    if feed.send(Message::Instance(index, advert)).is_err() {
+                        return Ok(());
                     }
                 }
-                Err(e) => debug!("an advert was refused: {e:#}"),
+                Err(Refused::Socket(e)) => {
+                    let now = clock::now();
+                    trouble.failed(now, &e.to_string());
+                    sleep(trouble.retry.at().map_or(Duration::ZERO, |at| at.since(now))).await;
+                }
+                Err(e) => {
+                    trouble.worked();
+                    debug!("an advert was refused: {e:#}");
+                }
             }
         }
-    });
+    }));
 }
 
 /// Operators' requests.
-pub fn control(server: Server, inbox: Inbox, background: &Runtime) {
-    background.spawn(server.serve(move |request: Request| {
+pub fn control(server: Server, inbox: Inbox, supervisor: &Supervisor) {
+    let serve = server.serve(move |request: Request| {
         let inbox = inbox.clone();
         async move {
             let (answer, answered) = oneshot::channel();
             drop(inbox.send(Message::Control(request, answer)));
             answered.await.unwrap_or_else(|_| Response::error("the agent is stopping"))
         }
-    }));
+    });
+    supervisor.spawn("control server", async move {
+        serve.await;
+        bail!("the control socket can't be served")
+    });
 }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use ogha_common::{
     election::State,
-    failover::{Phase, Wait},
+    failover::{Core, PhaseName, Wait},
     maps::Passage,
     units::{Instant as Moment, NodeId},
 };
 
-use super::{hosted::Hosted, instance::Instance, peer::Peer, referee::Answer, story::History};
+use super::{
+    history::History, host::Effects, hosted::Hosted, instance::Instance, peer::Peer, ports::Answer,
+};
 use crate::{
     clock,
     control::{
@@ -24,16 +26,16 @@ use crate::{
 pub fn answer(
     request: &Request,
     node: &str,
-    instances: &[Hosted],
+    hosted: &[Hosted],
     kernel: &Kernel,
     history: &History,
 ) -> Response {
     match request {
         Request::Status => {
             let now = clock::now();
-            let views = instances
+            let views = hosted
                 .iter()
-                .map(|instance| instance.view(now, kernel, history))
+                .map(|one| one.view(now, kernel, history))
                 .collect::<anyhow::Result<_>>();
             match views {
                 Ok(instances) => {
@@ -44,7 +46,7 @@ pub fn answer(
         }
         _ => Response::History(view::History {
             node: node.to_owned(),
-            failovers: history.stories().to_vec(),
+            failovers: history.failovers().to_vec(),
         }),
     }
 }
@@ -53,38 +55,43 @@ impl Instance {
     pub(super) fn view(
         &self,
         now: Moment,
+        effects: &Effects,
         kernel: &Kernel,
         history: &History,
     ) -> anyhow::Result<view::InstanceView> {
-        let gate = kernel.gate(self.slot())?;
-        let heard = kernel.heard(self.slot())?;
+        let gate = kernel.gate(effects.slot)?;
+        let heard = kernel.heard(effects.slot)?;
         let passage = gate.passage(&heard, now.ns());
         let lease = Moment::from_ns(gate.lease_end_ns(&heard)).since(now);
         Ok(view::InstanceView {
             name: self.config.name.clone(),
             vrid: self.config.vrid.get(),
-            vrrp: vrrp(self.core.vrrp()).to_owned(),
-            term: self.core.term().get(),
-            phase: phase(self.core.phase()),
+            vrrp: vrrp(self.core().vrrp()).to_owned(),
+            term: self.core().term().get(),
+            phase: phase(self.core()),
             gate: gate_word(passage).to_owned(),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
-            hook: kernel.hook(&self.interface.name).map_or("none", Hook::as_str).to_owned(),
-            vips: self.vips.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect(),
+            hook: kernel.hook(&effects.interface.name).map_or("none", Hook::as_str).to_owned(),
+            vips: effects
+                .vips
+                .iter()
+                .map(|(address, prefix)| format!("{address}/{prefix}"))
+                .collect(),
             database: self.database_view(),
             peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),
-            counters: kernel.port_counters(self.slot())?.into(),
-            arp: kernel.arp_counters(self.slot())?,
-            probes: kernel.probe_counters(self.slot())?,
-            adverts: kernel.advert_counters(self.slot())?,
-            failovers: history.failovers(&self.config.name),
-            primary: self.core.record().map(|record| self.name_of(record.primary)),
+            counters: kernel.port_counters(effects.slot)?.into(),
+            arp: kernel.arp_counters(effects.slot)?,
+            probes: kernel.probe_counters(effects.slot)?,
+            adverts: kernel.advert_counters(effects.slot)?,
+            failovers: history.count(&self.config.name),
+            primary: self.core().record().map(|record| self.name_of(record.primary)),
             in_sync: self.in_sync(),
-            paused: self.core.is_paused(),
-            waits_for: self.core.waits_for(now).map(|wait| self.words(wait)),
+            paused: self.core().is_paused(),
+            waits_for: self.core().waits_for(now).map(|wait| self.words(wait)),
             arbiter: self.arbiter_view(),
-            switchover_to: self.core.switching_to().map(|node| self.name_of(node)),
-            rejoin: self.progress.borrow().as_ref().map(rejoin_view),
-            restarts: self.core.restarts(),
+            switchover_to: self.core().switching_to().map(|node| self.name_of(node)),
+            rejoin: effects.progress.borrow().as_ref().map(rejoin_view),
+            restarts: self.core().restarts(),
         })
     }
 
@@ -95,9 +102,7 @@ impl Instance {
     }
 
     fn in_sync(&self) -> Vec<String> {
-        let record = self.core.record();
-        let set = record.map(|record| record.in_sync).unwrap_or_default();
-        let mut names: Vec<_> = set.iter().map(|node| self.name_of(node)).collect();
+        let mut names: Vec<_> = self.in_sync_set().iter().map(|node| self.name_of(node)).collect();
         names.sort();
         names
     }
@@ -107,20 +112,36 @@ impl Instance {
         match wait {
             Wait::Arbiter => format!("the arbiter ({}) to answer", self.arbiter.kind()),
             Wait::StartDatabase => "the database here to be started".to_owned(),
-            Wait::Rejoin => "`ogha-agent rejoin` here: the database lost its role, and has to \
-                             become a standby again"
-                .to_owned(),
-            Wait::Others(set) => {
-                let names: Vec<_> = set.iter().map(|node| self.name_of(node)).collect();
+            Wait::Answer => match &self.seen.error {
+                Some(error) => format!("the database here to answer SQL: {error}"),
+                None => "the database here to answer SQL; its process runs".to_owned(),
+            },
+            Wait::Rejoin => {
+                "`ogha-agent rejoin` here: the database is not a standby of the primary \
+                             any more, and has to become one again"
+                    .to_owned()
+            }
+            Wait::PrimaryAgent => {
+                let upstream = self.seen.upstream.as_ref().and_then(|up| up.peer.as_deref());
+                let upstream = upstream.unwrap_or("the primary's node");
                 format!(
-                    "{} to be heard, which may have been promoted; or, if it was not, `ogha-agent \
-                     failover --force` here",
-                    names.join(", ")
+                    "the agent of {upstream} to be started: the database here receives WAL from the \
+                     primary there, which lives. Do not force"
                 )
             }
-            Wait::Force(hindrance) => {
-                format!("`ogha-agent failover --force` here, for by itself it may not: {hindrance}")
+            Wait::Others(set) => {
+                let names: Vec<_> = set.iter().map(|node| self.name_of(node)).collect();
+                let names = names.join(", ");
+                format!(
+                    "contact with {names} (it may be primary). Only if {names} is switched off for \
+                     good: `ogha-agent failover --force` here"
+                )
             }
+            Wait::Force(blocker) => format!(
+                "an operator: {blocker}. Only if no other node serves: `ogha-agent failover --force` \
+                 here, which loses {}",
+                self.core().loss_if_forced()
+            ),
             Wait::Resume => "`ogha-agent resume`: an operator has paused failovers".to_owned(),
         }
     }
@@ -133,7 +154,7 @@ impl Instance {
         };
         view::ArbiterView {
             kind: self.arbiter.kind().to_owned(),
-            answers: self.arbiter.answers().into_iter().map(answer).collect(),
+            answers: self.arbiter.answers().iter().cloned().map(answer).collect(),
         }
     }
 
@@ -154,7 +175,7 @@ impl Instance {
         let host = peer.was_heard() && !peer.is_lost();
         let agent = peer.agent_age(now).is_some_and(|age| age < timeout);
         let verdict = peer.verdict();
-        let in_sync = self.core.record().is_some_and(|record| record.in_sync.contains(peer.node));
+        let in_sync = self.core().record().is_some_and(|record| record.in_sync.contains(peer.node));
         let replication = self.seen.replication.iter().find(|seen| seen.peer == peer.name);
         let word = |alive| if alive { "alive" } else { "silent" }.to_owned();
         view::PeerView {
@@ -202,17 +223,15 @@ pub(super) fn gate_word(passage: Passage) -> &'static str {
     }
 }
 
-fn phase(phase: Phase) -> String {
-    match phase {
-        Phase::Initial | Phase::Listening { .. } => "listening".to_owned(),
-        Phase::Standby => "standby".to_owned(),
-        Phase::Withdrawing { .. } | Phase::Waiting { .. } => "waiting".to_owned(),
-        Phase::Proposing { .. } => "asking the arbiter".to_owned(),
-        Phase::Persisting { .. } | Phase::Claiming => "claiming".to_owned(),
-        Phase::Promoting { .. } => "promoting".to_owned(),
-        Phase::Opening { .. } => "opening".to_owned(),
-        Phase::Serving(_) => "serving".to_owned(),
-        Phase::Closing { cause } => format!("closing: {cause}"),
-        Phase::Fenced { cause, .. } => format!("fenced: {cause}"),
+/// The word for the phase, and why a gate is closed.
+fn phase(core: &Core) -> String {
+    let word = core.phase().as_str();
+    match core.phase() {
+        PhaseName::Initial => "listening".to_owned(),
+        PhaseName::Closing | PhaseName::Fenced => match core.cause() {
+            Some(cause) => format!("{word}: {cause}"),
+            None => word.to_owned(),
+        },
+        _ => word.to_owned(),
     }
 }

@@ -5,7 +5,20 @@ use core::{
     time::Duration,
 };
 
-use super::{MAX_PATHS, Outcome, Stall};
+use super::{MAX_PATHS, Stall};
+
+/// What came of an active check (an SSLRequest ping, a look at the process).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckOutcome {
+    /// The database answered.
+    Answered,
+    /// It was reached and did not answer in the check's time.
+    NoAnswer,
+    /// The connection was refused: nobody listens, or a firewall says so.
+    Refused,
+    /// The check could not be made; that changes nothing.
+    Unknown,
+}
 
 /// What is thought of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +84,7 @@ pub enum Suspicion {
     /// Its database may hang; no active check has confirmed it.
     Database(Sign),
     /// An active check failed, and nothing else says that the database hangs.
-    CheckFailed(Outcome),
+    CheckFailed(CheckOutcome),
     /// It is back from a bad verdict.
     Returning {
         /// Good replies in a row so far.

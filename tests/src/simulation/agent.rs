@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 
 use ogha_common::{
     detector::{AcceptQueue, Detector, Facts, Input as Sign, Verdict},
-    failover::{Action, Cause, Core, Database, Input, Order, Phase, Record},
+    failover::{Action, Cause, Core, Database, Input, Order, PhaseName, Record},
     maps::{NS_PER_MS, Passage, Peer, Said},
     units::Instant,
-    wire::probe::Kind,
+    wire::probe::ProbeKind,
 };
 
 use super::{
@@ -353,10 +353,10 @@ impl World {
             Message::Observed(process, database) => {
                 let there = &self.nodes[node].database;
                 let lives = there.running && there.process == process;
-                if database.alive && agent.died == Some(process) && !lives {
+                if database != Database::Stopped && agent.died == Some(process) && !lives {
                     return None;
                 }
-                agent.watched = database.alive.then_some(process);
+                agent.watched = (database != Database::Stopped).then_some(process);
                 Some(Input::Database(database))
             }
         }
@@ -427,7 +427,7 @@ impl World {
         let node = &self.nodes[node];
         let hangs = !told && node.database.hung && node.database.primary && !agent.stop_failed;
         let cause = agent.core.phase();
-        if hangs && matches!(cause, Phase::Fenced { cause: Cause::DatabaseHung, .. }) {
+        if hangs && cause == PhaseName::Fenced && agent.core.cause() == Some(Cause::DatabaseHung) {
             self.violated(Violation::NotStopped(node_place));
         }
         let node = &mut self.nodes[node_place];
@@ -459,7 +459,7 @@ impl World {
                 0
             };
             let probe = Probe {
-                kind: Kind::Probe,
+                kind: ProbeKind::Probe,
                 from: node,
                 boot: self.nodes[node].kernel.boot(),
                 sequence: agent.sequence,

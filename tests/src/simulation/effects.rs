@@ -1,7 +1,9 @@
 //! What an agent does: at once and in order what the kernel is told, later and by workers the rest.
 
 use ogha_common::{
-    failover::{Action, Arbiter, Database as Seen, GateOrder, Input, Order, Record, Rule, Ruling},
+    failover::{
+        Action, Arbiter, Database as Seen, GateOrder, Input, Order, Primary, Record, Ruling,
+    },
     maps::Passage,
     units::Instant,
 };
@@ -45,7 +47,7 @@ impl World {
                 let kernel = &mut self.nodes[node].kernel;
                 let passage = kernel.passage(local);
                 let lapsed = !matches!(passage, Passage::Open | Passage::Claimed);
-                if lapsed && self.story.broken != Some(Rule::LapsedStaysLapsed) {
+                if lapsed {
                     return Some(Input::Lapsed);
                 }
                 if passage == Passage::Lapsed {
@@ -71,7 +73,7 @@ impl World {
                 agent.saves.push_back(record);
                 self.save_next(node, agent);
             }
-            Action::PersistPause(paused) => self.nodes[node].paused = paused,
+            Action::PersistMarks(marks) => self.nodes[node].marks = marks,
             Action::HoldAddresses => {
                 agent.hold = true;
                 let at = self.now + self.random.between(1, 20) * MS;
@@ -95,6 +97,7 @@ impl World {
                 self.order_next(node, agent);
             }
             Action::Announce
+            | Action::Entered(_)
             | Action::Begin { .. }
             | Action::Step(_)
             | Action::End(_)
@@ -384,13 +387,21 @@ impl World {
         if database.writes() {
             database.wrote_at = Some(now);
         }
-        let seen = Seen {
-            role: database.role(),
-            writable: database.writes(),
-            alive: database.running,
-            lsn: ogha_common::units::Lsn::new(database.log.len() as u64),
-            streaming: self.set(&streaming),
-            confirmed: self.set(&confirmed),
+        let lsn = ogha_common::units::Lsn::new(database.log.len() as u64);
+        let (running, hung, primary, writes) =
+            (database.running, database.hung, database.primary, database.writes());
+        let (follows, names) = (database.follows, database.names);
+        let seen = if !running {
+            Seen::Stopped
+        } else if hung {
+            Seen::Unresponsive
+        } else if primary {
+            let (streaming, awaited) = (self.set(&streaming), self.set(&names));
+            let confirmed = self.set(&confirmed);
+            Seen::Primary(Primary { writable: writes, lsn, streaming, awaited, confirmed })
+        } else {
+            let lives = |p: usize| self.joined(node, p) && self.nodes[p].database.writes();
+            Seen::Standby { lsn, receives: follows.is_some_and(lives) }
         };
         if late == 0 {
             self.send(node, life, Message::Observed(process, seen));

@@ -24,7 +24,7 @@ pub struct Node {
     /// The record on disk.
     pub saved: Option<Record>,
     /// An operator's pause, on disk.
-    pub paused: bool,
+    pub marks: ogha_common::failover::Marks,
     /// Nothing can be written.
     pub disk_full: bool,
     /// Orders to the database fail.

@@ -1,7 +1,7 @@
 //! When all faults are over: who looks whether all is well, and does what a core waits for.
 
 use ogha_common::{
-    failover::{Command, Phase, Wait},
+    failover::{Command, PhaseName, Wait},
     units::Instant,
 };
 
@@ -62,8 +62,8 @@ impl World {
         let all = |node: usize| {
             let Some(agent) = &self.nodes[node].agent else { return false };
             let in_place = match agent.core.phase() {
-                Phase::Serving(_) => node == serving,
-                Phase::Standby => node != serving && self.nodes[node].database.receives(),
+                PhaseName::Serving => node == serving,
+                PhaseName::Standby => node != serving && self.nodes[node].database.receives(),
                 _ => false,
             };
             let record = agent.core.record();
@@ -105,7 +105,8 @@ impl World {
         self.note(|| format!("{} waits: {wait:?}", super::story::NAMES[node]));
         match wait {
             Wait::Arbiter => self.violated(Violation::NobodyServes("the arbiter is waited for")),
-            Wait::StartDatabase => {
+            Wait::PrimaryAgent => {}
+            Wait::Answer | Wait::StartDatabase => {
                 self.people.helped[0] += 1;
                 self.nodes[node].database.start();
             }

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use ogha_common::{
-    failover::{Arbiter, Rule},
-    units::NodeId,
-};
+use ogha_common::{failover::Arbiter, units::NodeId};
 
 use super::{
     MAX, Mutation,
@@ -59,8 +56,6 @@ pub struct Story {
     pub setting: Setting,
     /// What goes wrong.
     pub faults: Vec<Timed>,
-    /// A rule that all nodes break.
-    pub broken: Option<Rule>,
     /// A rule that the kernels break.
     pub mutation: Option<Mutation>,
 }
@@ -89,7 +84,7 @@ impl Story {
             warm: random.permille(850),
         };
         let faults = faults::draw(&mut random, &setting);
-        Self { seed, setting, faults, broken: None, mutation: None }
+        Self { seed, setting, faults, mutation: None }
     }
 }
 

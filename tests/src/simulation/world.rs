@@ -138,7 +138,7 @@ impl World {
                     agents: 0,
                     database: Database::new(node == 0, (node != 0).then_some(0), names),
                     saved: record,
-                    paused: false,
+                    marks: Default::default(),
                     disk_full: false,
                     orders_fail: false,
                 }
@@ -209,11 +209,10 @@ impl World {
         let ms = Duration::from_millis;
         let advert = Centis::new((setting.lease_ms / 10) as u16).unwrap_or(Centis::ONE_SECOND);
         let priority = Priority::new(150 - 10 * node as u8);
-        let mut core = Core::new(Config {
+        let core = Core::new(Config {
             node: self.ids[node],
             nodes: NodeSet::new(&self.ids).unwrap_or_default(),
             priority,
-            database: true,
             arbiter: setting.arbiter,
             lease: ms(setting.lease_ms),
             agent_timeout: ms(setting.agent_timeout_ms),
@@ -230,9 +229,6 @@ impl World {
                 address: [192, 0, 2, node as u8 + 1].into(),
             },
         });
-        if let Some(rule) = self.story.broken {
-            core.break_rule(rule);
-        }
         let config = detector::Config::new(ms(setting.probe_ms), 3, ms(setting.agent_timeout_ms));
         let detectors = vec![Detector::new(config, 1); setting.nodes];
         let host = &self.nodes[node];
@@ -437,7 +433,7 @@ impl World {
         let local = host.local(self.now);
         let open = host.kernel.passage(local) == Passage::Open;
         let open = open.then(|| Term::new(host.kernel.gate.term));
-        let (record, paused) = (host.saved, host.paused);
+        let (record, marks) = (host.saved, host.marks);
         for (place, peer) in
             host.kernel.peers.iter().enumerate().filter(|(_, p)| p.granted_until_ns > 0)
         {
@@ -445,7 +441,7 @@ impl World {
                 (Term::new(peer.granted_term), Instant::from_ns(peer.granted_until_ns));
             agent.begin(Input::Granted { node: self.ids[place], term, until });
         }
-        agent.begin(Input::Started { record, open, paused });
+        agent.begin(Input::Started { record, open, marks });
         let life = agent.life;
         self.note(|| format!("{}'s agent starts", NAMES[node]));
         self.nodes[node].agent = Some(agent);

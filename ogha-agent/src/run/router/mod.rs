@@ -4,10 +4,8 @@
 //! It has neither record, disk, probes nor arbiter. The kernel's gate, the adverts' socket, the
 //! announcements and the addresses are all that it touches.
 
-mod addresses;
 mod prepare;
 mod status;
-mod trouble;
 
 use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 
@@ -16,17 +14,22 @@ use ogha_common::{
     election,
     failover::GateOrder,
     maps::{self, Event, Gate, Passage, Watch},
-    router::{Action, Input, Outcome, PhaseName, Router},
+    router::{Action, Cause, Input, PhaseName, Router, Step},
     units::{Instant as Moment, Priority, Term},
     wire::vrrp,
 };
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-pub use self::addresses::Wish;
-use self::{addresses::AddressHolder, trouble::Trouble};
 use super::{
-    hooks::Hooks,
-    story::{History, Story},
+    address_worker::AddressWorker,
+    history::History,
+    hooks::{self, Hooks},
+    host::{CarryOut, Executor, VirtualAddresses},
+    message::Message,
+    ports::{End, Job, JobId, Work},
+    retry::Trouble,
+    timeline::Begun,
 };
 use crate::{
     clock, config,
@@ -49,17 +52,47 @@ pub struct RouterHost {
     router: Router,
     vips: Vec<(IpAddr, u8)>,
     interface: Interface,
-    addresses: AddressHolder,
+    addresses: AddressWorker,
+    jobs: Jobs,
     vrrp: Arc<VrrpSocket>,
     announcer: Announcer,
     watch: Watch,
     listening: bool,
-    story: Option<Story>,
+    timeline: Option<Begun<Cause, Step>>,
     hooks: Hooks,
+    /// The operator's command.
+    command: Option<mpsc::UnboundedSender<hooks::Event>>,
     gate_trouble: Trouble,
     lease_trouble: Trouble,
     announce_trouble: Trouble,
     conflict: Option<(u64, Moment)>,
+}
+
+/// Who carries out the jobs of a router.
+#[derive(Debug)]
+struct Jobs(Executor<VirtualAddresses>);
+
+impl Work for Jobs {
+    fn now(&self) -> Moment {
+        clock::now()
+    }
+
+    fn start(&mut self, id: JobId, job: Job) {
+        self.0.start(id, job);
+    }
+
+    fn abort(&mut self, id: JobId) {
+        self.0.abort(id);
+    }
+}
+
+impl CarryOut for VirtualAddresses {
+    async fn carry_out(&self, job: Job) -> End {
+        End::Done(match job {
+            Job::HoldAddresses(hold) => self.hold(hold).await,
+            other => Err(format!("a router has no such job: {other:?}")),
+        })
+    }
 }
 
 impl RouterHost {
@@ -68,9 +101,9 @@ impl RouterHost {
         &self.config.name
     }
 
-    /// When [`RouterHost::tick`] is due.
+    /// When [`RouterHost::wake`] is due.
     pub fn next_timer(&self) -> Option<Moment> {
-        self.router.next_timer()
+        [self.router.next_timer(), self.addresses.next_timer()].into_iter().flatten().min()
     }
 
     /// Whether all is done that has to be done before the agent ends.
@@ -80,8 +113,10 @@ impl RouterHost {
 
     /// Fires the timers that are due. What has arrived comes first, from the socket itself: a late agent
     /// must not take its own delay for the silence of another router.
-    pub fn tick(&mut self, now: Moment, kernel: &mut Kernel, history: &mut History) {
-        if self.next_timer().is_none_or(|due| now < due) {
+    pub fn wake(&mut self, kernel: &mut Kernel, history: &mut History) {
+        let now = clock::now();
+        self.addresses.tick(now, &mut self.jobs);
+        if self.router.next_timer().is_none_or(|due| now < due) {
             return;
         }
         for _ in 0..MOST_ADVERTS {
@@ -94,8 +129,22 @@ impl RouterHost {
         self.input(Input::Tick, kernel, history);
     }
 
+    /// A message of the surroundings.
+    pub fn take(&mut self, message: Message, kernel: &mut Kernel, history: &mut History) {
+        match message {
+            Message::Ended(id, end) => {
+                if let Some(on) = self.addresses.ended(id, end, &mut self.jobs) {
+                    let input = if on { Input::AddressesHeld } else { Input::AddressesDropped };
+                    self.input(input, kernel, history);
+                }
+            }
+            Message::Advert(source, advert) => self.advert(source, advert, kernel, history),
+            Message::Kernel(event) => self.event(event),
+        }
+    }
+
     /// A valid advert of another router.
-    pub fn advert(
+    fn advert(
         &mut self,
         source: IpAddr,
         advert: vrrp::Advert,
@@ -106,16 +155,8 @@ impl RouterHost {
         self.input(Input::Advert(advert), kernel, history);
     }
 
-    /// The addresses are as was wished.
-    pub fn addresses_settled(&mut self, wish: Wish, kernel: &mut Kernel, history: &mut History) {
-        if self.addresses.is_latest(wish) {
-            let held = if wish.hold { Input::AddressesHeld } else { Input::AddressesDropped };
-            self.input(held, kernel, history);
-        }
-    }
-
     /// The kernel saw something of this instance.
-    pub fn event(&mut self, event: Event) {
+    fn event(&mut self, event: Event) {
         match event.kind {
             maps::EVENT_LISTENER_GONE | maps::EVENT_LISTENER_UP => self.look_for_listener(),
             maps::EVENT_CONFLICT => self.conflict(event),
@@ -156,7 +197,10 @@ impl RouterHost {
             PhaseName::Backup => Some("standby"),
             _ => None,
         };
-        self.hooks.place(place);
+        if let (Some(event), Some(command)) = (self.hooks.place(place), &self.command) {
+            // A worker that is gone has ended the agent.
+            let _ = command.send(event);
+        }
     }
 
     /// Carries out one action. What comes of it at once is returned; the rest comes back through the
@@ -171,30 +215,29 @@ impl RouterHost {
         match action {
             Action::SetGate { order, until } => return Some(self.set_gate(order, until, kernel)),
             Action::Renew { until } => return self.renew(until, kernel),
-            Action::HoldAddresses => self.addresses.wish(true),
-            Action::DropAddresses => self.addresses.wish(false),
+            Action::HoldAddresses => self.addresses.hold(true, &mut self.jobs),
+            Action::DropAddresses => self.addresses.hold(false, &mut self.jobs),
             Action::Announce => self.announce(),
             Action::SendAdvert(priority) => self.advertise(priority),
             Action::Begin { cause, at } => {
                 info!(instance = self.config.name, "{cause}");
                 self.hooks.cause(cause);
-                self.story = Some(Story::begin(cause, at));
+                self.timeline = Some(Begun::new(cause, at));
             }
             Action::Step(step) => {
-                if let Some(story) = &mut self.story {
-                    story.step(step);
+                if let Some(timeline) = &mut self.timeline {
+                    timeline.step(step, clock::now());
                 }
             }
-            Action::End(outcome) => self.end(outcome, history),
+            Action::End(outcome) => {
+                if let Some(timeline) = self.timeline.take() {
+                    let timeline = timeline.end(NO_TERM, outcome, clock::now());
+                    history.add(&self.config.name, &timeline);
+                }
+            }
             Action::Notice(notice) => warn!(instance = self.config.name, "{notice}"),
         }
         None
-    }
-
-    fn end(&mut self, outcome: Outcome, history: &mut History) {
-        if let Some(story) = self.story.take() {
-            history.add(story.end(&self.config.name, NO_TERM, outcome));
-        }
     }
 
     /// An open gate is read back: what counts is what the kernel does.
@@ -216,7 +259,7 @@ impl RouterHost {
             ensure!(passage == wanted, "it is {passage:?} after it was set to be {wanted:?}");
             Ok(())
         });
-        match self.gate_trouble.note(&self.config.name, set) {
+        match self.gate_trouble.note(clock::now(), set) {
             Some(()) => Input::GateSet(order),
             None => Input::GateFailed(order),
         }
@@ -233,7 +276,7 @@ impl RouterHost {
             kernel.set_gate(slot, Gate { lease_until_ns: until.ns(), ..gate })?;
             Ok(Input::Renewed { until })
         });
-        self.lease_trouble.note(&self.config.name, renewed)
+        self.lease_trouble.note(clock::now(), renewed)
     }
 
     /// The index of this instance in the maps.
@@ -244,7 +287,7 @@ impl RouterHost {
     fn announce(&mut self) {
         let vips: Vec<_> = self.vips.iter().map(|&(address, _)| address).collect();
         let announced = self.announcer.announce(&vips);
-        self.announce_trouble.note(&self.config.name, announced);
+        self.announce_trouble.note(clock::now(), announced);
     }
 
     fn advertise(&self, priority: Priority) {

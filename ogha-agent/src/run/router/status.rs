@@ -13,8 +13,8 @@ use crate::{
     control::view,
     kernel::{Hook, Kernel},
     run::{
+        history::History,
         status::{gate_word, vrrp},
-        story::History,
     },
 };
 
@@ -57,7 +57,7 @@ impl RouterHost {
             counters: kernel.port_counters(self.slot())?.into(),
             arp: kernel.arp_counters(self.slot())?,
             adverts: kernel.advert_counters(self.slot())?,
-            failovers: history.failovers(&self.config.name),
+            failovers: history.count(&self.config.name),
             waits_for: self.waits_for(),
             arbiter: view::ArbiterView { kind: "none".to_owned(), answers: Vec::new() },
             ..view::InstanceView::default()

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::{
     super::{local::Call, pidfile, stop},
-    Postgresql, observe, power,
+    Postgresql, observe, options,
 };
 
 /// A killed primary may have hours of log since its last checkpoint.
@@ -20,8 +20,8 @@ const STOP: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(50);
 
 /// How far it has replayed, and what the process that does it waits for.
-const LOOK: &str = "select pg_last_wal_replay_lsn(), \
-    (select wait_event from pg_stat_activity where backend_type = 'startup')";
+const LOOK: &str = "select pg_catalog.pg_last_wal_replay_lsn(), \
+    (select wait_event from pg_catalog.pg_stat_activity where backend_type = 'startup')";
 
 /// Settings of this one run, over all files. The log stays whole, for what is lost is in it; and the
 /// timeline stays, even if an earlier try has brought the history of another one.
@@ -38,11 +38,11 @@ impl Postgresql {
     /// Replays the log and returns its end. There must be a `standby.signal`.
     pub(super) async fn replay(&self) -> anyhow::Result<Lsn> {
         pidfile::buried(self.data_dir()).await;
-        let options = power::last_options(self.data_dir());
+        let words = options::last_options(self.data_dir());
         let call = Call::new("postgres", DEADLINE)
             .arg("-D")
             .arg(self.data_dir())
-            .args(power::as_arguments(&options))
+            .args(options::as_arguments(&words))
             .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
         let mut server = Box::pin(self.local.call(call));
         let end = tokio::select! {
