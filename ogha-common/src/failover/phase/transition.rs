@@ -86,6 +86,10 @@ pub struct Transition {
     pub why: Why,
 }
 
+/// Each transition that the core makes, a line each behind a heading: phase, input, next phase, why. Made by
+/// a test from the core itself, and kept true by it.
+pub const TRANSITIONS: &str = include_str!("../transitions.txt");
+
 /// Declares [`Why`] with the sentence for each reason.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
@@ -138,6 +142,7 @@ reasons! {
     DatabaseHangs = "the database hangs";
     RestartInPlace = "the database died, and is started again in place";
     NotRestarted = "the database could not be started in place";
+    NotAwaited = "commits could not be made to wait for the in-sync standbys";
     NotWritable = "the database has become a standby";
     PromotionFailed = "the database could not be promoted";
     DiskFailed = "the record could not be written";
