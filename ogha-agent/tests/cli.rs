@@ -233,6 +233,7 @@ fn serve(run_dir: &Path) -> String {
                     node: "db1".into(),
                     instance: about.instance.unwrap_or_else(|| "VI_1".into()),
                     to: None,
+                    loses: None,
                 }),
                 order => Response::error(format!("refused: {order:?}")),
             }

@@ -5,8 +5,6 @@
 
 use std::collections::VecDeque;
 
-use ogha_common::failover::Role;
-
 use super::{MAX, clock::MS};
 
 /// A write.
@@ -129,15 +127,6 @@ impl Database {
     /// Whether it is a standby that receives.
     pub fn receives(&self) -> bool {
         self.running && !self.hung && !self.primary
-    }
-
-    /// Its role, as one who asks it hears.
-    pub fn role(&self) -> Role {
-        match (self.running && !self.hung, self.primary) {
-            (false, _) => Role::Unknown,
-            (true, true) => Role::Primary,
-            (true, false) => Role::Standby,
-        }
     }
 
     /// Commits wait for exactly these.

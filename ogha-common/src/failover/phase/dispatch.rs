@@ -307,7 +307,8 @@ impl Phase {
         let timeout = cx.known.config.agent_timeout;
         match &self {
             Self::Serving(serving) => {
-                if !serving.granters.renew(&cx.known.config) {
+                let by_grants = serving.granters.renew(&cx.known.config);
+                if !by_grants {
                     cx.act(Action::Renew { until: cx.now + timeout });
                 }
             }
