@@ -7,6 +7,8 @@ pub mod config;
 pub mod control;
 pub mod database;
 pub mod doctor;
+pub mod failure;
+mod host;
 pub mod keepalived;
 pub mod kernel;
 pub mod net;

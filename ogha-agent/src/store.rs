@@ -4,21 +4,30 @@
 //! slots of one sector each, made once; the next record overwrites the older slot in place, and
 //! `fdatasync` has nothing to write but that sector. A write that is torn by a power cut leaves
 //! a slot whose checksum is wrong, beside the one that holds the record before it.
+//!
+//! A file is made under another name, flushed, and then given its own: so it is there whole or not at
+//! all, whenever the power goes. And what cannot be read is an error, never "no record": a node that
+//! has forgotten its promises must not guess them.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
 use ogha_common::{
-    failover::{NodeSet, Record},
+    failover::{Marks, NodeSet, Record},
     units::{NodeId, Term},
 };
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
+
+/// The mark of an operator's pause, beside the record.
+const PAUSED: &str = "paused";
+/// The mark of a switchover that has stopped the database here.
+const HANDED_OVER: &str = "handed-over";
 
 /// What a disk writes whole.
 const SLOT: usize = 512;
@@ -38,8 +47,14 @@ struct OnDisk {
     in_sync: Vec<u64>,
 }
 
-/// The how-manieth save, and what was saved.
+/// The number of the save, and what was saved.
 type Saved = (u64, Record);
+/// Both slots: `None` for one that is damaged, `Some(None)` for one never written.
+type Slots = [Option<Option<Saved>>; 2];
+/// What a person can do about a record that cannot be used.
+const ADVICE: &str = "If another node of the cluster serves, remove the file and start the agent again: \
+    this node then learns the record from that one. If no node serves, keep the file, and let the \
+    node serve that was primary last";
 
 impl Store {
     /// The store of the instance with this name. Creates the directory and the file.
@@ -47,23 +62,19 @@ impl Store {
     /// # Errors
     /// When they can't be made.
     pub fn open(state_dir: &Path, instance: &str) -> anyhow::Result<Self> {
-        fs::create_dir_all(state_dir)
+        make_directory(state_dir)
             .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
         let store = Self { path: state_dir.join(format!("{instance}.record")) };
-        store.make().with_context(|| store.cannot("make"))?;
+        store.make()?;
         Ok(store)
     }
 
     /// Makes the file with its full size, so that no later write changes more than a slot.
-    fn make(&self) -> io::Result<()> {
-        let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path);
-        let file = match new {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(()),
-            other => other?,
-        };
-        file.write_all_at(&[0; 2 * SLOT], 0)?;
-        file.sync_all()?;
-        sync_directory(&self.path)
+    fn make(&self) -> anyhow::Result<()> {
+        if is_file(&self.path).with_context(|| self.cannot("read"))? {
+            return Ok(());
+        }
+        write_anew(&self.path, &[0; 2 * SLOT]).with_context(|| self.cannot("make"))
     }
 
     /// The record, or `None` before the first.
@@ -73,26 +84,28 @@ impl Store {
     /// must not guess it.
     pub fn load(&self) -> anyhow::Result<Option<Record>> {
         let slots = self.slots().with_context(|| self.cannot("read"))?;
-        let newest = slots.iter().flatten().flatten().max_by_key(|saved| saved.0);
-        match newest {
-            Some(&(_, record)) => Ok(Some(record)),
+        let Some(slots) = slots else {
+            bail!("the cluster record {} is cut short. {ADVICE}", self.path.display());
+        };
+        match newest(&slots) {
+            Some((_, record)) => Ok(Some(record)),
             None if slots == [Some(None), Some(None)] => Ok(None),
-            None => bail!(
-                "the cluster record {} is damaged. If another node serves, remove the file and \
-                 start again: this node then learns the record from it",
-                self.path.display()
-            ),
+            None => bail!("the cluster record {} is damaged. {ADVICE}", self.path.display()),
         }
     }
 
-    /// Overwrites the older slot and flushes it.
+    /// Overwrites the older slot and flushes it. A file that was cut short meanwhile is written anew.
     ///
     /// # Errors
     /// When either fails; the record before is then still there.
     pub fn save(&self, record: &Record) -> anyhow::Result<()> {
         let write = || -> io::Result<()> {
-            let [first, second] =
-                self.slots()?.map(|slot| slot.flatten().map_or(0, |saved| saved.0));
+            let Some(slots) = self.slots()? else {
+                let mut bytes = [0; 2 * SLOT];
+                bytes[..SLOT].copy_from_slice(&encode(1, record)?);
+                return write_anew(&self.path, &bytes);
+            };
+            let [first, second] = slots.map(|slot| slot.flatten().map_or(0, |saved| saved.0));
             let older = if first <= second { 0 } else { SLOT as u64 };
             let file = OpenOptions::new().write(true).open(&self.path)?;
             file.write_all_at(&encode(first.max(second) + 1, record)?, older)?;
@@ -101,50 +114,58 @@ impl Store {
         write().with_context(|| self.cannot("write"))
     }
 
-    /// Both slots: `None` for one that is damaged, `Some(None)` for one never written.
-    fn slots(&self) -> io::Result<[Option<Option<Saved>>; 2]> {
+    /// `None` for a file that has not its full size.
+    fn slots(&self) -> io::Result<Option<Slots>> {
         let file = File::open(&self.path)?;
         let mut bytes = [0; 2 * SLOT];
-        let length = file.read_at(&mut bytes, 0)?;
+        match file.read_exact_at(&mut bytes, 0) {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
+        }
         let (first, second) = bytes.split_at(SLOT);
-        Ok(if length == bytes.len() { [decode(first), decode(second)] } else { [None, None] })
+        Ok(Some([decode(first), decode(second)]))
     }
 
-    /// Whether an operator has paused failovers.
+    /// What must outlive an agent beside the record.
     ///
     /// # Errors
     /// When that can't be told.
-    pub fn is_paused(&self) -> anyhow::Result<bool> {
-        let path = self.pause();
-        path.try_exists().with_context(|| format!("cannot look for {}", path.display()))
+    pub fn marks(&self) -> anyhow::Result<Marks> {
+        let is_there = |mark: &str| {
+            let path = self.path.with_extension(mark);
+            is_file(&path).with_context(|| format!("cannot read the mark {}", path.display()))
+        };
+        Ok(Marks { paused: is_there(PAUSED)?, handed_over: is_there(HANDED_OVER)? })
     }
 
-    /// Remembers whether an operator has paused failovers, over a power cut too.
+    /// Remembers these, over a power cut too.
     ///
     /// # Errors
     /// When that can't be written.
-    pub fn save_paused(&self, paused: bool) -> anyhow::Result<()> {
-        let path = self.pause();
-        let write = || -> io::Result<()> {
-            if paused {
-                let mut new = OpenOptions::new();
-                new.write(true).create(true).truncate(true).mode(0o600).open(&path)?.sync_all()?;
-            } else {
-                match fs::remove_file(&path) {
-                    Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-                    _ => {}
-                }
-            }
-            sync_directory(&path)
-        };
-        let what = if paused { "make" } else { "remove" };
-        write().with_context(|| {
-            format!("cannot {what} {}: the pause lasts until the agent ends", path.display())
-        })
+    pub fn save_marks(&self, marks: Marks) -> anyhow::Result<()> {
+        self.save_mark(PAUSED, marks.paused)?;
+        self.save_mark(HANDED_OVER, marks.handed_over)
     }
 
-    fn pause(&self) -> PathBuf {
-        self.path.with_extension("paused")
+    /// An empty file is the mark.
+    fn save_mark(&self, mark: &str, set: bool) -> anyhow::Result<()> {
+        let path = self.path.with_extension(mark);
+        let write = || -> io::Result<()> {
+            if is_file(&path)? == set {
+                return Ok(());
+            }
+            if set {
+                return write_anew(&path, b"");
+            }
+            match fs::remove_file(&path) {
+                Err(e) if !is_missing(&e) => return Err(e),
+                _ => sync_directory(&path),
+            }
+        };
+        let what = if set { "make" } else { "remove" };
+        write().with_context(|| {
+            format!("cannot {what} {}: it holds until the agent ends", path.display())
+        })
     }
 
     fn cannot(&self, what: &str) -> String {
@@ -152,9 +173,60 @@ impl Store {
     }
 }
 
-/// What was made or removed beside this file is so on disk.
+fn newest(slots: &Slots) -> Option<Saved> {
+    slots.iter().copied().flatten().flatten().max_by_key(|saved| saved.0)
+}
+
+/// Only this says that there is no file. Any other error says that it is not known: no permission, a
+/// disk that fails, no descriptor left.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+}
+
+/// Whether a file is there.
+fn is_file(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(true),
+        Err(e) if is_missing(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes the directory and those above it, so that they outlast a power cut.
+fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_directory(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other?,
+    }
+    sync_directory(path)
+}
+
+/// Makes or replaces a file: whole, or not at all.
+fn write_anew(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    // One that a crash has left is of no use.
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_directory(path)
+}
+
+/// What was made, renamed or removed beside this file is so on disk.
 fn sync_directory(file: &Path) -> io::Result<()> {
-    File::open(file.parent().unwrap_or(Path::new("/")))?.sync_all()
+    let parent = file.parent().unwrap_or(Path::new("/"));
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    File::open(parent)?.sync_all()
 }
 
 /// A line of JSON with its checksum before it, for people who look: `0123456789abcdef {..}`.
@@ -240,17 +312,89 @@ mod tests {
     #[test]
     fn a_torn_write_leaves_the_record_before() {
         let (_directory, store) = store();
+        store.save(&record(2)).unwrap();
         store.save(&record(3)).unwrap();
         let before = fs::read(&store.path).unwrap();
         store.save(&record(4)).unwrap();
         let whole = fs::read(&store.path).unwrap();
         let newer = if before[..SLOT] == whole[..SLOT] { SLOT } else { 0 };
-        for torn_at in 1..100 {
-            let mut torn = whole.clone();
-            torn[newer + torn_at..newer + SLOT].fill(0);
-            fs::write(&store.path, torn).unwrap();
-            assert_eq!(store.load().unwrap(), Some(record(3)), "{torn_at}");
+        let end = whole[newer..].iter().position(|&octet| octet == b'\n').unwrap();
+        for torn_at in 0..=end {
+            // The rest of the sector is what was there before, or nothing.
+            for rest in [before.clone(), vec![0; 2 * SLOT]] {
+                let mut torn = whole.clone();
+                torn[newer + torn_at..newer + SLOT]
+                    .copy_from_slice(&rest[newer + torn_at..newer + SLOT]);
+                fs::write(&store.path, torn).unwrap();
+                assert_eq!(store.load().unwrap(), Some(record(3)), "{torn_at}");
+            }
         }
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_an_error_at_each_length() {
+        let (_directory, store) = store();
+        for saves in 0..3 {
+            let whole = fs::read(&store.path).unwrap();
+            for length in 0..whole.len() {
+                fs::write(&store.path, &whole[..length]).unwrap();
+                let again = Store::open(store.path.parent().unwrap(), "VI_1").unwrap();
+                let error = format!("{:#}", again.load().unwrap_err());
+                assert!(error.contains("VI_1.record is cut short"), "{length}: {error}");
+                assert!(error.contains("remove the file and start the agent again"), "{error}");
+            }
+            fs::write(&store.path, &whole[..10]).unwrap();
+            store.save(&record(7)).unwrap();
+            assert_eq!(store.load().unwrap(), Some(record(7)), "it is written anew");
+            fs::write(&store.path, &whole).unwrap();
+            store.save(&record(saves)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_creation_that_was_cut_short_is_done_again() {
+        for length in [0, 1, SLOT, 2 * SLOT - 1, 2 * SLOT, 4 * SLOT] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("VI_1.record.new"), vec![b'x'; length]).unwrap();
+            let store = Store::open(directory.path(), "VI_1").unwrap();
+            assert_eq!(store.load().unwrap(), None);
+            store.save(&record(1)).unwrap();
+            assert_eq!(store.load().unwrap(), Some(record(1)));
+        }
+    }
+
+    #[test]
+    fn only_a_missing_file_is_no_record() {
+        use nix::errno::Errno::{
+            EACCES, EIO, EISDIR, ELOOP, EMFILE, ENFILE, ENOENT, ENOTDIR, EPERM,
+        };
+        assert!(is_missing(&ENOENT.into()));
+        for errno in [EACCES, EIO, EISDIR, ELOOP, EMFILE, ENFILE, ENOTDIR, EPERM] {
+            assert!(!is_missing(&errno.into()), "{errno}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_place_of_a_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open(directory.path(), "VI_1");
+        let path = directory.path().join("VI_1.record");
+        fs::create_dir(&path).unwrap();
+        let error = format!("{:#}", open().unwrap_err());
+        assert!(error.contains("VI_1.record") && error.contains("is a directory"), "{error}");
+        fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = format!("{:#}", open().unwrap().load().unwrap_err());
+        assert!(error.contains("cannot read the cluster record"), "{error}");
+        fs::remove_file(&path).unwrap();
+        let store = open().unwrap();
+        fs::create_dir(store.path.with_extension(PAUSED)).unwrap();
+        let error = format!("{:#}", store.marks().unwrap_err());
+        assert!(error.contains("VI_1.paused") && error.contains("is a directory"), "{error}");
+        fs::write(directory.path().join("file"), "").unwrap();
+        let error =
+            format!("{:#}", Store::open(&directory.path().join("file"), "VI_1").unwrap_err());
+        assert!(error.contains("cannot make the state directory"), "{error}");
     }
 
     #[test]
@@ -260,7 +404,7 @@ mod tests {
         let whole = fs::read(&store.path).unwrap();
         let mut flipped = whole.clone();
         flipped[20] ^= 1;
-        for damaged in [&flipped[..], &whole[..SLOT], b""] {
+        for damaged in [&flipped[..], &[b'x'; 2 * SLOT], &[b'\n'; 2 * SLOT]] {
             fs::write(&store.path, damaged).unwrap();
             let error = format!("{:#}", store.load().unwrap_err());
             assert!(error.contains("VI_1.record"), "{error}");
@@ -270,11 +414,12 @@ mod tests {
     #[test]
     fn a_pause_is_remembered_until_it_ends() {
         let (_directory, store) = store();
-        assert!(!store.is_paused().unwrap());
+        assert_eq!(store.marks().unwrap(), Marks::default());
         for paused in [true, true, false, false, true] {
-            store.save_paused(paused).unwrap();
+            let marks = Marks { paused, handed_over: !paused };
+            store.save_marks(marks).unwrap();
             let again = Store::open(store.path.parent().unwrap(), "VI_1").unwrap();
-            assert_eq!(again.is_paused().unwrap(), paused);
+            assert_eq!(again.marks().unwrap(), marks);
             assert_eq!(again.load().unwrap(), None, "the record is another matter");
         }
     }

@@ -9,6 +9,7 @@
 pub mod detector;
 pub mod election;
 pub mod failover;
+pub mod gate;
 pub mod maps;
 pub mod reason;
 pub mod units;

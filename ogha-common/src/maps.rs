@@ -6,10 +6,12 @@
 
 use core::mem::size_of;
 
+pub use crate::gate::Passage;
 use crate::wire::probe::MAX_PATHS;
 
 mod advert;
 mod clock;
+mod hearing;
 mod lease;
 mod neighbour;
 mod probe;
@@ -19,7 +21,8 @@ mod stamp;
 pub use self::{
     advert::{AdvertCounters, AdvertFault, AdvertKey, Advertiser},
     clock::Reading,
-    lease::{Granters, Heard, Lease, MAX_GRANTERS},
+    hearing::{Datagram, Hearing, Received, Tables, earliest, grant, is_fresh, receive},
+    lease::{Granters, Lease, LeaseGrants, MAX_GRANTERS},
     neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
     probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
     proof::{PROOF_REPLIES, Proof},
@@ -244,34 +247,6 @@ pub struct Gate {
     /// The end of the lease that the agent gives: `CLOCK_BOOTTIME`, nanoseconds. The peers may
     /// grant a longer one ([`Lease`]).
     pub lease_until_ns: u64,
-}
-
-/// What the kernel does with a gate at some moment. The numbers go over the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Passage {
-    /// Traffic passes, ARP is answered.
-    Open = 1,
-    /// TCP gets an RST, ARP is answered: a takeover is under way.
-    Claimed = 2,
-    /// TCP gets an RST, ARP is dropped.
-    Closed = 3,
-    /// Everything is dropped: the lease ran out with nobody deciding.
-    Lapsed = 4,
-}
-
-impl Passage {
-    /// As a peer's kernel tells it; `None` for a word of a later version.
-    #[must_use]
-    pub const fn from_wire(octet: u8) -> Option<Self> {
-        match octet {
-            1 => Some(Self::Open),
-            2 => Some(Self::Claimed),
-            3 => Some(Self::Closed),
-            4 => Some(Self::Lapsed),
-            _ => None,
-        }
-    }
 }
 
 /// TCP on the instance's port and addresses of this host, counted where the packet passes the

@@ -106,4 +106,31 @@ mod tests {
         }
         assert_eq!(Reason::from_number(Reason::ALL.len() as u32), None);
     }
+
+    /// Does not compile until a new reason is named here: then it is the last in `ALL` too.
+    fn is_last(reason: Reason) -> bool {
+        match reason {
+            Reason::NotOurs
+            | Reason::Malformed
+            | Reason::GateOpen
+            | Reason::GateShut
+            | Reason::Flooded
+            | Reason::Rejected
+            | Reason::AddressAnswered
+            | Reason::AddressNotHeld
+            | Reason::AddressContested
+            | Reason::AddressDefended
+            | Reason::ClaimSuppressed
+            | Reason::Proving
+            | Reason::ProbeAnswered
+            | Reason::ProbeAbsorbed => false,
+            Reason::ProbeRefused => true,
+        }
+    }
+
+    #[test]
+    fn the_list_is_whole() {
+        let (last, others) = Reason::ALL.split_last().expect("there are reasons");
+        assert!(is_last(*last) && !others.iter().any(|reason| is_last(*reason)));
+    }
 }

@@ -156,6 +156,11 @@ pub struct Term(u64);
 impl Term {
     /// Before the first record.
     pub const ZERO: Self = Self(0);
+    /// How far a term may be ahead of one's own and be believed. Each change of the record takes one
+    /// term: at one a second, 2^32 last for 136 years, so no node has ever missed so many. And no
+    /// single datagram or record, forged or damaged, can bring the terms near their end, where no
+    /// change is possible any more: that would take 2^32 of them.
+    pub const LEAP: u64 = 1 << 32;
 
     /// A term read from a record or from the wire.
     #[must_use]
@@ -173,6 +178,14 @@ impl Term {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
+    }
+
+    /// Is it so far ahead of the own term that it cannot be true? Who reads such a one refuses what
+    /// names it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn leaps_from(self, own: Self) -> bool {
+        self.0.saturating_sub(own.0) > Self::LEAP
     }
 }
 
@@ -339,6 +352,22 @@ mod tests {
         assert_eq!(boot - Duration::from_secs(1), boot);
         assert_eq!(boot.since(boot + Duration::from_secs(1)), Duration::ZERO);
         assert_eq!((boot + Duration::MAX).ns(), u64::MAX);
+    }
+
+    #[test]
+    fn a_term_that_leaps_is_not_believed() {
+        let leaps = |term, own| Term::new(term).leaps_from(Term::new(own));
+        for own in [0, 7, Term::LEAP, u64::MAX - Term::LEAP] {
+            assert!(!leaps(own, own), "{own}");
+            assert!(!leaps(own + 1, own), "{own}");
+            assert!(!leaps(own + Term::LEAP, own), "{own}");
+            assert!(!leaps(0, own), "what is behind does not leap");
+        }
+        for own in [0, 7, Term::LEAP] {
+            assert!(leaps(own + Term::LEAP + 1, own), "{own}");
+            assert!(leaps(u64::MAX, own), "{own}");
+        }
+        assert!(!leaps(u64::MAX, u64::MAX));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use crate::{
     checksum,
     context::Context,
     gate,
-    ip::{Address as _, Ip, Payload, pseudo_sum},
+    ip::{Ip, Payload, pseudo_sum},
     maps::{ADVERT_COUNTERS, ADVERTISERS, PEERS, SCRATCH, SCRATCH_BYTES},
-    packet::{Frame, PROTOCOL_VRRP},
+    packet::{Address as _, Frame, PROTOCOL_VRRP},
 };
 
 /// `Header::version_kind`, low half: an advertisement.

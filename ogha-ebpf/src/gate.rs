@@ -1,11 +1,11 @@
 //! The gate: may traffic for an instance's addresses pass here?
 
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, generated::bpf_jiffies64};
-use ogha_common::maps::{Gate, Heard, Passage, SlotAnswer, Vip, VipKey, VipSlot};
+use ogha_common::maps::{Gate, LeaseGrants, Passage, SlotAnswer, Vip, VipKey, VipSlot};
 
 use crate::{
-    ip::Address,
     maps::{GATES, LEASES, READINGS, VIP_SLOTS, VIPS},
+    packet::Address,
 };
 
 /// `CLOCK_BOOTTIME`, nanoseconds: the clock of the lease, which goes on while the host sleeps.
@@ -54,7 +54,7 @@ pub fn vip(address: impl Address) -> Option<&'static Vip> {
 #[inline(always)]
 pub fn passage(instance: u32, now: u64) -> Passage {
     match state(instance) {
-        Some((gate, heard)) => gate.passage(&heard, now),
+        Some((gate, grants)) => gate.passage(&grants, now),
         None => Passage::Lapsed,
     }
 }
@@ -63,9 +63,9 @@ pub fn passage(instance: u32, now: u64) -> Passage {
 #[inline(always)]
 pub fn passage_now(instance: u32) -> (Passage, u64) {
     match state(instance) {
-        Some((gate, heard)) => {
-            let now = now_for(gate.lease_end_ns(&heard));
-            (gate.passage(&heard, now), now)
+        Some((gate, grants)) => {
+            let now = now_for(gate.lease_end_ns(&grants));
+            (gate.passage(&grants, now), now)
         }
         None => (Passage::Lapsed, now()),
     }
@@ -73,13 +73,13 @@ pub fn passage_now(instance: u32) -> (Passage, u64) {
 
 /// The gate, and what the peers have said that concerns it.
 #[inline(always)]
-fn state(instance: u32) -> Option<(Gate, Heard)> {
+fn state(instance: u32) -> Option<(Gate, LeaseGrants)> {
     let (gate, lease) = (GATES.get_ptr(instance)?, LEASES.get_ptr(instance)?);
     // SAFETY: the elements are there while the program runs; volatile, for the agent writes
     // the one, and other CPUs the other, at any time. A mixture of an old and a new gate may be
     // seen until the agent's write returns.
     Some(unsafe {
-        (gate.cast::<Gate>().read_volatile(), (&raw const (*lease).heard).read_volatile())
+        (gate.cast::<Gate>().read_volatile(), (&raw const (*lease).grants).read_volatile())
     })
 }
 

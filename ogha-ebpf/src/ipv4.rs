@@ -2,8 +2,8 @@
 
 use crate::{
     checksum::{add, fold},
-    ip::{Address as _, Ip, Payload},
-    packet::{Address4, Ethernet, Frame, Ipv4},
+    ip::{Ip, Payload},
+    packet::{Address as _, Address4, Ethernet, Frame, Ipv4},
 };
 
 impl Ip for Ipv4 {

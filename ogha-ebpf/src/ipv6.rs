@@ -3,12 +3,13 @@
 use crate::{
     Reason,
     context::Context,
-    ip::{self, Ip, Payload},
+    ip::{Ip, Payload},
     ndp,
     packet::{
         Address6, Ethernet, Extension, Fragment, Frame, Ipv6, PROTOCOL_DESTINATION,
         PROTOCOL_FRAGMENT, PROTOCOL_HOP_BY_HOP, PROTOCOL_ROUTING,
     },
+    traffic,
 };
 
 /// How many extension headers are looked behind: as many as RFC 8200 section 4.1 lets stand before
@@ -21,7 +22,7 @@ pub fn ingress(ctx: &impl Context, frame: Frame) -> Reason {
     if ndp::is_neighbour(frame) {
         ndp::ingress(ctx, frame)
     } else {
-        ip::ingress::<Ipv6>(ctx, frame)
+        traffic::ingress::<Ipv6>(ctx, frame)
     }
 }
 
@@ -31,7 +32,7 @@ pub fn egress(frame: Frame, length: usize) -> Reason {
     if ndp::is_neighbour(frame) {
         ndp::egress(frame, length)
     } else {
-        ip::egress::<Ipv6>(frame, length)
+        traffic::egress::<Ipv6>(frame, length)
     }
 }
 

@@ -18,8 +18,8 @@ use ogha_common::maps::{
 use crate::{
     context::Context,
     events, gate,
-    ip::Address,
     maps::{SELF, WATCHES},
+    packet::Address,
 };
 
 /// The kernel's states of TCP sockets.

@@ -31,6 +31,7 @@ mod probe;
 mod prove;
 mod reset;
 mod tcp;
+mod traffic;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
@@ -43,7 +44,7 @@ pub use ogha_common::reason::Reason;
 use packet::{Ethernet, Frame, Ipv4, KIND_ARP, KIND_IPV4, KIND_IPV6, Tcp};
 
 /// What happens to a packet.
-enum Verdict {
+enum XdpVerdict {
     /// The host's stack, or the wire, gets it.
     Pass,
     /// Nobody gets it.
@@ -53,7 +54,7 @@ enum Verdict {
 }
 
 /// Fails open for everything that is not about a virtual address.
-impl From<Reason> for Verdict {
+impl From<Reason> for XdpVerdict {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
         match reason {
@@ -77,9 +78,9 @@ impl From<Reason> for Verdict {
 
 /// The verdict on what comes in, or leaves. The log is told.
 #[inline(always)]
-fn judge(ctx: &impl Context, reason: Reason, leaves: bool) -> Verdict {
+fn judge(ctx: &impl Context, reason: Reason, leaves: bool) -> XdpVerdict {
     log::tell(ctx, reason, leaves);
-    Verdict::from(reason)
+    XdpVerdict::from(reason)
 }
 
 /// What comes in.
@@ -101,9 +102,9 @@ fn ogha_prove(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn at_xdp(ctx: &XdpContext, reason: Reason) -> u32 {
     match judge(ctx, reason, false) {
-        Verdict::Pass => xdp_action::XDP_PASS,
-        Verdict::Drop => xdp_action::XDP_DROP,
-        Verdict::Return => xdp_action::XDP_TX,
+        XdpVerdict::Pass => xdp_action::XDP_PASS,
+        XdpVerdict::Drop => xdp_action::XDP_DROP,
+        XdpVerdict::Return => xdp_action::XDP_TX,
     }
 }
 
@@ -112,9 +113,9 @@ fn at_xdp(ctx: &XdpContext, reason: Reason) -> u32 {
 #[classifier]
 fn ogha_ingress(ctx: TcContext) -> i32 {
     match judge(&ctx, pulled_ingress(&ctx), false) {
-        Verdict::Pass => TC_ACT_UNSPEC,
-        Verdict::Drop => TC_ACT_SHOT,
-        Verdict::Return => back(&ctx),
+        XdpVerdict::Pass => TC_ACT_UNSPEC,
+        XdpVerdict::Drop => TC_ACT_SHOT,
+        XdpVerdict::Return => back(&ctx),
     }
 }
 
@@ -129,8 +130,8 @@ fn back(ctx: &TcContext) -> i32 {
 #[classifier]
 fn ogha_egress(ctx: TcContext) -> i32 {
     match judge(&ctx, egress(&ctx), true) {
-        Verdict::Pass => TC_ACT_UNSPEC,
-        Verdict::Drop | Verdict::Return => TC_ACT_SHOT,
+        XdpVerdict::Pass => TC_ACT_UNSPEC,
+        XdpVerdict::Drop | XdpVerdict::Return => TC_ACT_SHOT,
     }
 }
 
@@ -150,7 +151,7 @@ fn ogha_exit(ctx: BtfTracePointContext) -> Option<()> {
 fn ingress(ctx: &impl Context) -> Reason {
     match ctx.frame().open() {
         Some((frame, KIND_ARP)) => arp::ingress(frame),
-        Some((frame, KIND_IPV4)) => ip::ingress::<Ipv4>(ctx, frame),
+        Some((frame, KIND_IPV4)) => traffic::ingress::<Ipv4>(ctx, frame),
         Some((frame, KIND_IPV6)) => ipv6::ingress(ctx, frame),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,
@@ -172,7 +173,7 @@ fn egress(ctx: &TcContext) -> Reason {
     let length = ctx.len();
     match pulled(ctx).open() {
         Some((frame, KIND_ARP)) => arp::egress(frame),
-        Some((frame, KIND_IPV4)) => ip::egress::<Ipv4>(frame, length as usize),
+        Some((frame, KIND_IPV4)) => traffic::egress::<Ipv4>(frame, length as usize),
         Some((frame, KIND_IPV6)) => ipv6::egress(frame, length as usize),
         Some(_) => Reason::NotOurs,
         None => Reason::Malformed,

@@ -7,9 +7,10 @@ use crate::{
     checksum::{add, fold},
     context::Context,
     gate,
-    ip::{self, Address as _, pseudo_sum},
+    ip::pseudo_sum,
     neighbour::{self, Claim, count},
-    packet::{Address6, Ethernet, Frame, Ipv6, Mac, PROTOCOL_ICMPV6},
+    packet::{Address as _, Address6, Ethernet, Frame, Ipv6, Mac, PROTOCOL_ICMPV6},
+    traffic,
 };
 
 /// `Message::kind`: who has the target (RFC 4861 section 4.3)?
@@ -62,7 +63,7 @@ struct Advertisement {
 }
 
 /// What a message says.
-struct Said {
+struct NeighbourSays {
     kind: u8,
     source: Address6,
     target: Address6,
@@ -107,7 +108,7 @@ pub fn ingress(ctx: &impl Context, frame: Frame) -> Reason {
 
 /// Somebody asks for a virtual address.
 #[inline(always)]
-fn solicited(ctx: &impl Context, frame: Frame, vip: &Vip, said: &Said) -> Reason {
+fn solicited(ctx: &impl Context, frame: Frame, vip: &Vip, said: &NeighbourSays) -> Reason {
     let checks = said.source.is_unspecified();
     if said.mac == Mac::from_octets(vip.mac) {
         // Our own question, reflected: an answer would tell this host's stack that the address is
@@ -136,7 +137,7 @@ pub fn egress(frame: Frame, length: usize) -> Reason {
     let (ip, message) = unsafe { (&*ip, &*message) };
     let checks = ip.source.is_unspecified();
     let claimed = if message.kind == ADVERTISEMENT || checks { message.target } else { ip.source };
-    let Some(vip) = gate::vip(claimed) else { return ip::egress::<Ipv6>(frame, length) };
+    let Some(vip) = gate::vip(claimed) else { return traffic::egress::<Ipv6>(frame, length) };
     neighbour::claimed_here(vip)
 }
 
@@ -153,7 +154,7 @@ fn message(frame: Frame) -> Option<*mut Message> {
 /// Reads a message, if it is as RFC 4861 sections 7.1.1 and 7.1.2 want it. The checksum is left to
 /// Ethernet's: to go over a message of any length costs more than an answer to a damaged one.
 #[inline(always)]
-fn read(frame: Frame) -> Option<Said> {
+fn read(frame: Frame) -> Option<NeighbourSays> {
     // SAFETY: `at` checks the bounds of each; nobody writes the packet.
     let (ethernet, ip, message) =
         unsafe { (&*frame.ethernet()?, &*header(frame)?, &*message(frame)?) };
@@ -172,7 +173,7 @@ fn read(frame: Frame) -> Option<Said> {
         return None;
     }
     let mac = if named && !mac.is_group() { mac } else { ethernet.source };
-    Some(Said { kind: message.kind, source, target, mac })
+    Some(NeighbourSays { kind: message.kind, source, target, mac })
 }
 
 /// The MAC that an option of the wanted kind names, if there is one, in a message of so many bytes
@@ -202,7 +203,13 @@ fn link(frame: Frame, length: usize, wanted: u8) -> Option<(bool, Mac)> {
 /// Turns the solicitation into the advertisement that answers it (RFC 4861 section 7.2.4). Who only
 /// checks whether the address is free has none itself, and is told with everybody.
 #[inline(always)]
-fn answer(ctx: &impl Context, frame: Frame, vip: &Vip, said: &Said, checks: bool) -> Reason {
+fn answer(
+    ctx: &impl Context,
+    frame: Frame,
+    vip: &Vip,
+    said: &NeighbourSays,
+    checks: bool,
+) -> Reason {
     let done = if checks {
         let everybody = (Address6::ALL_NODES, Mac::ALL_NODES);
         advertise(ctx, frame, vip, said.target, everybody, OVERRIDE)

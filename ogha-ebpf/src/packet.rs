@@ -7,7 +7,7 @@ use core::mem::size_of;
 
 mod ip;
 
-pub use ip::{Address4, Address6, Extension, Fragment, Ipv4, Ipv6};
+pub use ip::{Address, Address4, Address6, Extension, Fragment, Ipv4, Ipv6};
 
 /// `Ethernet::kind`, network order: IPv4.
 pub const KIND_IPV4: u16 = 0x0800_u16.to_be();

@@ -5,10 +5,12 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use ogha_common::{
-    maps::{EVENT_PEER, Endpoint, NS_PER_MS, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said},
+    maps::{
+        Datagram, EVENT_PEER, Endpoint, NS_PER_MS, Offer, Peer, PeerKey, ProbeCounters, Refusal,
+        receive,
+    },
     wire::{
-        probe::{self as wire, Error, Facts, Kind, Words, offset, word},
-        replay::Novelty,
+        probe::{self as wire, Error, KernelFacts, ProbeKind, Words, flag, offset, word},
         siphash,
     },
 };
@@ -18,15 +20,12 @@ use crate::{
     checksum::{add, add_wide, fold},
     context::Context,
     events, gate,
-    ip::{Address, Ip, NOBODY, pseudo_sum},
-    lease,
+    ip::{Ip, NOBODY, pseudo_sum},
+    lease::Entries,
     listener::{self, Listener},
     maps::{ENDPOINTS, PEERS, PROBE_COUNTERS, SELF},
-    packet::{Ethernet, Frame, PROTOCOL_UDP, Udp},
+    packet::{Address, Ethernet, Frame, PROTOCOL_UDP, Udp},
 };
-
-/// How old the echo of a time of ours may be.
-const FRESH_NS: u64 = 10_000 * NS_PER_MS;
 
 /// The headers of a probe behind that of Ethernet.
 #[repr(C)]
@@ -73,15 +72,9 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, instance: u32) -> Reason
         return Reason::ProbeRefused;
     };
     match examine(offer, instance, words) {
-        Ok(Heard { kind: Kind::Reply, .. }) => Reason::ProbeAbsorbed,
-        Ok(Heard { kind: Kind::Probe, peer, believed, now }) => {
-            let grant_ms = if believed {
-                let (asker, term) = (word(words, offset::NODE), word(words, offset::TERM));
-                lease::promise(offer, peer, asker, term, now)
-            } else {
-                0
-            };
-            answer::<I>(ctx, frame, &Own { offer, instance, now, grant_ms }, words)
+        Ok(Accepted { kind: ProbeKind::Reply, .. }) => Reason::ProbeAbsorbed,
+        Ok(Accepted { kind: ProbeKind::Probe, now, grant_ms }) => {
+            answer::<I>(ctx, frame, &Answerer { offer, instance, now, grant_ms }, words)
         }
         Err(refusal) => {
             count(instance, |counters| counters.refuse(refusal));
@@ -91,27 +84,25 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, instance: u32) -> Reason
 }
 
 /// This node, as it answers a probe.
-struct Own {
+struct Answerer {
     offer: *mut Offer,
     instance: u32,
     now: u64,
     grant_ms: u16,
 }
 
-/// An authentic datagram.
-struct Heard {
-    kind: Kind,
-    /// Who sent it.
-    peer: *mut Peer,
-    /// What it says counts.
-    believed: bool,
+/// A datagram that was not refused.
+struct Accepted {
+    kind: ProbeKind,
     /// When it came: the clock is read once for it.
     now: u64,
+    /// What the answer to a probe grants.
+    grant_ms: u16,
 }
 
 /// Is the datagram to be believed? Then what it says is written down.
 #[inline(always)]
-fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Heard, Refusal> {
+fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Accepted, Refusal> {
     // SAFETY: the agent writes the same values again and again; only `said` needs the lock.
     let (key, vrid, node) = unsafe {
         let key = siphash::Key { k0: (*offer).key0, k1: (*offer).key1 };
@@ -121,37 +112,22 @@ fn examine(offer: *mut Offer, instance: u32, words: &Words) -> Result<Heard, Ref
     if u32::from(wire::octet(words, offset::VRID)) != vrid || word(words, offset::TO) != node {
         return Err(Refusal::Receiver);
     }
-    let kind = if wire::octet(words, offset::KIND) == Kind::Reply as u8 {
-        Kind::Reply
-    } else {
-        Kind::Probe
-    };
-    let key = PeerKey { instance, reserved: 0, node: word(words, offset::NODE) };
+    let datagram = Datagram::read(words);
+    let key = PeerKey { instance, reserved: 0, node: datagram.node };
     let Some(peer) = PEERS.get_ptr_mut(key) else { return Err(Refusal::Stranger) };
+    let peer: *mut Peer = peer;
     let now = gate::now();
-    let echo = word(words, offset::ECHO);
-    let fresh = echo != 0 && echo <= now && now - echo < FRESH_NS;
-    if kind as u8 == Kind::Reply as u8 && !fresh {
-        return Err(Refusal::Echo);
-    }
-    let outcome = record(peer, words, kind, now, fresh);
-    if outcome == UNPROVEN {
+    let received = receive(&mut Entries { offer, peer, instance }, &datagram, now)?;
+    let kind = datagram.kind;
+    if received.believed {
+        count(instance, |counters| counters.accept(kind));
+    } else {
         count(instance, |counters| counters.unproven += 1);
-        return Ok(Heard { kind, peer, believed: false, now });
     }
-    if outcome == OLD {
-        return Err(Refusal::Replay);
+    if received.news {
+        events::emit(EVENT_PEER, instance, now, datagram.node);
     }
-    let term = word(words, offset::TERM);
-    lease::hear(instance, term);
-    if wire::grant_ms(words) != 0 {
-        lease::granted(instance, term);
-    }
-    if outcome == NEWS {
-        events::emit(EVENT_PEER, instance, now, key.node);
-    }
-    count(instance, |counters| counters.accept(kind));
-    Ok(Heard { kind, peer, believed: true, now })
+    Ok(Accepted { kind, now, grant_ms: received.grant_ms })
 }
 
 /// The headers, if the packet has them.
@@ -186,90 +162,9 @@ fn load<'a, I: Ip>(
     }
 }
 
-// What came of recording a datagram. Numbers, for the verifier follows them where it loses an enum.
-const OLD: u32 = 0;
-const UNPROVEN: u32 = 1;
-const KNOWN: u32 = 2;
-const NEWS: u32 = 3;
-
-/// Writes down what an authentic datagram says. Two of the same peer may come on two CPUs.
-#[inline(always)]
-fn record(peer: *mut Peer, words: &Words, kind: Kind, now: u64, fresh: bool) -> u32 {
-    let said = said(words);
-    let boot_id = [words[offset::BOOT_ID / 8], words[offset::BOOT_ID / 8 + 1]];
-    let (sequence, time) = (word(words, offset::SEQUENCE), word(words, offset::TIME));
-    let (echo, path) = (word(words, offset::ECHO), wire::octet(words, offset::PATH));
-    // Anchored at a time of our own that the sender had heard of when it gave its word.
-    let granted_until = echo + u64::from(wire::grant_ms(words)) * NS_PER_MS;
-    let facts = (word(words, offset::FACTS) as u32, word(words, offset::QUEUE_LIMIT));
-    // SAFETY: the entry stays allocated while the program runs, and the lock keeps others away.
-    // Nothing may be called until it is given back.
-    unsafe {
-        bpf_spin_lock((&raw mut (*peer).lock).cast());
-        let peer = &mut *peer;
-        let rebooted = peer.replay.boot_id[0] != boot_id[0] || peer.replay.boot_id[1] != boot_id[1];
-        let outcome = match peer.replay.accept(boot_id, kind, path, sequence, fresh) {
-            Novelty::Old => OLD,
-            Novelty::Unproven => UNPROVEN,
-            Novelty::New => {
-                let mut outcome = KNOWN;
-                if rebooted || time > peer.their_time_ns {
-                    if rebooted || peer.said.differs(&said) {
-                        outcome = NEWS;
-                    }
-                    peer.their_time_ns = time;
-                    peer.said = said;
-                }
-                if fresh && granted_until > echo {
-                    peer.grant(said.term, granted_until);
-                }
-                match kind {
-                    Kind::Probe => peer.last_probe_ns = now,
-                    Kind::Reply => {
-                        peer.last_reply_ns = now;
-                        peer.answered_ns[path as usize & (wire::MAX_PATHS - 1)] = echo;
-                        peer.rtt_ns = now - echo;
-                        let listening = facts.0 >> 25 & 1;
-                        let exited = facts.0 >> 26 & 1;
-                        if peer.listening != listening || peer.exited != exited {
-                            outcome = NEWS;
-                        }
-                        peer.exited = exited;
-                        peer.told = facts.0 >> 24 & 1;
-                        peer.listening = listening;
-                        peer.gate = facts.0 >> 16 & 0xff;
-                        peer.queue = facts.0 & 0xffff;
-                        peer.queue_limit = (facts.1 >> 48) as u32;
-                        peer.heartbeat_ms = facts.1 as u32;
-                    }
-                }
-                outcome
-            }
-        };
-        bpf_spin_unlock((&raw mut peer.lock).cast());
-        outcome
-    }
-}
-
-#[inline(always)]
-fn said(words: &Words) -> Said {
-    Said {
-        term: word(words, offset::TERM),
-        primary: word(words, offset::PRIMARY),
-        in_sync: word(words, offset::IN_SYNC),
-        lsn: word(words, offset::LSN),
-        phase: wire::octet(words, offset::PHASE),
-        role: wire::octet(words, offset::ROLE),
-        restarting: wire::octet(words, offset::FLAGS) & 1,
-        priority: wire::octet(words, offset::PRIORITY),
-        paused: wire::octet(words, offset::FLAGS) >> 1 & 1,
-        reserved: [0; 3],
-    }
-}
-
 /// Turns the probe into its reply, in place.
 #[inline(always)]
-fn answer<I: Ip>(ctx: &impl Context, frame: Frame, own: &Own, words: &mut Words) -> Reason {
+fn answer<I: Ip>(ctx: &impl Context, frame: Frame, own: &Answerer, words: &mut Words) -> Reason {
     let Some(headers) = headers::<I>(ctx, frame) else { return Reason::ProbeAbsorbed };
     if !ctx.frame().like(frame).turn() {
         return Reason::ProbeAbsorbed;
@@ -311,8 +206,8 @@ fn udp_checksum<I: Ip>(Headers { ip, udp }: &Headers<I>, words: &Words) -> u16 {
 
 /// The reply's words, from the probe's.
 #[inline(always)]
-fn fill_in(ctx: &impl Context, own: &Own, address: impl Address, words: &mut Words) {
-    let Own { offer, instance, now, grant_ms } = *own;
+fn fill_in(ctx: &impl Context, own: &Answerer, address: impl Address, words: &mut Words) {
+    let Answerer { offer, instance, now, grant_ms } = *own;
     // SAFETY: as in `examine`.
     let (port, exited, heartbeat_ns) = unsafe {
         let exited = (&raw const (*offer).exited).read_volatile() != 0;
@@ -320,7 +215,7 @@ fn fill_in(ctx: &impl Context, own: &Own, address: impl Address, words: &mut Wor
     };
     let listener =
         if port == 0 { Listener::default() } else { listener::at(ctx, address, port as u16) };
-    let facts = Facts {
+    let facts = KernelFacts {
         listening: listener.present,
         gate: Some(gate::passage(instance, now)),
         queue: listener.queue,
@@ -340,13 +235,15 @@ fn fill_in(ctx: &impl Context, own: &Own, address: impl Address, words: &mut Wor
     };
     let head = word(words, offset::MAGIC) & !0xffff;
     let (asked, asker) = (word(words, offset::TIME), word(words, offset::NODE));
+    let flags = if said.restarting != 0 { flag::RESTARTING } else { 0 }
+        | if said.paused != 0 { flag::PAUSED } else { 0 };
     let state = u64::from(said.phase) << 56
         | u64::from(said.role) << 48
-        | u64::from(said.paused << 1 | said.restarting) << 40
+        | u64::from(flags) << 40
         | u64::from(wire::octet(words, offset::PATH)) << 32
         | u64::from(live);
     let mut set = |at: usize, value: u64| words[at / 8] = value.to_be();
-    set(offset::MAGIC, head | (Kind::Reply as u64) << 8 | u64::from(said.priority));
+    set(offset::MAGIC, head | (ProbeKind::Reply as u64) << 8 | u64::from(said.priority));
     set(offset::SEQUENCE, now);
     set(offset::TIME, now);
     set(offset::ECHO, asked);

@@ -6,9 +6,8 @@ use ogha_common::maps::PROOF_REPLIES;
 
 use crate::{
     Reason,
-    ip::Address as _,
     maps::{PROOF, STAMP, is_own_mac},
-    packet::{Arp, Ethernet, Frame, KIND_ARP, Mac},
+    packet::{Address as _, Arp, Ethernet, Frame, KIND_ARP, Mac},
 };
 
 /// A frame has come in. The last reply goes to the host's stack.

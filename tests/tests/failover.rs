@@ -1,14 +1,10 @@
 //! Failovers of a pair: the virtual address and the primary role move together.
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
-use std::{
-    net::IpAddr,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use ogha_tests::{
-    demo::{Fault, Outcome, fail_over, steps},
+    demo::{Fault, Measured, fail_over, steps},
     lab::{
         Families, Pair, Watcher,
         agent::{Kind, Settings},
@@ -23,7 +19,7 @@ fn with(families: Families) -> Settings {
     Settings { families, ..Settings::patient(Kind::Postgresql) }
 }
 
-fn failed_over(fault: Fault, settings: &Settings) -> Outcome {
+fn failed_over(fault: Fault, settings: &Settings) -> Measured {
     let run = fail_over(fault, settings).unwrap();
     assert!(run.problems.is_empty(), "{}", run.problems.join("\n"));
     run.outcome.unwrap()
@@ -212,30 +208,4 @@ fn is_no_dead_host(name: &str, families: Families) {
     assert_eq!((&peer["host"], &peer["listening"]), (&"alive".into(), &true.into()), "{seen}");
     assert!(peer["rtt_us"].as_u64().unwrap() > 0, "{seen}");
     assert_eq!((&seen["phase"], &seen["term"]), (&"serving".into(), &before["term"]));
-}
-
-/// Nothing is wrong for a while, and the processors are busy: nothing moves.
-#[test]
-fn a_busy_machine_is_no_fault() {
-    let pair = Pair::start("busy", &Settings::patient(Kind::Postgresql)).unwrap();
-    let before = pair.nodes[0].agent.instance().unwrap();
-    let writer = pair.writer();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        std::thread::sleep(Duration::from_secs(5));
-        stop.store(true, Ordering::Relaxed);
-    });
-    writer.wait_for(1, GENEROUS).unwrap();
-    let record = writer.stop().unwrap();
-    assert_eq!(record.lost(&pair.nodes[0].database).unwrap(), Vec::<i64>::new());
-    let after = pair.nodes[0].agent.instance().unwrap();
-    assert_eq!(before["term"], after["term"], "{}", pair.agents_last_words());
-    assert_eq!(after["phase"], "serving");
 }

@@ -22,7 +22,7 @@ pub fn command() -> Result<ExitCode> {
     title("documentation");
     cargo::run(&mut documentation())?;
     title("tests");
-    test::command(None, test::JOBS, None)
+    test::command(&test::Options::default())
 }
 
 fn title(what: &str) {

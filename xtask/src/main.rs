@@ -52,16 +52,19 @@ enum Command {
     /// Measure: xdp, probes, throughput, pgbench, starvation, verdicts, faults [--json FILE] ..; `bench --help` tells the rest
     #[command(disable_help_flag = true)]
     Bench(Rest),
-    /// Run all tests (as root, for the scenarios)
+    /// Run the tests (as root, for the scenarios)
     Test {
         /// Only the tests whose name contains this
         name: Option<String>,
+        /// Also the slow ones and the long simulation: what a release has to pass
+        #[arg(long)]
+        all: bool,
         /// Scenarios at a time
-        #[arg(long, value_name = "N", default_value_t = 2)]
+        #[arg(long, value_name = "N", default_value_t = test::JOBS)]
         jobs: usize,
-        /// Simulated stories, instead of 100,000
-        #[arg(long, value_name = "N")]
-        stories: Option<u64>,
+        /// Simulated runs, instead of 20,000 (with --all: of 1,000,000)
+        #[arg(long, visible_alias = "stories", value_name = "N")]
+        runs: Option<u64>,
     },
     /// Everything that a change must pass: formatting, lints, documentation, tests
     Ci,
@@ -82,7 +85,9 @@ fn main() -> ExitCode {
         Command::Unload(rest) => load::command("unload", &rest.arguments),
         Command::Demo(rest) => demo::command(&rest.arguments),
         Command::Bench(rest) => bench::command(&rest.arguments),
-        Command::Test { name, jobs, stories } => test::command(name.as_deref(), jobs, stories),
+        Command::Test { name, all, jobs, runs } => {
+            test::command(&test::Options { name, all, jobs, runs })
+        }
         Command::Ci => ci::command(),
     };
     done.unwrap_or_else(|error| {

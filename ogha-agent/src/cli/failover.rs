@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use super::{
     Failure,
-    order::{self, Verdict},
+    order::{self, OrderState},
 };
 use crate::control::{protocol::Request, view::InstanceView};
 
@@ -45,16 +45,16 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
 }
 
 /// `began`: the node was seen to take over, or should have been by now.
-fn judge(view: &InstanceView, own: &str, began: bool) -> Verdict {
+fn judge(view: &InstanceView, own: &str, began: bool) -> OrderState {
     match view.phase.as_str() {
-        "serving" => Verdict::Done(format!("{own} serves, in term {}", view.term)),
+        "serving" => OrderState::Done(format!("{own} serves, in term {}", view.term)),
         "standby" | "listening" if began => {
-            Verdict::Failed(format!("{own} did not take over{}", because(view)))
+            OrderState::Failed(format!("{own} did not take over{}", because(view)))
         }
         phase if phase.starts_with("fenced") && began => {
-            Verdict::Failed(format!("{own} is {phase}{}", because(view)))
+            OrderState::Failed(format!("{own} is {phase}{}", because(view)))
         }
-        phase => Verdict::Going(phase.to_owned()),
+        phase => OrderState::Going(phase.to_owned()),
     }
 }
 
@@ -72,11 +72,11 @@ mod tests {
     #[test]
     fn it_ends_when_this_node_serves_or_is_back_where_it_was() {
         let view = |phase: &str| InstanceView { phase: phase.into(), ..InstanceView::default() };
-        assert!(matches!(judge(&view("standby"), "db2", false), Verdict::Going(_)));
-        assert!(matches!(judge(&view("promoting"), "db2", true), Verdict::Going(_)));
-        assert!(matches!(judge(&view("serving"), "db2", true), Verdict::Done(_)));
+        assert!(matches!(judge(&view("standby"), "db2", false), OrderState::Going(_)));
+        assert!(matches!(judge(&view("promoting"), "db2", true), OrderState::Going(_)));
+        assert!(matches!(judge(&view("serving"), "db2", true), OrderState::Done(_)));
         for phase in ["standby", "listening", "fenced: the database could not be promoted"] {
-            assert!(matches!(judge(&view(phase), "db2", true), Verdict::Failed(_)), "{phase}");
+            assert!(matches!(judge(&view(phase), "db2", true), OrderState::Failed(_)), "{phase}");
         }
     }
 }

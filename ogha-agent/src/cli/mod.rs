@@ -7,7 +7,6 @@
 mod check;
 mod doctor;
 mod failover;
-mod failure;
 mod history;
 mod import_keepalived;
 mod load;
@@ -25,7 +24,8 @@ mod unload;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-pub use failure::Failure;
+
+use crate::failure::Failure;
 
 /// Keeps a virtual IP on the node whose database accepts writes.
 #[derive(Debug, Parser)]

@@ -37,7 +37,7 @@ pub(super) struct Args {
 
 /// What a look at the instance says of the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum OrderState {
     /// Under way: what is happening.
     Going(String),
     /// It is done: what to say.
@@ -75,20 +75,20 @@ impl Args {
         &self,
         accepted: &Accepted,
         patience: Option<Duration>,
-        mut judge: impl FnMut(&InstanceView, Duration) -> Verdict,
+        mut judge: impl FnMut(&InstanceView, Duration) -> OrderState,
     ) -> Result<(), Failure> {
         let began = Instant::now();
         let mut told = String::new();
         loop {
             let view = self.look(&accepted.instance)?;
             match judge(&view, began.elapsed()) {
-                Verdict::Done(word) => return self.end(&view, &word),
-                Verdict::Failed(why) => return Err(Failure::failed(anyhow!(why))),
-                Verdict::Going(word) if word != told => {
+                OrderState::Done(word) => return self.end(&view, &word),
+                OrderState::Failed(why) => return Err(Failure::failed(anyhow!(why))),
+                OrderState::Going(word) if word != told => {
                     tell(&word);
                     told = word;
                 }
-                Verdict::Going(_) => {}
+                OrderState::Going(_) => {}
             }
             if let Some(patience) = patience.filter(|patience| began.elapsed() >= *patience) {
                 return Err(Failure::failed(anyhow!(

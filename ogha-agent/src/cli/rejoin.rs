@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Failure,
-    order::{self, Verdict},
+    order::{self, OrderState},
 };
 use crate::control::{protocol::Request, view::InstanceView};
 
@@ -30,25 +30,27 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
     })
 }
 
-fn judge(view: &InstanceView, begun: bool) -> Verdict {
+fn judge(view: &InstanceView, begun: bool) -> OrderState {
     let Some(rejoin) = view.rejoin.as_ref().filter(|_| begun) else {
         return if begun && view.database.role == "standby" {
-            Verdict::Done(done(view))
+            OrderState::Done(done(view))
         } else {
-            Verdict::Going("waiting for the database".to_owned())
+            OrderState::Going("waiting for the database".to_owned())
         };
     };
     let lost = rejoin.lost.as_ref().map(|lost| format!("; only this node had {lost}"));
     let lost = lost.unwrap_or_default();
     match (rejoin.phase.as_str(), rejoin.percent) {
         ("done", _) if view.database.role == "standby" => {
-            Verdict::Done(format!("{}{lost}", done(view)))
+            OrderState::Done(format!("{}{lost}", done(view)))
         }
-        ("failed", _) => Verdict::Failed(format!(
+        ("failed", _) => OrderState::Failed(format!(
             "the rejoin failed, and will be tried again; the agent's log tells why{lost}"
         )),
-        (phase, Some(percent)) => Verdict::Going(format!("{phase}, {}%{lost}", percent / 10 * 10)),
-        (phase, None) => Verdict::Going(format!("{phase}{lost}")),
+        (phase, Some(percent)) => {
+            OrderState::Going(format!("{phase}, {}%{lost}", percent / 10 * 10))
+        }
+        (phase, None) => OrderState::Going(format!("{phase}{lost}")),
     }
 }
 
@@ -65,7 +67,7 @@ mod tests {
     #[test]
     fn it_ends_with_a_standby_or_a_failure() {
         let mut view = InstanceView { primary: Some("db2".into()), ..InstanceView::default() };
-        assert!(matches!(judge(&view, false), Verdict::Going(_)));
+        assert!(matches!(judge(&view, false), OrderState::Going(_)));
         let phase = |phase: &str, percent| {
             let lost = Some("timeline 3".to_owned());
             Some(RejoinView { phase: phase.into(), percent, lost })
@@ -73,14 +75,14 @@ mod tests {
         view.rejoin = phase("copying", Some(37));
         assert_eq!(
             judge(&view, true),
-            Verdict::Going("copying, 30%; only this node had timeline 3".into())
+            OrderState::Going("copying, 30%; only this node had timeline 3".into())
         );
         view.rejoin = phase("failed", None);
-        assert!(matches!(judge(&view, false), Verdict::Going(_)), "of an earlier attempt");
-        assert!(matches!(judge(&view, true), Verdict::Failed(_)));
+        assert!(matches!(judge(&view, false), OrderState::Going(_)), "of an earlier attempt");
+        assert!(matches!(judge(&view, true), OrderState::Failed(_)));
         view.rejoin = phase("done", None);
-        assert!(matches!(judge(&view, true), Verdict::Going(_)), "it was not seen yet");
+        assert!(matches!(judge(&view, true), OrderState::Going(_)), "it was not seen yet");
         view.database.role = "standby".into();
-        assert!(matches!(judge(&view, true), Verdict::Done(_)));
+        assert!(matches!(judge(&view, true), OrderState::Done(_)));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Failure,
-    order::{self, Verdict},
+    order::{self, OrderState},
 };
 use crate::control::{order::Switchover, protocol::Request, view::InstanceView};
 
@@ -30,11 +30,11 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
     let mut served_at = None;
     args.order.follow(&accepted, Some(args.timeout), |view, passed| {
         let verdict = judge(view, &accepted.node, &to);
-        if let Verdict::Going(word) = &verdict
+        if let OrderState::Going(word) = &verdict
             && word.starts_with(&serves(&to))
             && passed.saturating_sub(*served_at.get_or_insert(passed)) >= RETURN
         {
-            return Verdict::Done(format!("{word}; `ogha-agent status` tells when it is back"));
+            return OrderState::Done(format!("{word}; `ogha-agent status` tells when it is back"));
         }
         verdict
     })
@@ -44,33 +44,35 @@ fn serves(to: &str) -> String {
     format!("{to} serves; ")
 }
 
-fn judge(view: &InstanceView, own: &str, to: &str) -> Verdict {
+fn judge(view: &InstanceView, own: &str, to: &str) -> OrderState {
     let primary = view.primary.as_deref().unwrap_or_default();
     if view.switchover_to.is_some() {
-        return Verdict::Going(format!("handing over to {to}: {}", view.phase));
+        return OrderState::Going(format!("handing over to {to}: {}", view.phase));
     }
     if primary == own {
         return if view.phase == "serving" {
-            Verdict::Failed(format!("the switchover was undone: {own} goes on. Its log tells why"))
+            OrderState::Failed(format!(
+                "the switchover was undone: {own} goes on. Its log tells why"
+            ))
         } else {
-            Verdict::Going(format!("{}: {}", view.phase, view.database.state))
+            OrderState::Going(format!("{}: {}", view.phase, view.database.state))
         };
     }
     let there = view.peers.iter().find(|peer| peer.name == primary);
     if there.is_none_or(|peer| peer.phase != "serving") {
-        return Verdict::Going(format!("{primary} takes over"));
+        return OrderState::Going(format!("{primary} takes over"));
     }
     if primary != to {
-        return Verdict::Failed(format!("{primary} serves, not {to}"));
+        return OrderState::Failed(format!("{primary} serves, not {to}"));
     }
     if view.database.role == "standby" && view.in_sync.iter().any(|node| node == own) {
-        return Verdict::Done(format!("{to} serves; {own} is its standby, in sync"));
+        return OrderState::Done(format!("{to} serves; {own} is its standby, in sync"));
     }
     let back = match &view.rejoin {
         Some(rejoin) => rejoin.phase.as_str(),
         None => view.database.state.as_str(),
     };
-    Verdict::Going(format!("{}the database here is on its way back: {back}", serves(to)))
+    OrderState::Going(format!("{}the database here is on its way back: {back}", serves(to)))
 }
 
 #[cfg(test)]
@@ -92,15 +94,18 @@ mod tests {
     fn it_ends_when_the_other_serves_and_this_one_is_back() {
         let mut here = view("db1", "serving");
         here.switchover_to = Some("db2".into());
-        assert!(matches!(judge(&here, "db1", "db2"), Verdict::Going(_)));
+        assert!(matches!(judge(&here, "db1", "db2"), OrderState::Going(_)));
         here.switchover_to = None;
-        assert!(matches!(judge(&here, "db1", "db2"), Verdict::Failed(_)), "undone");
+        assert!(matches!(judge(&here, "db1", "db2"), OrderState::Failed(_)), "undone");
         let mut there = view("db2", "fenced: switchover");
-        assert!(matches!(judge(&there, "db1", "db2"), Verdict::Going(_)));
+        assert!(matches!(judge(&there, "db1", "db2"), OrderState::Going(_)));
         there.database.role = "standby".into();
-        assert!(matches!(judge(&there, "db1", "db2"), Verdict::Going(_)));
+        assert!(matches!(judge(&there, "db1", "db2"), OrderState::Going(_)));
         there.in_sync = vec!["db1".into(), "db2".into()];
-        assert!(matches!(judge(&there, "db1", "db2"), Verdict::Done(_)));
-        assert!(matches!(judge(&there, "db1", "db3"), Verdict::Failed(_)), "another one took it");
+        assert!(matches!(judge(&there, "db1", "db2"), OrderState::Done(_)));
+        assert!(
+            matches!(judge(&there, "db1", "db3"), OrderState::Failed(_)),
+            "another one took it"
+        );
     }
 }

@@ -17,28 +17,28 @@ pub const MAX_GATEWAYS: usize = 8;
 const MAX_ENDPOINTS: usize = 8;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum ArbiterWord {
     None,
     Gateway,
     Etcd,
 }
 
-const KINDS: [(&str, Kind); 3] =
-    [("none", Kind::None), ("gateway", Kind::Gateway), ("etcd", Kind::Etcd)];
+const KINDS: [(&str, ArbiterWord); 3] =
+    [("none", ArbiterWord::None), ("gateway", ArbiterWord::Gateway), ("etcd", ArbiterWord::Etcd)];
 
 /// Whose each key is.
-const KEYS: [(&str, Kind); 8] = [
-    ("addresses", Kind::Gateway),
-    ("endpoints", Kind::Etcd),
-    ("ca_file", Kind::Etcd),
-    ("cert_file", Kind::Etcd),
-    ("key_file", Kind::Etcd),
-    ("username", Kind::Etcd),
-    ("password_file", Kind::Etcd),
-    ("prefix", Kind::Etcd),
+const KEYS: [(&str, ArbiterWord); 8] = [
+    ("addresses", ArbiterWord::Gateway),
+    ("endpoints", ArbiterWord::Etcd),
+    ("ca_file", ArbiterWord::Etcd),
+    ("cert_file", ArbiterWord::Etcd),
+    ("key_file", ArbiterWord::Etcd),
+    ("username", ArbiterWord::Etcd),
+    ("password_file", ArbiterWord::Etcd),
+    ("prefix", ArbiterWord::Etcd),
 ];
 
-impl Kind {
+impl ArbiterWord {
     fn name(self) -> &'static str {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
@@ -82,7 +82,7 @@ pub(super) fn read(instance: &Reader<'_>, guards_data: bool) -> Read<Arbiter> {
     }
     let kind = table.maybe("kind", |value| value::word(value, &KINDS));
     table.finish();
-    let kind = kind?.or((!guards_data).then_some(Kind::None))?;
+    let kind = kind?.or((!guards_data).then_some(ArbiterWord::None))?;
     for (key, owner) in KEYS {
         if owner != kind && table.has(key) {
             let what = format!(
@@ -94,9 +94,9 @@ pub(super) fn read(instance: &Reader<'_>, guards_data: bool) -> Read<Arbiter> {
         }
     }
     match kind {
-        Kind::None => Some(Arbiter::None),
-        Kind::Gateway => gateway(&table).map(Arbiter::Gateway),
-        Kind::Etcd => etcd(&table).map(Arbiter::Etcd),
+        ArbiterWord::None => Some(Arbiter::None),
+        ArbiterWord::Gateway => gateway(&table).map(Arbiter::Gateway),
+        ArbiterWord::Etcd => etcd(&table).map(Arbiter::Etcd),
     }
 }
 

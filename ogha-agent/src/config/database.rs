@@ -7,18 +7,18 @@ use super::{
 };
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum DatabaseWord {
     Opengauss,
     Postgresql,
     Script,
     None,
 }
 
-const KINDS: [(&str, Kind); 4] = [
-    ("opengauss", Kind::Opengauss),
-    ("postgresql", Kind::Postgresql),
-    ("none", Kind::None),
-    ("script", Kind::Script),
+const KINDS: [(&str, DatabaseWord); 4] = [
+    ("opengauss", DatabaseWord::Opengauss),
+    ("postgresql", DatabaseWord::Postgresql),
+    ("none", DatabaseWord::None),
+    ("script", DatabaseWord::Script),
 ];
 
 impl Database {
@@ -62,10 +62,10 @@ pub(super) fn read(instance: &Reader<'_>) -> Read<Database> {
     let kind = table.required("kind", "\"opengauss\"", |value| value::word(value, &KINDS));
     table.finish();
     match kind? {
-        Kind::None => without(&table),
-        Kind::Opengauss => server(&table, 26000).map(Database::Opengauss),
-        Kind::Postgresql => server(&table, 5432).map(Database::Postgresql),
-        Kind::Script => {
+        DatabaseWord::None => without(&table),
+        DatabaseWord::Opengauss => server(&table, 26000).map(Database::Opengauss),
+        DatabaseWord::Postgresql => server(&table, 5432).map(Database::Postgresql),
+        DatabaseWord::Script => {
             let what = "\"script\" is not supported yet; use \"opengauss\", \"postgresql\" or \
                         \"none\"";
             table.problem("kind", what);

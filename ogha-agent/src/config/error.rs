@@ -25,7 +25,7 @@ pub struct Errors {
 
 impl Errors {
     /// Takes problems, sorted by the caller.
-    pub(super) fn new(file: &Path, problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(file: &Path, problems: Vec<Problem>) -> Self {
         Self { file: file.to_owned(), problems }
     }
 

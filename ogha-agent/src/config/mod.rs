@@ -10,7 +10,6 @@ mod arbiter;
 mod claims;
 mod database;
 mod error;
-mod host;
 mod instance;
 mod liveness;
 mod node;

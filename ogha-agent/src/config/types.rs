@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use ogha_common::units::{Centis, Priority, Vrid};
 
-pub use crate::database::{Kind as Database, Server};
+pub use crate::database::{DatabaseKind as Database, Server};
 use crate::net::Family;
 
 /// A whole configuration file, validated.

@@ -13,7 +13,7 @@ use super::{
     Server, files,
     login::Login,
     pidfile::{self, PidFile},
-    process::{Listener, Outcome, Tool},
+    process::{Listener, Tool, ToolOutcome},
 };
 
 /// A tool's name and all that it may be given.
@@ -136,7 +136,7 @@ impl Local {
         name: &str,
         arguments: [&OsStr; N],
         deadline: Duration,
-    ) -> anyhow::Result<Outcome> {
+    ) -> anyhow::Result<ToolOutcome> {
         let program = self.find(name)?;
         let tool: Tool<'_> = self.login.tool(&program, deadline);
         arguments.into_iter().fold(tool, Tool::arg).run().await
@@ -147,7 +147,7 @@ impl Local {
     ///
     /// # Errors
     /// When the tool is not found, cannot be started, or does not end in time.
-    pub async fn call(&self, call: Call) -> anyhow::Result<Outcome> {
+    pub async fn call(&self, call: Call) -> anyhow::Result<ToolOutcome> {
         let program = self.find(call.name)?;
         let mut tool: Tool<'_> = self.login.tool(&program, call.deadline);
         tool.arguments = call.arguments;

@@ -16,6 +16,7 @@ use ogha_common::units::Lsn;
 pub use ogha_common::wire::probe::Role;
 use tokio::sync::watch;
 
+mod account;
 pub mod conninfo;
 pub mod control;
 mod files;
@@ -186,7 +187,7 @@ pub struct Server {
 
 /// Which driver, and what it needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DatabaseKind {
     /// A VIP for any service, with a TCP check of a port on this host.
     None {
         /// The port to check, if any.
@@ -203,13 +204,13 @@ pub enum Kind {
 ///
 /// # Errors
 /// When the user does not exist on this host.
-pub async fn open(kind: &Kind, nodes: Nodes) -> anyhow::Result<Arc<dyn Database>> {
+pub async fn open(kind: &DatabaseKind, nodes: Nodes) -> anyhow::Result<Arc<dyn Database>> {
     Ok(match kind {
-        Kind::None { port } => Arc::new(none::Service::new(*port)),
-        Kind::Postgresql(server) => Arc::new(
+        DatabaseKind::None { port } => Arc::new(none::Service::new(*port)),
+        DatabaseKind::Postgresql(server) => Arc::new(
             postgresql::Postgresql::open(server, nodes).await.context("opening PostgreSQL")?,
         ),
-        Kind::Opengauss(server) => {
+        DatabaseKind::Opengauss(server) => {
             Arc::new(opengauss::Opengauss::open(server, nodes).await.context("opening openGauss")?)
         }
     })

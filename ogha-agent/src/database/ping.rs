@@ -4,7 +4,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use ogha_common::detector::Outcome;
+use ogha_common::detector::CheckOutcome;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -17,18 +17,18 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Asks once. A host that does not answer at all is no outcome: the probes tell of it.
-pub async fn ping(server: SocketAddr) -> Outcome {
+pub async fn ping(server: SocketAddr) -> CheckOutcome {
     match timeout(DEADLINE, TcpStream::connect(server)).await {
-        Err(_) => Outcome::Unknown,
-        Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => Outcome::Refused,
-        Ok(Err(_)) => Outcome::Unknown,
+        Err(_) => CheckOutcome::Unknown,
+        Ok(Err(e)) if e.kind() == io::ErrorKind::ConnectionRefused => CheckOutcome::Refused,
+        Ok(Err(_)) => CheckOutcome::Unknown,
         // The kernel has taken the connection: from here on it is the server's turn.
         Ok(Ok(stream)) => match timeout(DEADLINE, ask(stream)).await {
-            Ok(Ok(())) => Outcome::Answered,
+            Ok(Ok(())) => CheckOutcome::Answered,
             // It closed the connection, as one that starts or has no room does: it lives.
-            Ok(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => Outcome::Answered,
-            Ok(Err(_)) => Outcome::Unknown,
-            Err(_) => Outcome::NoAnswer,
+            Ok(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => CheckOutcome::Answered,
+            Ok(Err(_)) => CheckOutcome::Unknown,
+            Err(_) => CheckOutcome::NoAnswer,
         },
     }
 }
@@ -61,19 +61,19 @@ mod tests {
             stream.write_all(b"N").await.unwrap();
         };
         let (outcome, ()) = tokio::join!(ping(address), server);
-        assert_eq!(outcome, Outcome::Answered);
+        assert_eq!(outcome, CheckOutcome::Answered);
     }
 
     #[tokio::test]
     async fn a_server_that_accepts_nothing_does_not_answer() {
         let (_listener, address) = listener().await;
-        assert_eq!(ping(address).await, Outcome::NoAnswer);
+        assert_eq!(ping(address).await, CheckOutcome::NoAnswer);
     }
 
     #[tokio::test]
     async fn a_port_without_a_listener_refuses() {
         let (listener, address) = listener().await;
         drop(listener);
-        assert_eq!(ping(address).await, Outcome::Refused);
+        assert_eq!(ping(address).await, CheckOutcome::Refused);
     }
 }

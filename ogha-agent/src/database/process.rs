@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::login::Account;
+use super::account::Account;
 
 /// Bytes kept of each of a tool's two streams: its last ones, for tools end with the reason.
 pub const KEPT: usize = 64 * 1024;
@@ -64,7 +64,7 @@ impl fmt::Debug for Listener {
 
 /// How a tool ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ToolOutcome {
     /// Its exit status.
     pub status: ExitStatus,
     /// The end of its standard output, at most [`KEPT`] bytes.
@@ -73,7 +73,7 @@ pub struct Outcome {
     pub stderr: Vec<u8>,
 }
 
-impl Outcome {
+impl ToolOutcome {
     /// Both streams as text, the errors last.
     #[must_use]
     pub fn text(&self) -> String {
@@ -119,7 +119,7 @@ impl<'a> Tool<'a> {
     ///
     /// # Errors
     /// When it cannot be started, or has not ended at the deadline (it is killed then).
-    pub async fn run(self) -> anyhow::Result<Outcome> {
+    pub async fn run(self) -> anyhow::Result<ToolOutcome> {
         let name = self.program.display();
         let mut child = self.spawn().with_context(|| format!("cannot start {name}"))?;
         let group = Group::of(&child);
@@ -136,7 +136,7 @@ impl<'a> Tool<'a> {
         };
         let status = status.with_context(|| format!("cannot wait for {name}"))?;
         group.ended();
-        Ok(Outcome { status, stdout: stdout.finish().await, stderr: stderr.finish().await })
+        Ok(ToolOutcome { status, stdout: stdout.finish().await, stderr: stderr.finish().await })
     }
 
     fn spawn(&self) -> io::Result<Child> {

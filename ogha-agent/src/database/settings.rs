@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Kind,
+    DatabaseKind,
     local::Local,
     sql::{self, Sql},
 };
@@ -18,8 +18,8 @@ const SETTINGS: &str = "select name, setting from pg_settings where name in (\
 ///
 /// # Errors
 /// When the server does not answer.
-pub async fn settings(kind: &Kind) -> anyhow::Result<HashMap<String, String>> {
-    let (Kind::Postgresql(server) | Kind::Opengauss(server)) = kind else {
+pub async fn settings(kind: &DatabaseKind) -> anyhow::Result<HashMap<String, String>> {
+    let (DatabaseKind::Postgresql(server) | DatabaseKind::Opengauss(server)) = kind else {
         return Ok(HashMap::new());
     };
     let sql = Sql::new(Arc::new(Local::open(server, &[]).await?));

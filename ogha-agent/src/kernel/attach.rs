@@ -1,7 +1,7 @@
 //! Where the packets of each interface are seen: at native XDP where that is proved to work, else
 //! at generic XDP, else, behind another's XDP program, at TCX ingress.
 
-use std::{fmt, net::Ipv4Addr, path::Path, thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::Context as _;
 use aya::{
@@ -14,8 +14,8 @@ use ogha_common::maps::{Proof, name};
 use super::{
     Plain,
     links::{self, Attempt},
-    load::program,
-    prove::{self, Outcome},
+    place::{Hook, Place, program},
+    prove::{self, ProofOutcome},
     take,
 };
 use crate::{config, net::interface::Interface};
@@ -23,69 +23,6 @@ use crate::{config, net::interface::Interface};
 /// After its last name is gone, a link holds its place for a moment more.
 const RELEASE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(1);
-
-/// An interface, and what is wanted there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The interface.
-    pub interface: Interface,
-    /// Native, generic, or what works.
-    pub xdp: config::Xdp,
-    /// This host's own address there, by which neighbours are asked.
-    pub own: Option<Ipv4Addr>,
-    /// Whom to ask whether native XDP is heard.
-    pub neighbours: Vec<Ipv4Addr>,
-}
-
-impl Place {
-    /// At generic XDP, which needs nobody's proof.
-    #[must_use]
-    pub fn generic(interface: &Interface) -> Self {
-        let interface = interface.clone();
-        Self { interface, xdp: config::Xdp::Generic, own: None, neighbours: Vec::new() }
-    }
-
-    /// With the interface's gateway and these peers as the neighbours to ask.
-    #[must_use]
-    pub fn new(
-        interface: &Interface,
-        xdp: config::Xdp,
-        own: Option<Ipv4Addr>,
-        peers: impl IntoIterator<Item = Ipv4Addr>,
-    ) -> Self {
-        let neighbours = prove::neighbours(&interface.name, peers);
-        Self { interface: interface.clone(), xdp, own, neighbours }
-    }
-}
-
-/// Where what comes in is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// XDP, run by the driver.
-    Native,
-    /// XDP, run by the kernel's stack.
-    Generic,
-    /// TCX ingress, behind another's XDP program.
-    Tcx,
-}
-
-impl Hook {
-    /// As `status` shows it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "xdp-native",
-            Self::Generic => "xdp-generic",
-            Self::Tcx => "tcx",
-        }
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Attaches what sees the packets that come in.
 pub struct Ingress<'a> {
@@ -184,11 +121,11 @@ impl<'a> Ingress<'a> {
         }
         let outcome = prove::native(&mut self.proof, place)?;
         tracing::debug!(interface = name, ?outcome, "native XDP was tried");
-        if again && outcome == Outcome::Unheard {
+        if again && outcome == ProofOutcome::Unheard {
             tracing::warn!(interface = name, "what native XDP sends back is no longer heard");
         }
         // What was proved once is not given up because nobody can be asked.
-        Ok(outcome == Outcome::Heard || again && outcome == Outcome::Silence)
+        Ok(outcome == ProofOutcome::Heard || again && outcome == ProofOutcome::Silence)
     }
 
     fn release(&mut self, mode: XdpMode, index: u32) -> anyhow::Result<()> {

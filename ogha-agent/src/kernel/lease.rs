@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use ogha_common::{
-    maps::{Granters, Heard, Lease, MAX_GRANTERS, Passage},
+    maps::{Granters, Lease, LeaseGrants, MAX_GRANTERS, Passage},
     units::NodeId,
 };
 
@@ -37,8 +37,8 @@ impl Kernel {
     /// # Errors
     ///
     /// If the kernel refuses.
-    pub fn heard(&self, instance: u32) -> anyhow::Result<Heard> {
-        Ok(self.leases.get(&instance, BPF_F_LOCK).context("reading the lease")?.0.heard)
+    pub fn heard(&self, instance: u32) -> anyhow::Result<LeaseGrants> {
+        Ok(self.leases.get(&instance, BPF_F_LOCK).context("reading the lease")?.0.grants)
     }
 
     /// What an instance's gate does at `now_ns` of `CLOCK_BOOTTIME`.

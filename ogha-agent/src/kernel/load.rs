@@ -10,10 +10,11 @@ use aya::{
 use ogha_common::maps::{MAX_INTERFACES, mac_number, name};
 
 use super::{
-    attach::{Hook, Ingress, Place},
+    attach::Ingress,
     btf::Types,
     layout::{self, Next},
     links, log,
+    place::{Hooks, Place, program},
 };
 
 /// The programs, built by `build.rs`.
@@ -36,9 +37,6 @@ const OFFSETS: [(&str, &str, &str); 8] = [
     ("TASK_SIGNAL", "task_struct", "signal"),
     ("SIGNAL_LIVE", "signal_struct", "live.counter"),
 ];
-
-/// Where what comes in is seen, by the interface's name.
-pub type Hooks = Vec<(String, Hook)>;
 
 /// Which build this is.
 pub fn build() -> u64 {
@@ -111,14 +109,4 @@ pub fn attach(ebpf: &mut Ebpf, directory: &Path, places: &[Place]) -> anyhow::Re
     let interfaces: Vec<_> = places.iter().map(|place| place.interface.clone()).collect();
     links::drop_stale(directory, &interfaces)?;
     Ok(hooks)
-}
-
-/// The program of that name.
-pub fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
-where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
-{
-    let program =
-        ebpf.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
-    program.try_into().with_context(|| format!("{name} is of another kind"))
 }

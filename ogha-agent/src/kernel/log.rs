@@ -13,7 +13,7 @@ use aya_log::EbpfLogger;
 use ogha_common::reason::Reason;
 use tracing::{Level, enabled, trace};
 
-use super::attach::Place;
+use super::place::Place;
 
 /// The map of the lines, named by aya. Not pinned: they are for whoever has loaded the programs.
 pub(super) const MAP: &str = "AYA_LOGS";

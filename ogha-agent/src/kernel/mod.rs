@@ -14,6 +14,7 @@ mod lease;
 mod links;
 mod load;
 mod log;
+mod place;
 mod probe;
 mod prove;
 mod resident;
@@ -32,10 +33,10 @@ use ogha_common::maps::{
 };
 
 pub use self::{
-    attach::{Hook, Place},
     checks::privileges,
     events::Events,
     log::Log,
+    place::{Hook, Place},
     resident::{Resident, resident},
 };
 use crate::net::interface::Interface;
@@ -60,7 +61,7 @@ pub struct Kernel {
     advert_counters: PerCpuArray<MapData, Plain<AdvertCounters>>,
     events: Option<RingBuf<MapData>>,
     log: Option<Log>,
-    hooks: load::Hooks,
+    hooks: place::Hooks,
 }
 
 /// What a map holds, for aya.

@@ -5,13 +5,13 @@
 //! neighbour's address, and the program turns each reply into the next question. A second reply
 //! comes only if what XDP has sent back was heard.
 
-use std::{net::Ipv4Addr, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{Array, MapData};
 use ogha_common::maps::{PROOF_REPLIES, Proof};
 
-use super::{Plain, attach::Place};
+use super::{Plain, place::Place};
 use crate::net::{announce::Announcer, interface::Interface};
 
 /// How often each neighbour is asked.
@@ -24,7 +24,7 @@ const CARRIER: Duration = Duration::from_secs(5);
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ProofOutcome {
     /// What XDP sends back is heard.
     Heard,
     /// A neighbour answers the agent, but not XDP.
@@ -35,11 +35,14 @@ pub enum Outcome {
 
 /// Finds out, with the proving program attached. Takes a tenth of a second at most for each
 /// neighbour, plus what the link takes to come up.
-pub fn native(map: &mut Array<MapData, Plain<Proof>>, place: &Place) -> anyhow::Result<Outcome> {
-    let Some(own) = place.own else { return Ok(Outcome::Silence) };
+pub fn native(
+    map: &mut Array<MapData, Plain<Proof>>,
+    place: &Place,
+) -> anyhow::Result<ProofOutcome> {
+    let Some(own) = place.own else { return Ok(ProofOutcome::Silence) };
     wait_for_carrier(&place.interface);
     let announcer = Announcer::open(&place.interface)?;
-    let mut outcome = Outcome::Silence;
+    let mut outcome = ProofOutcome::Silence;
     for neighbour in &place.neighbours {
         for _ in 0..TRIES {
             let proof = Proof { neighbour: neighbour.octets(), replies: 0 };
@@ -48,8 +51,8 @@ pub fn native(map: &mut Array<MapData, Plain<Proof>>, place: &Place) -> anyhow::
             let _ = announcer.ask(own, *neighbour);
             match replies(map)? {
                 0 => {}
-                PROOF_REPLIES.. => return Ok(Outcome::Heard),
-                _ => outcome = Outcome::Unheard,
+                PROOF_REPLIES.. => return Ok(ProofOutcome::Heard),
+                _ => outcome = ProofOutcome::Unheard,
             }
         }
     }
@@ -75,15 +78,4 @@ fn wait_for_carrier(interface: &Interface) {
         thread::sleep(10 * LOOK);
         waited += 10 * LOOK;
     }
-}
-
-/// Neighbours that may be asked: the gateway, which is nearly always there, and then the peers.
-pub fn neighbours(interface: &str, peers: impl IntoIterator<Item = Ipv4Addr>) -> Vec<Ipv4Addr> {
-    let mut all: Vec<_> = crate::net::neighbours::gateway(interface).into_iter().collect();
-    for peer in peers {
-        if !all.contains(&peer) {
-            all.push(peer);
-        }
-    }
-    all
 }

@@ -218,12 +218,12 @@ impl<'p> Ear<'p> {
     }
 
     /// Hands out what has come: the ICMP message or the frame, and who sent it.
-    fn listen(&self, mut heard: impl FnMut(&[u8], Heard)) {
+    fn listen(&self, mut heard: impl FnMut(&[u8], Receipt)) {
         let mut room = [0; ROOM];
         loop {
             let read = match &self.socket {
                 Way::Arp(socket) => nix::unistd::read(socket, &mut room)
-                    .map(|length| (0..length, Heard { from: None, hops: None })),
+                    .map(|length| (0..length, Receipt { from: None, hops: None })),
                 Way::Icmp(socket, _) => read_v4(socket, &mut room),
                 Way::Icmpv6(socket, _) => read_v6(socket, &mut room),
             };
@@ -235,7 +235,7 @@ impl<'p> Ear<'p> {
         }
     }
 
-    fn answers(&self, target: IpAddr, echo: &Echo, message: &[u8], heard: Heard) -> bool {
+    fn answers(&self, target: IpAddr, echo: &Echo, message: &[u8], heard: Receipt) -> bool {
         match (&self.socket, target) {
             (Way::Arp(_), IpAddr::V4(v4)) => arp::parse(message).is_ok_and(|reply| {
                 reply.operation == arp::Operation::Reply
@@ -257,7 +257,7 @@ impl<'p> Ear<'p> {
 
 /// What the kernel says of a message.
 #[derive(Clone, Copy)]
-struct Heard {
+struct Receipt {
     from: Option<IpAddr>,
     hops: Option<u8>,
 }
@@ -301,14 +301,14 @@ fn advertises(target: Ipv6Addr, message: &[u8]) -> bool {
     })
 }
 
-type Read = Result<(std::ops::Range<usize>, Heard), Errno>;
+type Read = Result<(std::ops::Range<usize>, Receipt), Errno>;
 
 /// Of IPv4 the kernel hands out the header too.
 fn read_v4(socket: &Socket, room: &mut [u8; ROOM]) -> Read {
     let length = nix::unistd::read(socket, room)?;
     let header = usize::from(room[0] & 0xf) * 4;
     let from = IpAddr::from([room[12], room[13], room[14], room[15]]);
-    Ok((header.min(length)..length, Heard { from: Some(from), hops: None }))
+    Ok((header.min(length)..length, Receipt { from: Some(from), hops: None }))
 }
 
 fn read_v6(socket: &Socket, room: &mut [u8; ROOM]) -> Read {
@@ -321,5 +321,5 @@ fn read_v6(socket: &Socket, room: &mut [u8; ROOM]) -> Read {
         _ => None,
     });
     let from = read.address.map(|address| address.ip().into());
-    Ok((0..read.bytes, Heard { from, hops }))
+    Ok((0..read.bytes, Receipt { from, hops }))
 }

@@ -14,17 +14,17 @@ use super::{Family, interface::Interface};
 #[derive(Clone, Debug)]
 pub(super) struct Path {
     pub interface: Interface,
-    own: Vec<Own>,
+    own: Vec<OwnAddress>,
 }
 
 /// An address and the mask of its network.
 #[derive(Clone, Copy, Debug)]
-struct Own {
+struct OwnAddress {
     address: IpAddr,
     mask: IpAddr,
 }
 
-impl Own {
+impl OwnAddress {
     fn is_neighbour(&self, target: IpAddr) -> bool {
         match (self.address, self.mask, target) {
             (IpAddr::V4(own), IpAddr::V4(mask), IpAddr::V4(target)) => {
@@ -64,7 +64,7 @@ pub(super) fn paths(
         let address = entry.address.as_ref().and_then(ip);
         let mask = entry.netmask.as_ref().and_then(ip);
         if let Some((address, mask)) = address.zip(mask) {
-            held.push((entry.interface_name, Own { address, mask }));
+            held.push((entry.interface_name, OwnAddress { address, mask }));
         }
     }
     let by_route = towards.iter().filter_map(|&target| {
@@ -120,8 +120,8 @@ pub(super) fn source_towards(peer: IpAddr) -> io::Result<IpAddr> {
 mod tests {
     use super::*;
 
-    fn own(address: &str, mask: &str) -> Own {
-        Own { address: address.parse().unwrap(), mask: mask.parse().unwrap() }
+    fn own(address: &str, mask: &str) -> OwnAddress {
+        OwnAddress { address: address.parse().unwrap(), mask: mask.parse().unwrap() }
     }
 
     #[test]

@@ -82,12 +82,12 @@ pub struct ProbeSockets {
     port: u16,
     key: Key,
     boot_id: [u8; 16],
-    sockets: Vec<Own>,
+    sockets: Vec<ProbeSocket>,
 }
 
 /// A socket, and where it is.
 #[derive(Debug)]
-struct Own {
+struct ProbeSocket {
     address: IpAddr,
     interface: Interface,
     socket: UdpSocket,
@@ -99,7 +99,7 @@ impl ProbeSockets {
     /// # Errors
     /// When the port is taken, or the kernel tells no boot id.
     pub fn bind(address: IpAddr, port: u16, key: Key) -> anyhow::Result<Self> {
-        let sockets = vec![Own::bind(address, port)?];
+        let sockets = vec![ProbeSocket::bind(address, port)?];
         Ok(Self { port, key, boot_id: boot_id()?, sockets })
     }
 
@@ -114,7 +114,7 @@ impl ProbeSockets {
         if let Some(known) = self.sockets.iter().position(|own| own.address == address) {
             return Ok(known);
         }
-        self.sockets.push(Own::bind(address, self.port)?);
+        self.sockets.push(ProbeSocket::bind(address, self.port)?);
         Ok(self.sockets.len() - 1)
     }
 
@@ -157,13 +157,13 @@ impl ProbeSockets {
     /// # Errors
     /// The socket's.
     pub fn send(&self, socket: usize, to: IpAddr, probe: &Probe) -> io::Result<()> {
-        let Own { socket, .. } = self.sockets.get(socket).ok_or(io::ErrorKind::NotFound)?;
+        let ProbeSocket { socket, .. } = self.sockets.get(socket).ok_or(io::ErrorKind::NotFound)?;
         let datagram = probe::encode(probe, |body| self.key.tag(body));
         socket.send_to(&datagram, SocketAddr::new(to, self.port)).map(drop)
     }
 }
 
-impl Own {
+impl ProbeSocket {
     fn bind(address: IpAddr, port: u16) -> anyhow::Result<Self> {
         let socket = UdpSocket::bind(SocketAddr::new(address, port))
         .and_then(|socket| {

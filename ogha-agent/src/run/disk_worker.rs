@@ -1,4 +1,4 @@
-//! The rules by which the cluster record, and an operator's pause, are written to disk.
+//! The rules by which the cluster record, and the marks beside it, are written to disk.
 //!
 //! One write at a time, in the order of the wishes; a newer record replaces one that waits. A write that
 //! hangs is reported as failed after [`LIMIT`], for the core must not wait for it. It can't be taken back,
@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use ogha_common::{
-    failover::{Input, Record},
+    failover::{Input, Marks, Record},
     units::{Instant, Term},
 };
 
@@ -43,7 +43,7 @@ impl Wish {
 #[derive(Debug)]
 enum Writing {
     Record(Wish, /* was reported as failed */ bool),
-    Paused(bool),
+    Marks(Marks),
 }
 
 /// The disk of one instance.
@@ -52,9 +52,9 @@ pub struct DiskWorker {
     slot: Slot,
     writing: Option<Writing>,
     waiting: Option<Wish>,
-    paused: Option<bool>,
+    marks: Option<Marks>,
     trouble: Trouble,
-    pause_trouble: Trouble,
+    marks_trouble: Trouble,
 }
 
 impl DiskWorker {
@@ -65,9 +65,12 @@ impl DiskWorker {
             slot: Slot::new(Lane::Disk),
             writing: None,
             waiting: None,
-            paused: None,
+            marks: None,
             trouble: Trouble::new(instance, "write the cluster record"),
-            pause_trouble: Trouble::new(instance, "write whether failovers are paused"),
+            marks_trouble: Trouble::new(
+                instance,
+                "write that failovers are paused, or a switchover under way",
+            ),
         }
     }
 
@@ -79,10 +82,10 @@ impl DiskWorker {
         self.go_on(ports);
     }
 
-    /// Whether failovers are paused is to be written.
-    pub fn save_paused(&mut self, paused: bool, ports: &mut impl Ports) {
-        self.paused = Some(paused);
-        self.pause_trouble.retry.worked();
+    /// What else must outlive the agent is to be written.
+    pub fn save_marks(&mut self, marks: Marks, ports: &mut impl Ports) {
+        self.marks = Some(marks);
+        self.marks_trouble.retry.worked();
         self.go_on(ports);
     }
 
@@ -94,11 +97,11 @@ impl DiskWorker {
             let job = Job::Save(wish.record);
             self.writing = Some(Writing::Record(wish, false));
             job
-        } else if self.pause_trouble.retry.is_due(ports.now())
-            && let Some(paused) = self.paused.take()
+        } else if self.marks_trouble.retry.is_due(ports.now())
+            && let Some(marks) = self.marks.take()
         {
-            self.writing = Some(Writing::Paused(paused));
-            Job::SavePaused(paused)
+            self.writing = Some(Writing::Marks(marks));
+            Job::SaveMarks(marks)
         } else {
             return;
         };
@@ -131,11 +134,11 @@ impl DiskWorker {
                     self.waiting = Some(Wish { record, terms: vec![], deadline: now + LIMIT });
                 }
             }
-            Some(Writing::Paused(paused)) => match result {
-                Ok(()) => self.pause_trouble.worked(),
+            Some(Writing::Marks(marks)) => match result {
+                Ok(()) => self.marks_trouble.worked(),
                 Err(reason) => {
-                    self.pause_trouble.failed(now, &reason);
-                    self.paused = self.paused.or(Some(paused));
+                    self.marks_trouble.failed(now, &reason);
+                    self.marks = self.marks.or(Some(marks));
                 }
             },
             None => {}
@@ -151,8 +154,8 @@ impl DiskWorker {
             _ => None,
         };
         let waiting = self.waiting.iter().map(|wish| wish.deadline);
-        let idle = self.paused.is_some() && !self.slot.is_busy();
-        let pause = self.pause_trouble.retry.at().filter(|_| idle);
+        let idle = self.marks.is_some() && !self.slot.is_busy();
+        let pause = self.marks_trouble.retry.at().filter(|_| idle);
         writing.into_iter().chain(waiting).chain(pause).min()
     }
 
@@ -215,6 +218,10 @@ mod tests {
         }
     }
 
+    fn paused(paused: bool) -> Marks {
+        Marks { paused, ..Marks::default() }
+    }
+
     #[test]
     fn records_are_written_one_after_another_and_a_newer_one_replaces_one_that_waits() {
         let mut disk = Disk::new();
@@ -258,15 +265,15 @@ mod tests {
     #[test]
     fn a_pause_is_written_again_till_it_is_written() {
         let mut disk = Disk::new();
-        disk.worker.save_paused(true, &mut disk.ports);
+        disk.worker.save_marks(paused(true), &mut disk.ports);
         assert_eq!(disk.end(Err("read-only".to_owned()), None), []);
         assert!(disk.ports.jobs().is_empty());
         disk.pass(100);
-        assert_eq!(disk.ports.jobs(), [Job::SavePaused(true)]);
-        disk.worker.save_paused(false, &mut disk.ports);
+        assert_eq!(disk.ports.jobs(), [Job::SaveMarks(paused(true))]);
+        disk.worker.save_marks(paused(false), &mut disk.ports);
         disk.end(Err("read-only".to_owned()), None);
         assert_eq!(disk.ports.jobs(), [], "a pause before the next attempt");
         disk.pass(200);
-        assert_eq!(disk.ports.jobs(), [Job::SavePaused(false)], "the newest wish");
+        assert_eq!(disk.ports.jobs(), [Job::SaveMarks(paused(false))], "the newest wish");
     }
 }

@@ -1,7 +1,7 @@
 //! What an observation of the database means.
 
 use ogha_common::{
-    failover::{Core, Database, Phase},
+    failover::{Core, Database, PhaseName, Primary},
     units::{Lsn, NodeId},
 };
 
@@ -10,21 +10,39 @@ use crate::database::{Observation, Replication, Role};
 
 /// The observation as the core needs it.
 pub fn database(seen: &Observation, peers: &Peers, pace: &Pace, asynchronous: bool) -> Database {
+    let lsn = seen.lsn.unwrap_or_default();
+    match (seen.role, seen.main_pid) {
+        (Role::Standby, _) => Database::Standby { lsn, receives: receives(seen, peers) },
+        (Role::Primary, _) => Database::Primary(primary(seen, peers, pace, asynchronous)),
+        (Role::Unknown, Some(_)) => Database::Unresponsive,
+        (Role::Unknown, None) => Database::Stopped,
+    }
+}
+
+/// Without synchronous replication whoever receives is as good as can be asked for.
+fn primary(seen: &Observation, peers: &Peers, pace: &Pace, asynchronous: bool) -> Primary {
     let set = |which: &dyn Fn(&Replication) -> bool| {
         let found = seen.replication.iter().filter(|peer| which(peer));
         peers.set(found.map(|peer| peer.peer.as_str()).collect())
     };
-    Database {
-        role: seen.role,
+    Primary {
         writable: seen.writable,
-        alive: seen.main_pid.is_some(),
         lsn: seen.lsn.unwrap_or_default(),
-        // Without synchronous replication whoever receives is as good as can be asked for.
         streaming: set(&|peer| {
             peer.streaming && (asynchronous || pace.keeps_up(seen.lsn, peer.lag))
         }),
+        awaited: set(&|peer| peer.waits || asynchronous),
         confirmed: set(&|peer| peer.confirmed || asynchronous && peer.streaming),
     }
+}
+
+/// Whether the walreceiver streams from a primary that lives. It says "streaming" for a minute after its
+/// primary has lost power, so the port must answer too.
+fn receives(seen: &Observation, peers: &Peers) -> bool {
+    let upstream = seen.upstream.as_ref().filter(|upstream| upstream.streaming);
+    upstream.and_then(|upstream| upstream.peer.as_deref()).is_some_and(|name| {
+        peers.list.iter().any(|peer| peer.name == name && peer.database_answers())
+    })
 }
 
 /// Where a primary's WAL ends; `None`: it is no primary.
@@ -56,7 +74,7 @@ impl Disarm {
         seen: &Observation,
     ) -> bool {
         let deposed = core.record().is_some_and(|record| record.primary != own);
-        let fenced = matches!(core.phase(), Phase::Fenced { .. });
+        let fenced = core.phase() == PhaseName::Fenced;
         let down = has_server && seen.main_pid.is_none();
         let wanted = deposed && fenced && down;
         let first = wanted && !self.done;

@@ -4,7 +4,7 @@ use std::{io, net::IpAddr, time::Duration};
 
 use anyhow::ensure;
 use ogha_common::{
-    maps::{self, Gate, Heard, Offer, PortCounters, Watch},
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
@@ -22,7 +22,7 @@ pub struct Fake {
     /// The kernel's gate.
     pub gate: Gate,
     /// What the kernel has heard of the lease.
-    pub heard: Heard,
+    pub heard: LeaseGrants,
     /// The kernel refuses what it is told.
     pub refuses: bool,
     /// The kernel says that all is well, and does nothing.
@@ -84,7 +84,7 @@ impl Ports for Fake {
         Ok(())
     }
 
-    fn gate(&self) -> anyhow::Result<(Gate, Heard)> {
+    fn gate(&self) -> anyhow::Result<(Gate, LeaseGrants)> {
         Ok((self.gate, self.heard))
     }
 

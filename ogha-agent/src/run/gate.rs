@@ -3,7 +3,7 @@
 
 use ogha_common::{
     failover::{GateOrder, Input, NodeSet},
-    maps::{self, Gate, Heard, Passage},
+    maps::{self, Gate, LeaseGrants, Passage},
     units::{Instant, NodeId, Term},
 };
 
@@ -188,7 +188,7 @@ impl GateKeeper {
 /// it has lapsed, or a higher term was heard. A lease that the peers grant may lapse and come back.
 fn check(
     written: &Gate,
-    (read, heard): &(Gate, Heard),
+    (read, heard): &(Gate, LeaseGrants),
     now: Instant,
     granted: bool,
 ) -> Result<bool, String> {
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(open, Some(Input::GateSet(GateOrder::Open)));
         ports.heard.term(4);
         assert_eq!(set(&mut keeper, GateOrder::Open, &mut ports), Some(Input::Lapsed));
-        ports.heard = Heard::default();
+        ports.heard = LeaseGrants::default();
         ports.deaf = true;
         ports.pass(1);
         let open = set(&mut keeper, GateOrder::Open, &mut ports);

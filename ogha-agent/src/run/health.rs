@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ogha_common::{
-    detector::{Outcome, Own, Suspicion, Verdict, passive::Watcher},
+    detector::{CheckOutcome, Own, Suspicion, Verdict, passive::Watcher},
     maps::PortCounters,
     units::{Instant, NodeId},
 };
@@ -114,7 +114,7 @@ pub struct Check {
     /// When it began.
     pub began: Instant,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: CheckOutcome,
 }
 
 /// The checks of one instance's databases, each in a lane of its own.
@@ -214,7 +214,9 @@ mod tests {
                     ports.take_job();
                     count += 1;
                     assert!(
-                        checks.ended(id, End::Checked(Outcome::Answered), ports.now()).is_some()
+                        checks
+                            .ended(id, End::Checked(CheckOutcome::Answered), ports.now())
+                            .is_some()
                     );
                 }
             }

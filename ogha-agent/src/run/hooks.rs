@@ -4,7 +4,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use ogha_common::{
-    failover::{Cause, Core, Notice, Phase},
+    failover::{Cause, Core, Notice, PhaseName},
     units::{NodeId, Term},
 };
 use tokio::sync::mpsc;
@@ -29,10 +29,10 @@ impl State {
     /// Of an instance.
     pub fn of(core: &Core) -> Self {
         let place = match core.phase() {
-            Phase::Serving(_) => Some("serving"),
-            Phase::Fenced { .. } => Some("fenced"),
-            Phase::Standby => Some("standby"),
-            Phase::Listening { .. } => Some("listening"),
+            PhaseName::Serving => Some("serving"),
+            PhaseName::Fenced => Some("fenced"),
+            PhaseName::Standby => Some("standby"),
+            PhaseName::Listening => Some("listening"),
             _ => None,
         };
         let primary = core.record().map(|record| record.primary);

@@ -9,8 +9,8 @@ use std::{
 };
 
 use ogha_common::{
-    detector::Outcome,
-    maps::{self, Gate, Heard, Offer, PortCounters, Watch},
+    detector::CheckOutcome,
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
@@ -93,7 +93,7 @@ impl Ports for Host<'_> {
         self.kernel.set_gate(self.effects.slot, gate)
     }
 
-    fn gate(&self) -> anyhow::Result<(Gate, Heard)> {
+    fn gate(&self) -> anyhow::Result<(Gate, LeaseGrants)> {
         Ok((self.kernel.gate(self.effects.slot)?, self.kernel.heard(self.effects.slot)?))
     }
 
@@ -236,9 +236,9 @@ impl Tools {
                 let store = self.store.clone();
                 End::Done(self.write(move || store.save(&record)).await)
             }
-            Job::SavePaused(paused) => {
+            Job::SaveMarks(marks) => {
                 let store = self.store.clone();
-                End::Done(self.write(move || store.save_paused(paused)).await)
+                End::Done(self.write(move || store.save_marks(marks)).await)
             }
             Job::HoldAddresses(hold) => End::Done(words(self.hold_addresses(hold).await)),
             Job::Propose(record) => End::Ruled(self.arbiter.propose(record).await),
@@ -251,7 +251,7 @@ impl Tools {
                 let server = self.servers.iter().find(|(node, _)| *node == of);
                 End::Checked(match server {
                     Some(&(_, server)) => ping(server).await,
-                    None => Outcome::Unknown,
+                    None => CheckOutcome::Unknown,
                 })
             }
         }

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use ogha_common::{
     election,
-    failover::{Action, Command, Core, Input, NodeSet, Record, Refusal, Sign},
+    failover::{Action, Command, Core, Input, Marks, NodeSet, Record, Refusal, Sign},
     maps::{self, Event, Passage, Watch},
     units::{Instant as Moment, NodeId, Term},
     wire::vrrp,
@@ -48,7 +48,7 @@ pub struct Instance<C = Core> {
     pub(super) pace: Pace,
     pub(super) listening: bool,
     record: Option<Record>,
-    paused: bool,
+    marks: Marks,
     timeline: Option<Begun>,
     watch: Watch,
     /// The database's main process that was last seen to die.
@@ -79,8 +79,8 @@ pub struct Beginning<C> {
     pub peers: Peers,
     /// What the last agent left on disk.
     pub record: Option<Record>,
-    /// Failovers were paused.
-    pub paused: bool,
+    /// What else it left there.
+    pub marks: Marks,
     /// What the kernel is to watch of the database; its main process is not known yet.
     pub watch: Watch,
     /// How long a promotion, or a start, may take.
@@ -91,7 +91,7 @@ impl<C: Decides> Instance<C> {
     /// An instance that has not begun.
     #[must_use]
     pub fn new(beginning: Beginning<C>, now: Moment) -> Self {
-        let Beginning { node, config, core, peers, record, paused, watch, promotion_timeout } =
+        let Beginning { node, config, core, peers, record, marks, watch, promotion_timeout } =
             beginning;
         let name = config.name.as_str();
         let settings = database_worker::Settings {
@@ -116,7 +116,7 @@ impl<C: Decides> Instance<C> {
             pace: Pace::default(),
             listening: false,
             record,
-            paused,
+            marks,
             timeline: None,
             watch,
             died: None,
@@ -155,7 +155,7 @@ impl<C: Decides> Instance<C> {
             // No action comes of it, and nothing is to be said before the start.
             self.core.handle(ports.now(), Input::Granted { node, term, until }, &mut |_| ());
         }
-        let started = Input::Started { record: self.record, open, paused: self.paused };
+        let started = Input::Started { record: self.record, open, marks: self.marks };
         self.input(started, ports);
         self.database.observe(ports);
         self.arbiter.probe(ports);
@@ -380,7 +380,7 @@ impl<C: Decides> Instance<C> {
             }
             Action::Withdraw => inputs.extend(self.read_promise(ports)),
             Action::Persist(record) => self.disk.save(record, ports),
-            Action::PersistPause(paused) => self.disk.save_paused(paused, ports),
+            Action::PersistMarks(marks) => self.disk.save_marks(marks, ports),
             Action::HoldAddresses => self.addresses.hold(true, ports),
             Action::DropAddresses => self.addresses.hold(false, ports),
             Action::Announce => {

@@ -50,10 +50,10 @@ use tracing::{info, warn};
 
 use self::{history::History, inbox::Message, seat::Seat, supervise::Supervisor};
 use crate::{
-    cli::Failure,
     clock,
     config::Config,
     control::{protocol::Request, server::Server},
+    failure::Failure,
     kernel::{self, Kernel},
     net::interface::Interface,
 };

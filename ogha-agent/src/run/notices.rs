@@ -38,9 +38,32 @@ pub fn tell(instance: &str, peers: &Peers, notice: Notice) {
             warn!(instance, "{} is no more in sync: it may not be promoted", name(node));
         }
         Notice::InSync(node) => info!(instance, "{} is in sync: it may be promoted", name(node)),
-        Notice::NotLetOn => {
-            warn!(instance, "the arbiter does not let this node go on without the others");
+        Notice::ArbiterRefused(term) => warn!(
+            instance,
+            "arbiter refused term {term}, or did not answer: cannot continue without the in-sync \
+             standbys"
+        ),
+        Notice::NotAwaited(node) => error!(
+            instance,
+            "commits do not wait for {}, an in-sync standby: somebody has changed \
+             synchronous_standby_names, synchronous_commit or an application_name. It is set right, or \
+             the standby leaves the in-sync set",
+            name(node)
+        ),
+        Notice::ImplausibleTerm(term) => error!(
+            instance,
+            "refused a record of term {term}: it is too far above the current one to follow it"
+        ),
+        Notice::ForceRefused(refusal) => {
+            error!(
+                instance,
+                "the forced failover that waited for the arbiter is refused: {refusal}"
+            );
         }
+        Notice::ForceExpired => error!(
+            instance,
+            "the forced failover is given up: the arbiter did not answer in time. Nothing has changed"
+        ),
         Notice::SwitchoverUndone => warn!(instance, "the switchover was undone"),
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use ogha_common::{
-    detector::{AcceptQueue, Detector, Facts, Input, Outcome, Verdict},
+    detector::{AcceptQueue, CheckOutcome, Detector, Facts, Input, Verdict},
     maps::{self, NS_PER_MS, Passage},
     units::{Instant, NodeId, Term},
     wire::probe::Status,
@@ -26,6 +26,8 @@ pub struct Peer {
     /// The kernel's word about it, when it was last looked at.
     seen: maps::Peer,
     detector: Detector,
+    /// Its database answered when it was last checked.
+    database_answers: bool,
     /// Till when this node's own probes have promised something to it.
     promised_until: Instant,
 }
@@ -55,6 +57,7 @@ impl Peer {
             sockets,
             seen: maps::Peer::default(),
             detector,
+            database_answers: false,
             promised_until: Instant::default(),
         }
     }
@@ -144,8 +147,14 @@ impl Peer {
         self.judge(now, Input::Tick { monotonic_ns });
     }
 
+    /// Whether its database answered when it was last checked.
+    pub fn database_answers(&self) -> bool {
+        self.database_answers
+    }
+
     /// An active check of its database has ended.
-    pub fn checked(&mut self, now: Instant, began: Instant, outcome: Outcome) {
+    pub fn checked(&mut self, now: Instant, began: Instant, outcome: CheckOutcome) {
+        self.database_answers = outcome == CheckOutcome::Answered;
         self.judge(now, Input::Check { began, outcome });
     }
 

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use ogha_common::{
-    detector::Outcome,
+    detector::CheckOutcome,
     failover::NodeSet,
     maps::Offer,
     units::{Instant, NodeId, Vrid},
     wire::{
-        probe::{Kind, Probe, Status},
+        probe::{Probe, ProbeKind, Status},
         siphash::Key,
     },
 };
@@ -113,7 +113,7 @@ impl Peers {
     }
 
     /// An active check of a peer's database has ended.
-    pub fn checked(&mut self, now: Instant, node: NodeId, began: Instant, outcome: Outcome) {
+    pub fn checked(&mut self, now: Instant, node: NodeId, began: Instant, outcome: CheckOutcome) {
         if let Some(peer) = self.list.iter_mut().find(|peer| peer.node == node) {
             peer.checked(now, began, outcome);
         }
@@ -266,7 +266,7 @@ impl Peers {
         let path_number = path as u8;
         let probe = Probe {
             vrid: self.own.vrid,
-            kind: Kind::Probe,
+            kind: ProbeKind::Probe,
             sequence: self.sequence,
             boot_id: self.own.boot_id,
             time_ns: now.ns(),

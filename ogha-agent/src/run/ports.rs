@@ -7,9 +7,9 @@
 use std::{io, net::IpAddr, time::Duration};
 
 use ogha_common::{
-    detector::Outcome,
-    failover::{Record, Ruling},
-    maps::{self, Gate, Heard, Offer, PortCounters, Watch},
+    detector::CheckOutcome,
+    failover::{Marks, Record, Ruling},
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
@@ -33,7 +33,7 @@ pub trait Ports {
     ///
     /// # Errors
     /// When the kernel refuses.
-    fn gate(&self) -> anyhow::Result<(Gate, Heard)>;
+    fn gate(&self) -> anyhow::Result<(Gate, LeaseGrants)>;
     /// Sets whose grants the kernel counts.
     ///
     /// # Errors
@@ -137,8 +137,8 @@ pub enum Job {
     Database(Step),
     /// Write the record and flush it: [`End::Done`].
     Save(Record),
-    /// Write whether failovers are paused: [`End::Done`].
-    SavePaused(bool),
+    /// Write what else must outlive the agent: [`End::Done`].
+    SaveMarks(Marks),
     /// Put the addresses on the interface, or take them off: [`End::Done`].
     HoldAddresses(bool),
     /// Ask the arbiter for that record: [`End::Ruled`].
@@ -165,7 +165,7 @@ pub enum End {
     /// Which parts of the arbiter answered.
     Answered(Vec<Answer>),
     /// What came of a check.
-    Checked(Outcome),
+    Checked(CheckOutcome),
 }
 
 /// One of the addresses or endpoints that make the arbiter.

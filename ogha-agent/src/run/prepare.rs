@@ -68,7 +68,7 @@ pub async fn prepare(
     let speaker = speaker(config, interface, own, &addresses)?;
     let vrrp = Arc::new(open_vrrp(config, interface, speaker, &peers, &addresses)?);
     let store = Store::open(&node.state_dir, &config.name)?;
-    let (record, paused) = (store.load()?, store.is_paused()?);
+    let (record, marks) = (store.load()?, store.marks()?);
     let (opening, nodes) = (config.database.clone(), database_nodes(node, config));
     let opened = background.spawn(async move { database::open(&opening, nodes).await });
     let database = opened.await??;
@@ -97,7 +97,7 @@ pub async fn prepare(
         core,
         peers: Peers::new(&config.name, peers, own, &config.liveness, now),
         record,
-        paused,
+        marks,
         watch: watch(config)?,
         promotion_timeout: PROMOTION_TIMEOUT,
     };
@@ -280,12 +280,10 @@ fn core_config(
     let all: Vec<NodeId> = peers.iter().map(|peer| peer.node).chain([me]).collect();
     let nodes =
         NodeSet::new(&all).with_context(|| format!("at most {} nodes", failover::MAX_NODES))?;
-    let database = !matches!(config.database, config::Database::None { .. });
     Ok(failover::Config {
         node: me,
         nodes,
         priority: config.priority,
-        database,
         arbiter: match config.arbiter {
             config::Arbiter::None => failover::Arbiter::None,
             config::Arbiter::Gateway(_) => failover::Arbiter::Gateway,
@@ -303,7 +301,7 @@ fn core_config(
             advert_interval: config.vrrp.advert_interval,
             // Between the nodes of a database the term decides: a healthy primary is not
             // preempted.
-            preempt: config.vrrp.preempt && !database,
+            preempt: false,
             version: version(&config.vrrp),
             address: speaker,
         },

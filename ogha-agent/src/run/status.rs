@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ogha_common::{
     election::State,
-    failover::{Phase, Wait},
+    failover::{Core, PhaseName, Wait},
     maps::Passage,
     units::{Instant as Moment, NodeId},
 };
@@ -68,7 +68,7 @@ impl Instance {
             vrid: self.config.vrid.get(),
             vrrp: vrrp(self.core().vrrp()).to_owned(),
             term: self.core().term().get(),
-            phase: phase(self.core().phase()),
+            phase: phase(self.core()),
             gate: gate_word(passage).to_owned(),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
             hook: kernel.hook(&effects.interface.name).map_or("none", Hook::as_str).to_owned(),
@@ -112,20 +112,36 @@ impl Instance {
         match wait {
             Wait::Arbiter => format!("the arbiter ({}) to answer", self.arbiter.kind()),
             Wait::StartDatabase => "the database here to be started".to_owned(),
-            Wait::Rejoin => "`ogha-agent rejoin` here: the database lost its role, and has to \
-                             become a standby again"
-                .to_owned(),
-            Wait::Others(set) => {
-                let names: Vec<_> = set.iter().map(|node| self.name_of(node)).collect();
+            Wait::Answer => match &self.seen.error {
+                Some(error) => format!("the database here to answer SQL: {error}"),
+                None => "the database here to answer SQL; its process runs".to_owned(),
+            },
+            Wait::Rejoin => {
+                "`ogha-agent rejoin` here: the database is not a standby of the primary \
+                             any more, and has to become one again"
+                    .to_owned()
+            }
+            Wait::PrimaryAgent => {
+                let upstream = self.seen.upstream.as_ref().and_then(|up| up.peer.as_deref());
+                let upstream = upstream.unwrap_or("the primary's node");
                 format!(
-                    "{} to be heard, which may have been promoted; or, if it was not, `ogha-agent \
-                     failover --force` here",
-                    names.join(", ")
+                    "the agent of {upstream} to be started: the database here receives WAL from the \
+                     primary there, which lives. Do not force"
                 )
             }
-            Wait::Force(hindrance) => {
-                format!("`ogha-agent failover --force` here, for by itself it may not: {hindrance}")
+            Wait::Others(set) => {
+                let names: Vec<_> = set.iter().map(|node| self.name_of(node)).collect();
+                let names = names.join(", ");
+                format!(
+                    "contact with {names} (it may be primary). Only if {names} is switched off for \
+                     good: `ogha-agent failover --force` here"
+                )
             }
+            Wait::Force(blocker) => format!(
+                "an operator: {blocker}. Only if no other node serves: `ogha-agent failover --force` \
+                 here, which loses {}",
+                self.core().loss_if_forced()
+            ),
             Wait::Resume => "`ogha-agent resume`: an operator has paused failovers".to_owned(),
         }
     }
@@ -207,17 +223,15 @@ fn gate_word(passage: Passage) -> &'static str {
     }
 }
 
-fn phase(phase: Phase) -> String {
-    match phase {
-        Phase::Initial | Phase::Listening { .. } => "listening".to_owned(),
-        Phase::Standby => "standby".to_owned(),
-        Phase::Withdrawing { .. } | Phase::Waiting { .. } => "waiting".to_owned(),
-        Phase::Proposing { .. } => "asking the arbiter".to_owned(),
-        Phase::Persisting { .. } | Phase::Claiming => "claiming".to_owned(),
-        Phase::Promoting { .. } => "promoting".to_owned(),
-        Phase::Opening { .. } => "opening".to_owned(),
-        Phase::Serving(_) => "serving".to_owned(),
-        Phase::Closing { cause } => format!("closing: {cause}"),
-        Phase::Fenced { cause, .. } => format!("fenced: {cause}"),
+/// The word for the phase, and why a gate is closed.
+fn phase(core: &Core) -> String {
+    let word = core.phase().as_str();
+    match core.phase() {
+        PhaseName::Initial => "listening".to_owned(),
+        PhaseName::Closing | PhaseName::Fenced => match core.cause() {
+            Some(cause) => format!("{word}: {cause}"),
+            None => word.to_owned(),
+        },
+        _ => word.to_owned(),
     }
 }

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_failure_of_the_same_kind_repeats_the_one_before() {
-        let steps = [Step::PromiseRanOut];
+        let steps = [Step::GrantExpired];
         let first = timeline(Cause::Forced, &steps, Outcome::Standby, 5);
         assert!(timeline(Cause::Forced, &steps, Outcome::Standby, 90).repeats(&first));
         for other in [

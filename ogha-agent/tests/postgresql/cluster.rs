@@ -16,7 +16,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, geteuid},
 };
-use ogha_agent::database::{Kind, Nodes, Peer, Server, pidfile};
+use ogha_agent::database::{DatabaseKind, Nodes, Peer, Server, pidfile};
 use tempfile::TempDir;
 
 pub struct Cluster {
@@ -140,8 +140,8 @@ impl Cluster {
     }
 
     /// What the configuration of an agent would say.
-    pub fn kind(&self) -> Kind {
-        Kind::Postgresql(Server {
+    pub fn kind(&self) -> DatabaseKind {
+        DatabaseKind::Postgresql(Server {
             port: self.port,
             data_dir: self.data(),
             user: self.user.name.clone(),

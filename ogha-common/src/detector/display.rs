@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{AcceptQueue, HostLost, ListenerGone, Outcome, Passive, Sign, Suspicion, Verdict};
+use super::{AcceptQueue, CheckOutcome, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict};
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,7 +96,7 @@ impl fmt::Display for Passive {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CheckOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Answered => "a check was answered",

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Config, Facts, Outcome, Passive, verdict::AcceptQueue};
+use super::{CheckOutcome, Config, Facts, Passive, verdict::AcceptQueue};
 use crate::units::Instant;
 
 /// The evidence that is not about the host.
@@ -23,7 +23,7 @@ pub(super) struct Health {
     stuck: u32,
     passive: Option<Passive>,
     /// The last check that began, and what came of it if it found something wrong.
-    checked: Option<(Instant, Option<Outcome>)>,
+    checked: Option<(Instant, Option<CheckOutcome>)>,
 }
 
 impl Health {
@@ -75,10 +75,10 @@ impl Health {
     }
 
     /// Checks count in the order in which they began.
-    pub(super) fn checked(&mut self, began: Instant, outcome: Outcome) {
+    pub(super) fn checked(&mut self, began: Instant, outcome: CheckOutcome) {
         let newer = self.checked.is_none_or(|(last, _)| began > last);
-        if newer && outcome != Outcome::Unknown {
-            self.checked = Some((began, Some(outcome).filter(|&o| o != Outcome::Answered)));
+        if newer && outcome != CheckOutcome::Unknown {
+            self.checked = Some((began, Some(outcome).filter(|&o| o != CheckOutcome::Answered)));
         }
     }
 
@@ -126,7 +126,7 @@ impl Health {
     }
 
     /// What the last check found wrong.
-    pub(super) fn check_failed(&self) -> Option<Outcome> {
+    pub(super) fn check_failed(&self) -> Option<CheckOutcome> {
         self.checked.and_then(|(_, outcome)| outcome)
     }
 }

@@ -25,7 +25,7 @@ pub struct Facts {
 
 /// What came of an active check (an SSLRequest ping, a look at the process).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// The database answered.
     Answered,
     /// It was reached and did not answer in the check's time.
@@ -74,7 +74,7 @@ pub enum Input {
         /// When it began.
         began: Instant,
         /// What came of it.
-        outcome: Outcome,
+        outcome: CheckOutcome,
     },
     /// The driver found by itself that this node stalled.
     Stalled(Stall),

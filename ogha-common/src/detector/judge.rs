@@ -1,7 +1,7 @@
 //! From the evidence to the verdict: what weighs more comes first.
 
 use super::{
-    Detector, Facts, HostLost, ListenerGone, MAX_PATHS, Outcome, Sign, Suspicion, Verdict,
+    CheckOutcome, Detector, Facts, HostLost, ListenerGone, MAX_PATHS, Sign, Suspicion, Verdict,
     path::Path,
 };
 use crate::{maps::Passage, units::Instant};
@@ -102,7 +102,7 @@ impl Detector {
 
     /// A sign of either kind that an active check confirms: it reached the host and got no answer.
     fn hung(&self) -> Option<Verdict> {
-        let confirmed = self.health.check_failed() == Some(Outcome::NoAnswer);
+        let confirmed = self.health.check_failed() == Some(CheckOutcome::NoAnswer);
         self.sign().filter(|_| confirmed).map(Verdict::Hung)
     }
 

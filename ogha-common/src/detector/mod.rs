@@ -34,7 +34,7 @@ mod path;
 mod verdict;
 
 pub use self::{
-    input::{Facts, Input, Outcome},
+    input::{CheckOutcome, Facts, Input},
     own::Own,
     pace::{Beat, Pace, Stall},
     verdict::{AcceptQueue, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict},

@@ -1,6 +1,6 @@
 //! This node's own database: the same evidence as of a peer's, without the way to it.
 
-use super::{Outcome, Passive, Sign, Suspicion, Verdict, health::Health};
+use super::{CheckOutcome, Passive, Sign, Suspicion, Verdict, health::Health};
 use crate::units::Instant;
 
 /// What is known of the database on this node, beside its process and its listener, which the kernel
@@ -39,7 +39,7 @@ impl Own {
     }
 
     /// An active check has ended. The verdict comes out when its kind has changed.
-    pub fn checked(&mut self, began: Instant, outcome: Outcome) -> Option<Verdict> {
+    pub fn checked(&mut self, began: Instant, outcome: CheckOutcome) -> Option<Verdict> {
         self.health.checked(began, outcome);
         self.rejudge()
     }
@@ -47,7 +47,7 @@ impl Own {
     fn rejudge(&mut self) -> Option<Verdict> {
         let sign = self.health.passive().map(Sign::Passive);
         let verdict = match (sign, self.health.check_failed()) {
-            (Some(sign), Some(Outcome::NoAnswer)) => Verdict::Hung(sign),
+            (Some(sign), Some(CheckOutcome::NoAnswer)) => Verdict::Hung(sign),
             (Some(_), None) if self.health.answered_since(self.since) => Verdict::Healthy,
             (Some(sign), _) => Verdict::Suspect(Suspicion::Database(sign)),
             (None, Some(outcome)) => Verdict::Suspect(Suspicion::CheckFailed(outcome)),
@@ -75,16 +75,16 @@ mod tests {
         let suspect = Verdict::Suspect(Suspicion::Database(sign));
         assert_eq!(own.passive(at(2), Some(STALL)), Some(suspect));
         assert!(own.verdict().wants_check());
-        assert_eq!(own.checked(at(1), Outcome::Answered), None, "it began before the sign");
-        assert_eq!(own.checked(at(3), Outcome::Answered), Some(Verdict::Healthy));
+        assert_eq!(own.checked(at(1), CheckOutcome::Answered), None, "it began before the sign");
+        assert_eq!(own.checked(at(3), CheckOutcome::Answered), Some(Verdict::Healthy));
         assert_eq!(own.passive(at(4), Some(STALL)), None, "the same sign");
-        assert_eq!(own.checked(at(5), Outcome::NoAnswer), Some(Verdict::Hung(sign)));
-        assert_eq!(own.checked(at(4), Outcome::Answered), None, "it began before the other");
+        assert_eq!(own.checked(at(5), CheckOutcome::NoAnswer), Some(Verdict::Hung(sign)));
+        assert_eq!(own.checked(at(4), CheckOutcome::Answered), None, "it began before the other");
         assert_eq!(
             own.passive(at(6), None),
-            Some(Verdict::Suspect(Suspicion::CheckFailed(Outcome::NoAnswer)))
+            Some(Verdict::Suspect(Suspicion::CheckFailed(CheckOutcome::NoAnswer)))
         );
-        assert_eq!(own.checked(at(7), Outcome::Answered), Some(Verdict::Healthy));
+        assert_eq!(own.checked(at(7), CheckOutcome::Answered), Some(Verdict::Healthy));
         assert_eq!(own.passive(at(8), Some(STALL)), Some(suspect), "another sign");
     }
 }

@@ -5,7 +5,7 @@ use core::{
     time::Duration,
 };
 
-use super::{MAX_PATHS, Outcome, Stall};
+use super::{CheckOutcome, MAX_PATHS, Stall};
 
 /// What is thought of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub enum Suspicion {
     /// Its database may hang; no active check has confirmed it.
     Database(Sign),
     /// An active check failed, and nothing else says that the database hangs.
-    CheckFailed(Outcome),
+    CheckFailed(CheckOutcome),
     /// It is back from a bad verdict.
     Returning {
         /// Good replies in a row so far.

@@ -1,8 +1,6 @@
 //! What an instance wants done.
 
-use core::fmt;
-
-use super::{Cause, NodeSet, Outcome, Record, Step};
+use super::{Blocker, Cause, Marks, NodeSet, Outcome, Record, Refusal, Step, Transition};
 use crate::units::{Instant, NodeId, Priority, Term};
 
 /// The gate, as ordered.
@@ -20,7 +18,9 @@ pub enum GateOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Set the kernel's gate, its own lease ending at `until`. Answer with
-    /// [`Input::GateSet`](super::Input::GateSet).
+    /// [`Input::GateSet`](super::Input::GateSet) once the kernel was read to have it; a gate that can't
+    /// be claimed or opened with [`Input::GateFailed`](super::Input::GateFailed). One that can't be
+    /// closed lapses: close it as soon as that can be done.
     SetGate {
         /// Closed, claimed or open.
         order: GateOrder,
@@ -35,10 +35,11 @@ pub enum Action {
         until: Instant,
     },
     /// Have the kernel count the grants of these nodes: the lease is the earliest of them. The empty
-    /// set: the agent alone renews. Answer with [`Input::GrantersSet`](super::Input::GrantersSet).
+    /// set: the agent alone renews. Answer with [`Input::GrantersSet`](super::Input::GrantersSet) as
+    /// soon as the kernel has it.
     SetGranters(NodeSet),
     /// This node grants nothing from now on ([`Core::grant`](super::Core::grant) has said so to the
-    /// kernel): read what it had promised. Answer with
+    /// kernel): read what it had granted. Answer with
     /// [`Input::Withdrawn`](super::Input::Withdrawn).
     Withdraw,
     /// Ask the arbiter for this record. Answer with [`Input::Ruled`](super::Input::Ruled).
@@ -48,8 +49,8 @@ pub enum Action {
     Consult,
     /// Write the record and flush it. Answer with [`Input::Persisted`](super::Input::Persisted).
     Persist(Record),
-    /// Remember over restarts whether failovers are paused.
-    PersistPause(bool),
+    /// Remember these over restarts.
+    PersistMarks(Marks),
     /// Put the addresses on the interface. Answer with
     /// [`Input::AddressesHeld`](super::Input::AddressesHeld).
     HoldAddresses,
@@ -63,16 +64,18 @@ pub enum Action {
     Publish,
     /// Do this to the database. Answer with [`Input::DatabaseDid`](super::Input::DatabaseDid).
     Database(Order),
-    /// A story for the history begins.
+    /// The instance has changed its phase. For the log and the tests.
+    Entered(Transition),
+    /// An event timeline for the history begins.
     Begin {
         /// Why.
         cause: Cause,
         /// The first sign.
         at: Instant,
     },
-    /// A step of the story.
+    /// A step of the event timeline.
     Step(Step),
-    /// The story ends.
+    /// The event timeline ends.
     End(Outcome),
     /// Something a person should know.
     Notice(Notice),
@@ -81,7 +84,7 @@ pub enum Action {
 /// What is done to a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// Make the standby a primary, and look every few milliseconds whether it accepts writes.
+    /// Make the standby a primary, and poll every few milliseconds whether it accepts writes.
     Promote,
     /// Stop it at once: it must not be written. Done when no process of it is left.
     Stop,
@@ -105,8 +108,8 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
     /// The active node is silent, but this one may not take over.
-    CannotTakeOver(Hindrance),
-    /// Two nodes serve in one term; this one has the higher priority and goes on.
+    CannotTakeOver(Blocker),
+    /// Another node has served as well; this one goes on.
     SplitBrain(NodeId),
     /// Another node sends adverts while this one serves.
     RivalAdvert,
@@ -114,57 +117,24 @@ pub enum Notice {
     Stopping,
     /// The database did not become writable in time.
     PromotionTimedOut,
-    /// The record could not be written to this node's disk. The arbiter has it.
+    /// The record could not be written to this node's disk. The consensus store has it.
     NotOnDisk,
     /// The node takes over by an operator's force, though this stood against it.
-    Forced(Hindrance),
-    /// The node left the in-sync set: it may no more be promoted.
+    Forced(Blocker),
+    /// An operator's force waited for the arbiter, and is given up: this stands against it by now.
+    ForceRefused(Refusal),
+    /// An operator's force waited for the arbiter, which did not answer in time.
+    ForceExpired,
+    /// The node left the in-sync set: it may no longer be promoted.
     OutOfSync(NodeId),
     /// The node is in the in-sync set: it may be promoted.
     InSync(NodeId),
-    /// The arbiter does not let this node go on without the others.
-    NotLetOn,
+    /// Commits do not wait for this member of the in-sync set any more: somebody changed that by hand.
+    NotAwaited(NodeId),
+    /// The arbiter refused that term, or did not answer.
+    ArbiterRefused(Term),
     /// The switchover was undone.
     SwitchoverUndone,
-}
-
-/// Why a node may not take over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hindrance {
-    /// It has never heard a primary since it started, so it cannot know who wrote last.
-    NeverHeardPrimary,
-    /// The record does not count it in sync. So many bytes were missing when the primary was last
-    /// heard, as far as is known.
-    NotInSync(u64),
-    /// It is asynchronous, and behind by more than `max_lag`: by so many bytes.
-    Lag(u64),
-    /// Its own database is no standby.
-    NoStandby,
-    /// It is fenced.
-    Fenced,
-    /// An operator has paused failovers.
-    Paused,
-    /// That node's database is a primary too, and no register tells which of the two counts.
-    Rival(NodeId),
-}
-
-impl fmt::Display for Hindrance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NeverHeardPrimary => f.write_str("no primary was heard since this agent started"),
-            Self::NotInSync(behind) => write!(
-                f,
-                "the record does not count this node in sync ({behind} bytes behind when last heard)"
-            ),
-            Self::Lag(behind) => write!(f, "it is {behind} bytes behind, more than max_lag"),
-            Self::NoStandby => f.write_str("the database here is no standby"),
-            Self::Fenced => {
-                f.write_str("this node is fenced until its database rejoins as a standby")
-            }
-            Self::Rival(_) => f.write_str(
-                "another node's database is a primary too: what one of the two has written is lost",
-            ),
-            Self::Paused => f.write_str("failovers are paused; `ogha-agent resume` ends that"),
-        }
-    }
+    /// A record of that term was refused: it is too far above the current one to follow it.
+    ImplausibleTerm(Term),
 }

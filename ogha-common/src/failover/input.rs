@@ -22,8 +22,8 @@ pub enum Input {
         record: Option<Record>,
         /// The gate was found open in this term, its lease not yet over.
         open: Option<Term>,
-        /// Failovers were paused.
-        paused: bool,
+        /// What else must outlive an agent.
+        marks: Marks,
     },
     /// A timer has come due ([`Core::next_timer`](super::Core::next_timer)).
     Tick,
@@ -61,10 +61,10 @@ pub enum Input {
         /// How long before the answer its agent was last alive.
         agent_age: Duration,
     },
-    /// All that the kernel had heard of the peers by then has been told. What was not said till then is
-    /// missing; later it may wait to be read.
+    /// All that the kernel had heard of the peers by then was handed in. What had not come till then is
+    /// missing; what came later may wait to be read.
     Looked {
-        /// When the look began.
+        /// When that polling began.
         at: Instant,
     },
     /// As many probes as `detect_multiplier` says were sent in a row, and none was answered.
@@ -93,7 +93,7 @@ pub enum Input {
         /// The first sign.
         at: Instant,
     },
-    /// The database was looked at.
+    /// The database was observed.
     Database(Database),
     /// What came of [`Action::Database`](super::Action::Database).
     DatabaseDid {
@@ -104,7 +104,7 @@ pub enum Input {
     },
     /// The record is on disk, flushed.
     Persisted(Term),
-    /// The record could not be written: a node that cannot keep its word must not give it.
+    /// The record could not be written, or not in time: a node that cannot keep its word must not give it.
     PersistFailed(Term),
     /// What the arbiter says of [`Action::Propose`](super::Action::Propose).
     Ruled(Ruling),
@@ -129,6 +129,16 @@ pub enum Input {
     Stopping,
 }
 
+/// What must outlive an agent beside the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Marks {
+    /// An operator has paused failovers here.
+    pub paused: bool,
+    /// A switchover has stopped the database here, and is not over: this node may start it, or make it
+    /// a standby, by itself.
+    pub handed_over: bool,
+}
+
 /// How the death of a database was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sign {
@@ -140,22 +150,76 @@ pub enum Sign {
     Observed,
 }
 
-/// What an observation of the database found.
+/// What one observation of the database found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Database {
-    /// Its role; unknown where it did not answer.
-    pub role: Role,
+pub enum Database {
+    /// It could not be observed. Never read as dead.
+    #[default]
+    Unknown,
+    /// No process of it runs: known for sure.
+    Stopped,
+    /// Its main process lives, but answers no SQL: it starts, recovers, refuses the login, or hangs.
+    Unresponsive,
+    /// It follows a primary.
+    Standby {
+        /// What it has received.
+        lsn: Lsn,
+        /// Its walreceiver streams from a living primary.
+        receives: bool,
+    },
+    /// It accepts writes, or would.
+    Primary(Primary),
+}
+
+/// A primary, and its standbys as it sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Primary {
     /// It accepts writes.
     pub writable: bool,
-    /// Its main process is there.
-    pub alive: bool,
-    /// Where its log stands: a primary's end of the log on disk, what a standby has received.
+    /// Its end of the WAL on disk.
     pub lsn: Lsn,
-    /// Of a primary: the peers that receive its log now.
+    /// The peers that receive its WAL now.
     pub streaming: NodeSet,
-    /// Of a primary: those of `streaming` without whose confirmation no commit returns, and which
-    /// have confirmed all that was acknowledged before that was so.
+    /// The peers without whose confirmation no commit returns: verified at this observation.
+    pub awaited: NodeSet,
+    /// Those of `awaited` that have confirmed all that was acknowledged before that was so.
     pub confirmed: NodeSet,
+}
+
+impl Database {
+    /// Its role; unknown where it did not answer.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::Unknown | Self::Stopped | Self::Unresponsive => Role::Unknown,
+            Self::Standby { .. } => Role::Standby,
+            Self::Primary(_) => Role::Primary,
+        }
+    }
+
+    /// Where its WAL stands; zero where that is not known.
+    #[must_use]
+    pub const fn lsn(&self) -> Lsn {
+        match self {
+            Self::Unknown | Self::Stopped | Self::Unresponsive => Lsn::new(0),
+            Self::Standby { lsn, .. } | Self::Primary(Primary { lsn, .. }) => *lsn,
+        }
+    }
+
+    /// The primary that accepts writes, where it is one.
+    #[must_use]
+    pub const fn writable(&self) -> Option<&Primary> {
+        match self {
+            Self::Primary(primary) if primary.writable => Some(primary),
+            _ => None,
+        }
+    }
+
+    /// Its walreceiver streams from a living primary.
+    #[must_use]
+    pub const fn receives(&self) -> bool {
+        matches!(self, Self::Standby { receives: true, .. })
+    }
 }
 
 /// What an arbiter says of a proposed record.
@@ -172,4 +236,38 @@ pub enum Ruling {
     },
     /// No answer in time: it may have been granted or not. To ask again does no harm.
     Unknown(Term),
+}
+
+impl Input {
+    /// Its name, for the table of transitions.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Tick => "timer",
+            Self::Stalled(_) => "stalled",
+            Self::Advert { .. } => "advert",
+            Self::AdvertStamped { .. } => "advert in the kernel",
+            Self::Peer { .. } => "peer status",
+            Self::Answered { .. } => "peer's kernel answered",
+            Self::Looked { .. } => "peers polled",
+            Self::Unanswered { .. } => "host unreachable",
+            Self::Granted { .. } => "lease granted",
+            Self::DatabaseDied { .. } => "database died",
+            Self::DatabaseHung { .. } => "database hangs",
+            Self::Database(_) => "database observed",
+            Self::DatabaseDid { .. } => "database order ended",
+            Self::Persisted(_) => "record written",
+            Self::PersistFailed(_) => "record not written",
+            Self::Ruled(_) => "arbiter ruled",
+            Self::Consulted(_) => "arbiter consulted",
+            Self::GateSet(_) => "gate set",
+            Self::GateFailed(_) => "gate not set",
+            Self::Lapsed => "lease lapsed",
+            Self::GrantersSet(_) => "granters set",
+            Self::Withdrawn { .. } => "lease grant withdrawn",
+            Self::AddressesHeld => "addresses held",
+            Self::Stopping => "agent stops",
+        }
+    }
 }

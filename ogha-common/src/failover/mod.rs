@@ -1,55 +1,67 @@
-//! The decision core: who may promote, and when the gate may open.
+//! The decision core: who may be promoted, and when the gate may open.
 //!
 //! One [`Core`] an instance. An [`Input`] goes in with the time at which it happened, [`Action`]s
 //! come out in the order in which they must be carried out, and the outcome of each effect comes
 //! back as an input. Nothing here reads a clock, a file or a socket, so the same code runs in the
 //! agent, in the tests and in the simulation.
 //!
-//! The rules that it keeps, by the names that the tests use:
+//! What was observed stands in [`facts`], the current record in [`cluster`], what an operator has
+//! ordered in [`operator`]. Everything else belongs to a [`phase`] and ends with it. A phase is left
+//! through one function, [`phase::enter`], which orders what the change requires; each change has a
+//! reason ([`Why`]).
+//!
+//! The rules, by the numbers and names that the code and the tests use. Each dangerous act needs a
+//! permit that only the function of its rule makes ([`rules`]); else that returns the [`Blocker`],
+//! which `status` prints.
 //!
 //! 1. `gate_opens_only_on_a_writable_primary`: a gate opens only on the node that the record
-//!    names as primary, on a database seen to accept writes.
-//! 2. `promotion_waits_for_the_promise`: a node promotes only if it is in sync, its promise has run
+//!    names as primary, on a database that was observed to accept writes.
+//! 2. `promotion_waits_for_the_promise`: a node promotes only if it is in sync, its lease grant has run
 //!    out or the old primary reported itself fenced, and the arbiter has granted its term.
 //! 3. `a_primary_goes_on_alone_only_by_the_record`: one that loses a peer whose grant it needs goes on
 //!    only after a record without that peer; commits wait for a peer until then.
 //! 4. `a_higher_term_fences`: a node that sees a higher term fences at once and does not serve
-//!    again before its database has rejoined as a standby.
+//!    again before its database has rejoined as a standby. A term that leaps is refused.
 //! 5. `closed_is_reported_after_the_kernel_has_it`; two primaries are a split brain: of one
-//!    term the lower priority fences, else the lower term; both say so.
+//!    term the lower priority fences, else the lower term; both report it.
 //! 6. `a_dead_database_fences_at_once`: close the gate, report `fenced`, let the peer promote;
 //!    no timer is waited for.
 //! 7. `a_slow_agent_is_no_failure`, and an agent that is dead for `agent_timeout` is.
-//! 8. `a_peers_grant_is_needed_before_the_record_counts_it_in`, and commits wait for it by then: both
-//!    before it may be promoted, and till after it may not be any more.
+//! 8. `adverts_decide_nothing_between_the_nodes_of_a_database`: terms do.
+//! 9. `a_member_is_awaited_and_grants`: commits wait for a node, it has confirmed all before, and its
+//!    grant is needed before the record counts it in sync, and until after the record does not any more.
+//!    That commits really wait is verified by each observation.
+//! 10. `unknown_is_not_dead`: what could not be observed changes nothing.
 
 mod action;
+mod cluster;
+mod commits;
+mod context;
 mod core;
-mod fence;
+mod facts;
+mod grants;
 mod hearing;
 mod input;
-mod lease;
-mod members;
 mod operator;
+mod phase;
 mod record;
-mod rejoin;
+mod retry;
 mod rules;
-mod start;
-mod story;
-mod takeover;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod wait;
 
 pub use self::{
-    action::{Action, GateOrder, Hindrance, Notice, Order},
-    core::{Core, Phase},
-    input::{Database, Input, Role, Ruling, Sign},
-    lease::{Lease, Renewal},
-    operator::{Command, Refusal},
+    action::{Action, GateOrder, Notice, Order},
+    core::Core,
+    input::{Database, Input, Marks, Primary, Role, Ruling, Sign},
+    operator::{Command, Loss, Refusal},
+    phase::{PhaseName, Transition, Why},
     record::{MAX_NODES, NodeSet, Record},
-    rules::Rule,
-    story::{Cause, Outcome, Step},
+    rules::Blocker,
+    timeline::{Cause, Outcome, Step},
     wait::Wait,
 };
 
@@ -67,7 +79,7 @@ pub enum Arbiter {
     None,
     /// Addresses that a node must reach to go on. It keeps no record.
     Gateway,
-    /// A register that holds the record and changes it by compare-and-swap.
+    /// A consensus store that holds the record and changes it by compare-and-swap.
     Etcd,
 }
 
@@ -80,8 +92,6 @@ pub struct Config {
     pub nodes: NodeSet,
     /// Who fences when two nodes serve in one term: the lower.
     pub priority: Priority,
-    /// False: a VIP for any service. VRRP alone decides, nothing is promoted.
-    pub database: bool,
     /// Who decides when nodes lose each other.
     pub arbiter: Arbiter,
     /// How long a grant lasts, and how long a host that no longer answers is waited for.
@@ -96,7 +106,7 @@ pub struct Config {
     /// `None`: commits wait for the in-sync set. Else replication is asynchronous, and a node may be
     /// so many bytes behind the last position heard and still be promoted.
     pub max_lag: Option<u64>,
-    /// A database that lost its role rejoins without a word of an operator.
+    /// A database that lost its role rejoins without an operator command.
     pub rejoin: bool,
     /// How often a database that died is started again in place before its node fails over.
     pub restart_attempts: u8,
@@ -105,8 +115,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// What a waiting node adds to a promise: clock rates differ by up to 1 part in 1000, and
-    /// the renewal may have been under way when the last word was sent.
+    /// What a waiting node adds to a grant: clock rates differ by up to 1 part in 1000, and
+    /// the renewal may have been under way when the last status was sent.
     #[must_use]
     pub fn margin(&self) -> Duration {
         self.agent_timeout / 1000 + Duration::from_millis(1)
@@ -115,6 +125,16 @@ impl Config {
     /// Whether the gate's lease is granted by the other in-sync nodes.
     #[must_use]
     pub fn grants(&self) -> bool {
-        self.database && self.arbiter != Arbiter::None
+        self.arbiter != Arbiter::None
+    }
+
+    /// Whether the arbiter keeps the record.
+    pub(crate) fn has_store(&self) -> bool {
+        self.arbiter == Arbiter::Etcd
+    }
+
+    /// Two nodes: there is no third that could take over at the same time.
+    pub(crate) fn is_a_pair(&self) -> bool {
+        self.nodes.len() <= 2
     }
 }

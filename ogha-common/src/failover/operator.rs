@@ -1,15 +1,24 @@
-//! What an operator orders.
+//! Operator commands: what they are, and whether they are accepted.
 
+use ::core::time::Duration;
 use core::fmt;
 
 use super::{
-    Action, Cause, NodeSet, Notice, Order, Phase, Role, Step,
-    core::{Core, Sink},
-    hearing::PeerView,
+    Action, Blocker, Database, Marks, Notice,
+    cluster::Known,
+    context::Context,
+    facts::PeerFacts,
+    phase::{Phase, PhaseName, Standby, Takeover},
 };
-use crate::units::{Instant, NodeId};
+use crate::{
+    units::{Instant, NodeId},
+    wire::probe::Role,
+};
 
-/// What an operator orders.
+/// How long a force waits for the arbiter.
+const FORCE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What an operator commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Hand the role to that node, or to the best; nothing is lost.
@@ -30,21 +39,25 @@ pub enum Command {
 /// Why a command is refused. Nothing has changed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// The instance has no database.
-    NoDatabase,
     /// Another node serves: the command belongs there, or makes no sense while that is so.
     Serves(NodeId),
+    /// The database here receives WAL from a living primary: to promote it would make two.
+    PrimaryLives,
+    /// That node's database is a primary, and its agent speaks.
+    PrimaryAt(NodeId),
     /// Nobody serves.
     NobodyServes,
     /// This node serves.
     ServesHere,
     /// Another operation is under way.
     Busy,
+    /// Failovers are paused: the standby would not take over.
+    Paused,
     /// That is no other node of the instance.
     UnknownNode,
     /// That node is not in sync.
     NotInSync(NodeId),
-    /// That node is not heard, or its database is no standby.
+    /// That node is unreachable, or its database is no standby.
     NotReady(NodeId),
     /// No other node is in sync.
     NobodyInSync,
@@ -54,270 +67,244 @@ pub enum Refusal {
     PausedAt(NodeId),
 }
 
-/// The role on its way to another node.
+/// What a forced failover would lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Switchover {
-    to: NodeId,
-    deadline: Instant,
-    /// The database has written out what it can before it is stopped.
-    prepared: bool,
+pub enum Loss {
+    /// Nothing that was acknowledged: the record counts this node in sync.
+    Nothing,
+    /// What the old primary has acknowledged since it was last heard, and so many bytes that it had
+    /// then and this node has not.
+    Since(u64),
+    /// Nobody can tell: no primary was heard since this agent started.
+    Unknown,
 }
 
-impl Core {
-    /// An operator's order. It is accepted or refused at once; what comes of it is seen in the status
-    /// and in the history.
-    ///
-    /// # Errors
-    /// Why it is refused.
-    pub fn command(
-        &mut self,
-        now: Instant,
-        command: Command,
-        sink: &mut dyn FnMut(Action),
-    ) -> Result<(), Refusal> {
-        if !self.config.database {
-            return Err(Refusal::NoDatabase);
-        }
-        match command {
-            Command::Switchover { to } => self.switch_over(now, to, sink),
-            Command::Force => self.force(now, sink),
-            Command::Pause => {
-                self.set_paused(true, sink);
-                Ok(())
-            }
-            Command::Resume => self.resume(now, sink),
-            Command::Rejoin => self.rejoin(now, sink),
-        }
-    }
+/// What an operator has commanded and is not done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Operator {
+    /// What is remembered over restarts.
+    pub marks: Marks,
+    /// The agent is about to end, to be started again.
+    pub stopping: bool,
+    /// A force waits for the arbiter, until then.
+    pub force_until: Option<Instant>,
+}
 
-    fn switch_over(
-        &mut self,
-        now: Instant,
-        to: Option<NodeId>,
-        sink: Sink<'_>,
-    ) -> Result<(), Refusal> {
-        if !matches!(self.phase, Phase::Serving(_)) {
-            return Err(self.serving_primary(now).map_or(Refusal::NobodyServes, Refusal::Serves));
-        }
-        if self.switchover.is_some() {
-            return Err(Refusal::Busy);
-        }
-        let others = self.record.map(|record| record.others()).unwrap_or_default();
-        let to = match to {
-            Some(node) if !self.config.nodes.without(self.config.node).contains(node) => {
-                return Err(Refusal::UnknownNode);
-            }
-            Some(node) if !others.contains(node) => return Err(Refusal::NotInSync(node)),
-            Some(node) => node,
-            None => self.best_of(now, &others).ok_or(Refusal::NobodyInSync)?,
-        };
-        if !self.is_ready(now, to) {
-            return Err(Refusal::NotReady(to));
-        }
-        let deadline = now + self.config.switchover_timeout;
-        self.switchover = Some(Switchover { to, deadline, prepared: false });
-        sink(Action::Database(Order::Checkpoint));
-        Ok(())
-    }
-
-    fn is_ready(&self, now: Instant, node: NodeId) -> bool {
-        self.view(node).is_some_and(|view| {
-            self.is_there(now, view)
-                && view.status.is_some_and(|status| status.role == Role::Standby)
-        })
-    }
-
-    fn best_of(&self, now: Instant, nodes: &NodeSet) -> Option<NodeId> {
-        let ready = nodes.iter().filter(|&node| self.is_ready(now, node));
-        ready.max_by_key(|&node| {
-            let status = self.view(node).and_then(|view| view.status);
-            status.map(|status| (status.priority, status.lsn))
-        })
-    }
-
-    /// When a switchover is given up.
-    pub(super) fn switchover_timer(&self) -> Option<Instant> {
-        let serves = matches!(self.phase, Phase::Serving(_));
-        self.switchover.filter(|_| serves).map(|switchover| switchover.deadline)
-    }
-
-    /// What could be written out before the database stops is written out, or can't be.
-    pub(super) fn checkpointed(&mut self, now: Instant, ok: bool, sink: Sink<'_>) {
-        if let Some(switchover) = &mut self.switchover {
-            if !ok {
-                return self.undo_switchover(sink);
-            }
-            switchover.prepared = true;
-            self.tend_switchover(now, sink);
-        }
-    }
-
-    /// The role is handed over as soon as nobody but the two could be promoted.
-    pub(super) fn tend_switchover(&mut self, now: Instant, sink: Sink<'_>) {
-        let (Some(switchover), Some(record), Phase::Serving(_)) =
-            (self.switchover, self.record, self.phase)
-        else {
-            return;
-        };
-        let to = switchover.to;
-        if now >= switchover.deadline || !record.in_sync.contains(to) || !self.is_ready(now, to) {
-            self.undo_switchover(sink);
-        } else if switchover.prepared && !self.membership_changes() {
-            if record.others() == NodeSet::of(to) {
-                self.fence(now, now, Cause::Switchover(to), sink);
-            } else {
-                self.propose_members(NodeSet::of(to).with(self.config.node), sink);
-            }
-        }
-    }
-
-    fn undo_switchover(&mut self, sink: Sink<'_>) {
-        self.switchover = None;
-        sink(Action::Notice(Notice::SwitchoverUndone));
-    }
-
-    /// The database was stopped cleanly, or could not be: then it goes on where it was.
-    pub(super) fn demoted(&mut self, now: Instant, ok: bool, sink: Sink<'_>) {
-        let Phase::Closing { cause: cause @ Cause::Switchover(_) } = self.phase else { return };
-        self.switchover = None;
-        self.database = super::Database::default();
-        if !self.is_named() {
-            sink(Action::Step(Step::DatabaseStopped));
-            self.report_closed(now, Cause::HigherTerm(self.term()), sink);
-        } else if ok {
-            sink(Action::Step(Step::DatabaseStopped));
-            self.returning.want();
-            self.report_closed(now, cause, sink);
-        } else {
-            sink(Action::Notice(Notice::SwitchoverUndone));
-            self.start_in_place(now, sink);
-        }
-    }
-
-    fn force(&mut self, now: Instant, sink: Sink<'_>) -> Result<(), Refusal> {
-        match self.phase {
-            Phase::Serving(_) => return Err(Refusal::ServesHere),
-            Phase::Standby | Phase::Fenced { .. } | Phase::Listening { .. } => {}
+impl Known {
+    /// Whether an operator may force this node: nobody serves, and no primary lives.
+    pub fn may_force(&self, now: Instant, phase: PhaseName) -> Result<(), Refusal> {
+        match phase {
+            PhaseName::Serving => return Err(Refusal::ServesHere),
+            PhaseName::Standby | PhaseName::Fenced | PhaseName::Listening => {}
             _ => return Err(Refusal::Busy),
         }
         if let Some(node) = self.active_peer(now) {
             return Err(Refusal::Serves(node));
         }
-        let primary = self.database.role == Role::Primary && self.database.writable;
-        if !primary && self.database.role != Role::Standby {
-            return Err(Refusal::NoDatabaseHere);
+        match self.facts.database {
+            Database::Primary(primary) if primary.writable => Ok(()),
+            Database::Standby { receives: true, .. } => Err(Refusal::PrimaryLives),
+            Database::Standby { .. } => {
+                let there = |peer: &&PeerFacts| peer.is_there(now, &self.config);
+                let mut peers = self.facts.known_peers().filter(there);
+                match peers.find(|peer| peer.role() == Role::Primary) {
+                    Some(peer) => Err(Refusal::PrimaryAt(peer.node)),
+                    None => Ok(()),
+                }
+            }
+            _ => Err(Refusal::NoDatabaseHere),
         }
-        if self.has_register() {
-            self.forced = true;
-            sink(Action::Consult);
-        } else {
-            self.force_now(now, sink);
-        }
-        Ok(())
     }
 
-    /// What stands is known: nobody serves, and a person wants this node to.
-    pub(super) fn force_now(&mut self, now: Instant, sink: Sink<'_>) {
-        if let Some(hindrance) = self.hindrance() {
-            sink(Action::Notice(Notice::Forced(hindrance)));
+    /// What a force would lose.
+    pub fn loss_if_forced(&self) -> Loss {
+        match self.may_take_over().err() {
+            None if self.config.max_lag.is_none() => Loss::Nothing,
+            Some(Blocker::NeverHeardPrimary) => Loss::Unknown,
+            _ => Loss::Since(self.facts.behind(self.record())),
         }
-        self.phase = Phase::Standby;
-        self.returning.forget();
-        let until = now + self.config.lease + self.config.margin();
-        self.take_over(now, now, Cause::Forced, Some(until), sink);
+    }
+}
+
+impl Context<'_> {
+    /// Notes what was commanded and how far the phase goes along.
+    ///
+    /// # Errors
+    /// Why it is refused, with the phase as it was.
+    pub fn command(&mut self, phase: Phase, command: Command) -> (Phase, Result<(), Refusal>) {
+        match command {
+            Command::Switchover { to } => match phase {
+                Phase::Serving(mut serving) => {
+                    let done = serving.switch_over(self, to);
+                    (Phase::Serving(serving), done)
+                }
+                other => {
+                    let serves = self.known.serving_primary(self.now);
+                    (other, Err(serves.map_or(Refusal::NobodyServes, Refusal::Serves)))
+                }
+            },
+            Command::Force => self.force(phase),
+            Command::Pause => {
+                self.set_paused(true);
+                (phase, Ok(()))
+            }
+            Command::Resume => {
+                let done = self.resume();
+                (phase.resumed(), done)
+            }
+            Command::Rejoin => self.rejoin(phase),
+        }
     }
 
-    pub(super) fn active_peer(&self, now: Instant) -> Option<NodeId> {
-        let serves = |view: &&PeerView| {
-            view.status.is_some_and(|status| status.phase.serves_or_takes_over())
+    fn force(&mut self, phase: Phase) -> (Phase, Result<(), Refusal>) {
+        if let Err(refusal) = self.known.may_force(self.now, phase.name()) {
+            return (phase, Err(refusal));
+        }
+        if !self.known.config.has_store() {
+            return (self.force_now(phase), Ok(()));
+        }
+        self.known.operator.force_until = Some(self.now + FORCE_DEADLINE);
+        self.act(Action::Consult);
+        (phase, Ok(()))
+    }
+
+    /// The arbiter has answered a force that waited, if there is one: it is checked again, for much may
+    /// have changed.
+    pub fn force_if_waiting(&mut self, phase: Phase) -> Phase {
+        if self.known.operator.force_until.take().is_none() {
+            return phase;
+        }
+        match self.known.may_force(self.now, phase.name()) {
+            Ok(()) => self.force_now(phase),
+            Err(refusal) => {
+                self.notice(Notice::ForceRefused(refusal));
+                phase
+            }
+        }
+    }
+
+    /// Nobody serves, and an operator wants this node to.
+    fn force_now(&mut self, phase: Phase) -> Phase {
+        let blocker = match &phase {
+            Phase::Fenced(_) => Some(Blocker::Fenced),
+            _ => self.known.may_take_over().err(),
         };
-        let mut there = self.peers.iter().flatten().filter(|view| self.is_there(now, view));
-        there.find(serves).map(|view| view.node)
+        if let Some(blocker) = blocker {
+            self.notice(Notice::Forced(blocker));
+        }
+        Takeover::forced(self, phase.name(), Standby::default())
     }
 
-    fn set_paused(&mut self, paused: bool, sink: Sink<'_>) {
-        if self.paused != paused {
-            self.paused = paused;
-            sink(Action::PersistPause(paused));
-            sink(Action::Publish);
+    /// A force does not wait for ever.
+    pub fn expire_force(&mut self) {
+        if self.known.operator.force_until.is_some_and(|until| self.now >= until) {
+            self.known.operator.force_until = None;
+            self.notice(Notice::ForceExpired);
         }
     }
 
-    fn resume(&mut self, now: Instant, sink: Sink<'_>) -> Result<(), Refusal> {
-        self.set_paused(false, sink);
-        for view in self.peers.iter_mut().flatten() {
-            let Some(status) = view.status.as_mut().filter(|status| status.paused) else {
+    fn set_paused(&mut self, paused: bool) {
+        let marks = Marks { paused, ..self.known.operator.marks };
+        if self.set_marks(marks) {
+            self.publish();
+        }
+    }
+
+    fn resume(&mut self) -> Result<(), Refusal> {
+        self.set_paused(false);
+        let (now, timeout) = (self.now, self.known.config.agent_timeout);
+        for peer in self.known.facts.peers.iter_mut().flatten() {
+            let Some(status) = peer.status.as_mut().filter(|status| status.paused) else {
                 continue;
             };
-            if now.since(view.at) < self.config.agent_timeout {
-                return Err(Refusal::PausedAt(view.node));
+            if now.since(peer.at) < timeout {
+                return Err(Refusal::PausedAt(peer.node));
             }
             // What a node said that is gone holds nobody back for ever.
             status.paused = false;
         }
-        self.told = None;
         Ok(())
     }
 
-    /// Whether an operator has paused failovers, here or at a peer.
-    #[must_use]
-    pub fn is_paused(&self) -> bool {
-        let said = |view: &PeerView| view.status.is_some_and(|status| status.paused);
-        self.paused || self.peers.iter().flatten().any(said)
-    }
-
-    fn rejoin(&mut self, now: Instant, sink: Sink<'_>) -> Result<(), Refusal> {
-        match self.phase {
-            Phase::Standby | Phase::Fenced { .. } => {}
-            Phase::Serving(_) => return Err(Refusal::ServesHere),
-            _ => return Err(Refusal::Busy),
+    fn rejoin(&mut self, phase: Phase) -> (Phase, Result<(), Refusal>) {
+        if self.known.serving_primary(self.now).is_none()
+            && matches!(phase, Phase::Standby(_) | Phase::Fenced(_))
+        {
+            return (phase, Err(Refusal::NobodyServes));
         }
-        if self.returning.is_busy() {
-            return Err(Refusal::Busy);
-        }
-        if self.serving_primary(now).is_none() {
-            return Err(Refusal::NobodyServes);
-        }
-        self.returning.want();
-        self.come_back(now, sink);
-        Ok(())
-    }
-
-    /// To whom this node hands the role over, while it does.
-    #[must_use]
-    pub fn switching_to(&self) -> Option<NodeId> {
-        match (self.switchover, self.phase) {
-            (Some(switchover), _) => Some(switchover.to),
-            (None, Phase::Closing { cause: Cause::Switchover(to) }) => Some(to),
-            (None, Phase::Fenced { cause: Cause::Switchover(to), .. }) if self.is_named() => {
-                Some(to)
+        match phase {
+            Phase::Standby(mut standby) => {
+                let done = standby.rejoin.want();
+                if done.is_ok() {
+                    standby.rejoin.come_back(self);
+                }
+                (Phase::Standby(standby), done)
             }
-            _ => None,
+            Phase::Fenced(mut fenced) => {
+                let done = fenced.rejoin.want();
+                if done.is_ok() {
+                    fenced.come_back(self);
+                }
+                (Phase::Fenced(fenced), done)
+            }
+            Phase::Serving(_) => (phase, Err(Refusal::ServesHere)),
+            _ => (phase, Err(Refusal::Busy)),
         }
     }
 
-    /// How often the database was started again in place since this agent began, or since it last served
-    /// for ten minutes.
-    #[must_use]
-    pub fn restarts(&self) -> u8 {
-        self.restarts
+    /// Remembers over restarts that a switchover has stopped the database here, or that it is over.
+    pub fn set_handed_over(&mut self, handed_over: bool) {
+        let marks = Marks { handed_over, ..self.known.operator.marks };
+        self.set_marks(marks);
+    }
+
+    fn set_marks(&mut self, marks: Marks) -> bool {
+        let changed = ::core::mem::replace(&mut self.known.operator.marks, marks) != marks;
+        if changed {
+            self.act(Action::PersistMarks(marks));
+        }
+        changed
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoDatabase => "this instance has no database; VRRP alone decides",
             Self::Serves(_) => "another node serves",
+            Self::PrimaryLives => {
+                "the database here receives WAL from a living primary: to promote it would make two \
+                 primaries. Start the agent of that node, or stop its database first"
+            }
+            Self::PrimaryAt(_) => "another node's database is the primary, and its agent runs",
             Self::NobodyServes => "no node serves",
             Self::ServesHere => "this node serves",
             Self::Busy => "another operation is under way; see `ogha-agent status`",
+            Self::Paused => "failovers are paused, so no other node would take over; resume first",
             Self::UnknownNode => "no other node of the instance has that name",
             Self::NotInSync(_) => "that node is not in sync: acknowledged writes would be lost",
-            Self::NotReady(_) => "that node is not heard, or its database is no standby",
+            Self::NotReady(_) => "that node is unreachable, or its database is no standby",
             Self::NobodyInSync => "no other node is in sync and ready",
             Self::NoDatabaseHere => "the database here does not run; start it first",
             Self::PausedAt(_) => "another node is paused too; resume there",
         })
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("no acknowledged write: this node is in sync"),
+            Self::Since(0) => f.write_str(
+                "what the old primary has acknowledged without this node since it was last heard",
+            ),
+            Self::Since(bytes) => write!(
+                f,
+                "at least {bytes} bytes of WAL, and what the old primary has acknowledged since it \
+                 was last heard"
+            ),
+            Self::Unknown => {
+                f.write_str("an unknown amount: no primary was heard since this agent started")
+            }
+        }
     }
 }

@@ -1,7 +1,12 @@
 //! What an instance waits for: what it cannot bring about by itself, and says in its status.
 
-use super::{Cause, Hindrance, NodeSet, Phase, Role, core::Core};
-use crate::units::{Instant, NodeId};
+use super::{
+    Blocker, Cause, Database, NodeSet, Role,
+    cluster::Known,
+    core::Core,
+    phase::{Phase, Rejoin},
+};
+use crate::units::Instant;
 
 /// What the instance waits for, that it can't bring about by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,12 +15,17 @@ pub enum Wait {
     Arbiter,
     /// The database here must be started.
     StartDatabase,
+    /// The database here runs, but does not answer SQL, or could not be observed.
+    Answer,
     /// The database here must be made a standby again: `rejoin`.
     Rejoin,
+    /// The database here receives WAL from a living primary, whose node's agent is not heard: it must be
+    /// started.
+    PrimaryAgent,
     /// These nodes must be heard, or an operator must force: one of them may have been promoted.
     Others(NodeSet),
     /// An operator must force: this stands against it.
-    Force(Hindrance),
+    Force(Blocker),
     /// An operator must resume.
     Resume,
 }
@@ -24,82 +34,101 @@ impl Core {
     /// What a person must do, or see to, so that this node goes on.
     #[must_use]
     pub fn waits_for(&self, now: Instant) -> Option<Wait> {
-        if !self.config.database {
-            return None;
-        }
-        match self.phase {
-            Phase::Fenced { .. } | Phase::Standby => {}
-            Phase::Listening { .. } if self.has_register() && !self.consulted => {
-                return Some(Wait::Arbiter);
-            }
-            _ => return None,
-        }
-        let named = self.is_named();
-        let served = self.serving_primary(now).is_some();
-        if self.has_register() && !self.consulted && !served {
+        let known = &self.known;
+        let unconsulted = known.config.has_store() && !known.cluster.consulted;
+        let rejoin = match &self.phase {
+            Phase::Listening(_) if unconsulted => return Some(Wait::Arbiter),
+            phase => phase.rejoin()?,
+        };
+        let served = known.serving_primary(now).is_some();
+        if unconsulted && !served {
             return Some(Wait::Arbiter);
         }
-        if self.database.role == Role::Unknown && !self.returning.is_busy() {
-            let by_itself = if named {
-                self.config.restart_attempts > 0
-            } else {
-                served && self.returning.is_automatic(self.config.rejoin)
-            };
-            return match (by_itself, named || !served) {
-                (true, _) => self.is_paused().then_some(Wait::Resume),
-                (false, true) => Some(Wait::StartDatabase),
-                (false, false) => Some(Wait::Rejoin),
-            };
+        match known.facts.database {
+            _ if rejoin.is_busy() => None,
+            Database::Unknown => None,
+            Database::Unresponsive => Some(Wait::Answer),
+            Database::Stopped => known.stopped_waits_for(rejoin, served),
+            Database::Standby { .. } if served => known.standby_waits_for(rejoin),
+            Database::Primary(_) if served => {
+                (!known.is_designated() && !known.cluster.member).then_some(Wait::Rejoin)
+            }
+            Database::Standby { .. } | Database::Primary(_) => self.unserved_waits_for(now),
         }
-        let diverged = self.returning.is_diverged() && self.database.role == Role::Standby;
-        if served && diverged {
-            return match (self.returning.is_automatic(self.config.rejoin), self.is_paused()) {
-                (false, _) => Some(Wait::Rejoin),
-                (true, paused) => paused.then_some(Wait::Resume),
-            };
-        }
-        if !served
-            && named
-            && let Phase::Fenced { cause: Cause::SplitBrain(node), .. } = self.phase
-        {
-            return Some(Wait::Force(Hindrance::Rival(node)));
-        }
-        if served && !named && self.database.role == Role::Primary && !self.member {
-            return Some(Wait::Rejoin);
-        }
-        if let Some(rival) = self.rival(now).filter(|_| named && !served) {
-            return Some(Wait::Force(Hindrance::Rival(rival)));
-        }
-        // One whose kernel answers, but that says it is fenced, serves nobody.
-        if served || self.active_peer(now).is_some() {
-            return None;
-        }
-        if self.is_paused() {
-            return Some(Wait::Resume);
-        }
-        if named {
-            let others = self.record.map(|record| record.others()).unwrap_or_default();
-            let silent = others.filter(|node| {
-                let heard = self.view(node).map(|view| view.at);
-                heard.is_none_or(|at| at < self.listening_since)
-            });
-            let waits = !silent.is_empty() && !self.has_register();
-            return waits.then_some(Wait::Others(silent));
-        }
-        self.hindrance().map(Wait::Force)
     }
 
-    /// A node that does not serve, but whose database is a primary as well as the one here.
-    fn rival(&self, now: Instant) -> Option<NodeId> {
-        if self.has_register() || self.database.role != Role::Primary {
+    /// Nobody serves, though the database here answers.
+    fn unserved_waits_for(&self, now: Instant) -> Option<Wait> {
+        let known = &self.known;
+        if let (Phase::Fenced(_), Some(Cause::SplitBrain(node))) = (&self.phase, self.phase.cause())
+            && known.is_designated()
+        {
+            return Some(Wait::Force(Blocker::Rival(node)));
+        }
+        if let Some(rival) = known.rival(now).filter(|_| known.is_designated()) {
+            return Some(Wait::Force(Blocker::Rival(rival)));
+        }
+        // One whose kernel answers, but that says it is fenced, serves nobody.
+        if known.active_peer(now).is_some() {
             return None;
         }
-        let mut fresh = self.peers.iter().flatten().filter(|view| self.speaks(now, view));
-        let rival = fresh.find(|view| {
-            view.status.is_some_and(|status| {
-                status.role == Role::Primary && !status.phase.serves_or_takes_over()
-            })
-        });
-        rival.map(|view| view.node)
+        if known.is_paused() {
+            return Some(Wait::Resume);
+        }
+        if known.is_designated() {
+            let silent = known.unheard(known.facts.listening_since);
+            let waits = !silent.is_empty() && !known.config.has_store();
+            return waits.then_some(Wait::Others(silent));
+        }
+        if known.facts.database.receives() {
+            let speaks = known.speaking(now).any(|peer| peer.role() == Role::Primary);
+            return (!speaks).then_some(Wait::PrimaryAgent);
+        }
+        let blocker = match &self.phase {
+            Phase::Fenced(_) => Some(Blocker::Fenced),
+            _ => known.may_take_over().err(),
+        };
+        blocker.map(|blocker| known.forceable(now, blocker))
+    }
+}
+
+impl Known {
+    fn stopped_waits_for(&self, rejoin: &Rejoin, served: bool) -> Option<Wait> {
+        let designated = self.is_designated();
+        let by_itself = if designated {
+            self.config.restart_attempts > 0 || self.operator.marks.handed_over
+        } else {
+            served && rejoin.is_automatic(self)
+        };
+        match (by_itself, designated || !served) {
+            (true, _) => self.is_paused().then_some(Wait::Resume),
+            (false, true) => Some(Wait::StartDatabase),
+            (false, false) => Some(Wait::Rejoin),
+        }
+    }
+
+    fn standby_waits_for(&self, rejoin: &Rejoin) -> Option<Wait> {
+        if !rejoin.is_diverged() {
+            return None;
+        }
+        match (rejoin.is_automatic(self), self.is_paused()) {
+            (false, _) => Some(Wait::Rejoin),
+            (true, paused) => paused.then_some(Wait::Resume),
+        }
+    }
+
+    /// A force is no advice while a node whose database is a primary speaks, or while the node that the
+    /// record names is silent and may serve: then that node is waited for first.
+    fn forceable(&self, now: Instant, blocker: Blocker) -> Wait {
+        let primary = self.record().map(|record| record.primary);
+        let silent = primary.filter(|&node| node != self.config.node);
+        let silent = silent.filter(|&node| !self.speaking(now).any(|peer| peer.node == node));
+        match (blocker, silent) {
+            (Blocker::NeverHeardPrimary, Some(node)) => Wait::Others(NodeSet::of(node)),
+            (Blocker::NeverHeardPrimary, None) if self.record().is_none() => {
+                Wait::Others(self.config.nodes.without(self.config.node))
+            }
+            (blocker, _) => Wait::Force(blocker),
+        }
     }
 }

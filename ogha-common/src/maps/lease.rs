@@ -22,19 +22,19 @@ pub struct Granters {
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Lease {
-    /// Guards `heard`.
+    /// Guards `grants`.
     pub lock: bpf_spin_lock,
     /// Zero.
     pub reserved: u32,
     /// What the peers have said.
-    pub heard: Heard,
+    pub grants: LeaseGrants,
 }
 
 /// What the peers have said that concerns a gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-pub struct Heard {
+pub struct LeaseGrants {
     /// The highest term that an authentic packet has named. A gate of a lower term is closed.
     pub highest_term: u64,
     /// The term in which the lease was granted.
@@ -44,7 +44,7 @@ pub struct Heard {
     pub granted_until_ns: u64,
 }
 
-impl Heard {
+impl LeaseGrants {
     /// A packet names this term.
     #[inline(always)]
     pub const fn term(&mut self, term: u64) {
@@ -66,11 +66,11 @@ impl Gate {
     /// kernel enforces it, the agent reports it.
     #[must_use]
     #[inline(always)]
-    pub const fn passage(&self, heard: &Heard, now_ns: u64) -> Passage {
+    pub const fn passage(&self, grants: &LeaseGrants, now_ns: u64) -> Passage {
         let open = self.state == GATE_OPEN;
-        if !open && self.claimed == 0 || heard.highest_term > self.term {
+        if !open && self.claimed == 0 || grants.highest_term > self.term {
             Passage::Closed
-        } else if now_ns >= self.lease_end_ns(heard) {
+        } else if now_ns >= self.lease_end_ns(grants) {
             Passage::Lapsed
         } else if open {
             Passage::Open
@@ -82,9 +82,9 @@ impl Gate {
     /// When the gate lapses: at the end of the agent's lease or of the peers', if that is later.
     #[must_use]
     #[inline(always)]
-    pub const fn lease_end_ns(&self, heard: &Heard) -> u64 {
-        if heard.granted_term == self.term && heard.granted_until_ns > self.lease_until_ns {
-            heard.granted_until_ns
+    pub const fn lease_end_ns(&self, grants: &LeaseGrants) -> u64 {
+        if grants.granted_term == self.term && grants.granted_until_ns > self.lease_until_ns {
+            grants.granted_until_ns
         } else {
             self.lease_until_ns
         }
@@ -113,31 +113,31 @@ mod tests {
             (GATE_CLOSED, 1, Passage::Claimed, Passage::Lapsed),
             (GATE_CLOSED, 0, Passage::Closed, Passage::Closed),
         ] {
-            assert_eq!(gate(state, claimed).passage(&Heard::default(), 99), before);
-            assert_eq!(gate(state, claimed).passage(&Heard::default(), 100), after);
+            assert_eq!(gate(state, claimed).passage(&LeaseGrants::default(), 99), before);
+            assert_eq!(gate(state, claimed).passage(&LeaseGrants::default(), 100), after);
         }
-        assert_eq!(Gate::default().passage(&Heard::default(), 0), Passage::Closed);
+        assert_eq!(Gate::default().passage(&LeaseGrants::default(), 0), Passage::Closed);
     }
 
     #[test]
     fn a_grant_of_the_same_term_prolongs_the_lease() {
-        let mut heard = Heard::default();
+        let mut grants = LeaseGrants::default();
         for (term, until, end) in [(3, 150, 150), (3, 50, 100), (2, 150, 100), (4, 150, 100)] {
-            heard.grant(term, until);
-            assert_eq!(gate(GATE_OPEN, 1).lease_end_ns(&heard), end, "term {term}");
-            assert_eq!(gate(GATE_OPEN, 1).passage(&heard, end - 1), Passage::Open);
-            assert_eq!(gate(GATE_OPEN, 1).passage(&heard, end), Passage::Lapsed);
+            grants.grant(term, until);
+            assert_eq!(gate(GATE_OPEN, 1).lease_end_ns(&grants), end, "term {term}");
+            assert_eq!(gate(GATE_OPEN, 1).passage(&grants, end - 1), Passage::Open);
+            assert_eq!(gate(GATE_OPEN, 1).passage(&grants, end), Passage::Lapsed);
         }
     }
 
     #[test]
     fn a_higher_term_closes_what_is_open_or_claimed_or_lapsed() {
-        let mut heard = Heard::default();
+        let mut grants = LeaseGrants::default();
         for (term, closed) in [(2, false), (3, false), (4, true), (1, true)] {
-            heard.term(term);
+            grants.term(term);
             for (state, claimed) in [(GATE_OPEN, 1), (GATE_CLOSED, 1)] {
                 for now in [99, 100] {
-                    let passage = gate(state, claimed).passage(&heard, now);
+                    let passage = gate(state, claimed).passage(&grants, now);
                     assert_eq!(passage == Passage::Closed, closed, "{term} {now}");
                 }
             }

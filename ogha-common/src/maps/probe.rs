@@ -5,7 +5,7 @@ use core::mem::size_of;
 use crate::{
     units::{Lsn, Members, NodeId, Priority, Term},
     wire::{
-        probe::{Error, Kind, MAX_PATHS, Status},
+        probe::{Error, MAX_PATHS, ProbeKind, Status},
         replay::Replay,
     },
 };
@@ -72,6 +72,21 @@ impl Said {
             priority: Priority::new(self.priority),
             lsn: Lsn::new(self.lsn),
         })
+    }
+
+    /// Takes over what the other says. Word by word, for a copy of the whole may become a call, which
+    /// is forbidden to a kernel program that holds a lock.
+    #[inline(always)]
+    pub const fn set(&mut self, other: &Self) {
+        self.term = other.term;
+        self.primary = other.primary;
+        self.in_sync = other.in_sync;
+        self.lsn = other.lsn;
+        self.phase = other.phase;
+        self.role = other.role;
+        self.restarting = other.restarting;
+        self.priority = other.priority;
+        self.paused = other.paused;
     }
 
     /// Do the two differ in what a peer must know at once? (Not the log's position.)
@@ -199,17 +214,6 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The peer grants a lease in this term, until then. Within a term leases only grow.
-    #[inline(always)]
-    pub const fn grant(&mut self, term: u64, until_ns: u64) {
-        if term > self.granted_term {
-            self.granted_term = term;
-            self.granted_until_ns = until_ns;
-        } else if term == self.granted_term && until_ns > self.granted_until_ns {
-            self.granted_until_ns = until_ns;
-        }
-    }
-
     /// The age of the last sign of life of the peer's agent at `now_ns`, in nanoseconds; `None`
     /// if there never was one.
     #[must_use]
@@ -236,6 +240,8 @@ pub enum Refusal {
     Replay,
     /// A reply to what we did not ask, or not lately.
     Echo,
+    /// Its term is so far ahead that it cannot be true ([`Term::leaps_from`]).
+    Leap,
 }
 
 /// Datagrams at the instance's endpoint. Those that were refused were dropped.
@@ -271,15 +277,17 @@ pub struct ProbeCounters {
     pub replay: u64,
     /// Refused: a reply to no probe of ours.
     pub echo: u64,
+    /// Refused: its term is so far ahead that it cannot be true.
+    pub leap: u64,
 }
 
 impl ProbeCounters {
     /// Counts an accepted datagram.
     #[inline(always)]
-    pub const fn accept(&mut self, kind: Kind) {
+    pub const fn accept(&mut self, kind: ProbeKind) {
         match kind {
-            Kind::Probe => self.probes += 1,
-            Kind::Reply => self.replies += 1,
+            ProbeKind::Probe => self.probes += 1,
+            ProbeKind::Reply => self.replies += 1,
         }
     }
 
@@ -304,6 +312,7 @@ impl ProbeCounters {
             Refusal::Stranger => &mut self.stranger,
             Refusal::Replay => &mut self.replay,
             Refusal::Echo => &mut self.echo,
+            Refusal::Leap => &mut self.leap,
         };
         *counter += 1;
     }
@@ -320,6 +329,7 @@ impl ProbeCounters {
             + self.stranger
             + self.replay
             + self.echo
+            + self.leap
     }
 
     /// Two CPUs' counters in one.
@@ -339,6 +349,7 @@ impl ProbeCounters {
             stranger: self.stranger + other.stranger,
             replay: self.replay + other.replay,
             echo: self.echo + other.echo,
+            leap: self.leap + other.leap,
         }
     }
 }
@@ -349,7 +360,7 @@ const _: () = {
     assert!(size_of::<Offer>() == 120);
     assert!(size_of::<PeerKey>() == 16);
     assert!(size_of::<Peer>() == 288);
-    assert!(size_of::<ProbeCounters>() == 104);
+    assert!(size_of::<ProbeCounters>() == 112);
 };
 
 #[cfg(test)]
@@ -385,6 +396,7 @@ mod tests {
             Refusal::Stranger,
             Refusal::Replay,
             Refusal::Echo,
+            Refusal::Leap,
         ] {
             let before = counters;
             counters.refuse(refusal);

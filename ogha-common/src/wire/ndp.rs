@@ -66,7 +66,7 @@ mod offset {
 
 /// What a message wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum NeighbourKind {
     /// Who has the target? From `::` it is a probe of duplicate address detection (RFC 4862
     /// section 5.4.2).
     Solicitation,
@@ -83,7 +83,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     /// Which of the two, with its flags.
-    pub kind: Kind,
+    pub kind: NeighbourKind,
     /// Who sends it.
     pub source: Ipv6Addr,
     /// Who shall hear it.
@@ -122,7 +122,7 @@ impl Neighbour {
     #[must_use]
     pub fn unsolicited(target: Ipv6Addr, mac: [u8; 6]) -> Self {
         Self {
-            kind: Kind::Advertisement { solicited: false, overrides: true },
+            kind: NeighbourKind::Advertisement { solicited: false, overrides: true },
             source: target,
             destination: ALL_NODES,
             target,
@@ -135,7 +135,7 @@ impl Neighbour {
     pub fn solicitation(source: Ipv6Addr, mac: [u8; 6], target: Ipv6Addr) -> Self {
         let link_layer = (!source.is_unspecified()).then_some(mac);
         let destination = solicited_node(target);
-        Self { kind: Kind::Solicitation, source, destination, target, link_layer }
+        Self { kind: NeighbourKind::Solicitation, source, destination, target, link_layer }
     }
 
     /// Writes the frame and returns the part of `out` that it fills.
@@ -147,8 +147,8 @@ impl Neighbour {
     ) -> &'o [u8] {
         let length = if self.link_layer.is_some() { LEN } else { LEN_WITHOUT_OPTION };
         let (kind, flags, option) = match self.kind {
-            Kind::Solicitation => (SOLICITATION, 0, SOURCE_LINK_LAYER),
-            Kind::Advertisement { solicited, overrides } => {
+            NeighbourKind::Solicitation => (SOLICITATION, 0, SOURCE_LINK_LAYER),
+            NeighbourKind::Advertisement { solicited, overrides } => {
                 let solicited = if solicited { SOLICITED } else { 0 };
                 let overrides = if overrides { OVERRIDE } else { 0 };
                 (ADVERTISEMENT, solicited | overrides, TARGET_LINK_LAYER)
@@ -208,10 +208,10 @@ pub fn parse(frame: &[u8]) -> Result<Neighbour, Error> {
     }
     let flags = fixed[offset::FLAGS];
     let (kind, option) = match fixed[offset::TYPE] {
-        SOLICITATION => (Kind::Solicitation, SOURCE_LINK_LAYER),
+        SOLICITATION => (NeighbourKind::Solicitation, SOURCE_LINK_LAYER),
         _ => {
             let (solicited, overrides) = (flags & SOLICITED != 0, flags & OVERRIDE != 0);
-            (Kind::Advertisement { solicited, overrides }, TARGET_LINK_LAYER)
+            (NeighbourKind::Advertisement { solicited, overrides }, TARGET_LINK_LAYER)
         }
     };
     let link_layer = find_option(options, option)?;
@@ -223,11 +223,13 @@ pub fn parse(frame: &[u8]) -> Result<Neighbour, Error> {
 /// The rules about more than one field.
 fn check(message: &Neighbour) -> Result<(), Error> {
     match message.kind {
-        Kind::Solicitation if message.source.is_unspecified() => {
+        NeighbourKind::Solicitation if message.source.is_unspecified() => {
             let to_group = message.destination == solicited_node(message.target);
             if to_group && message.link_layer.is_none() { Ok(()) } else { Err(Error::Unspecified) }
         }
-        Kind::Advertisement { solicited: true, .. } if message.destination.is_multicast() => {
+        NeighbourKind::Advertisement { solicited: true, .. }
+            if message.destination.is_multicast() =>
+        {
             Err(Error::Solicited)
         }
         _ => Ok(()),

@@ -12,21 +12,17 @@ mod message;
 
 pub use self::{
     layout::{
-        Body, LEN, MAGIC, MAX_PATHS, VERSION, WORDS, Words, body, grant_ms, octet, offset, word,
-        words,
+        Body, LEN, MAGIC, MAX_PATHS, VERSION, WORDS, Words, body, flag, grant_ms, octet, offset,
+        word, words,
     },
-    message::{Error, Facts, Kind, Phase, Probe, Role, Status},
+    message::{Error, KernelFacts, Phase, Probe, ProbeKind, Role, Status},
 };
 use crate::{
-    maps::Passage,
+    gate::Passage,
     units::{Lsn, Members, NodeId, Priority, Term, Vrid},
 };
 
-const RESTARTING: u8 = 1;
-const PAUSED: u8 = 2;
-const FILLED_IN: u8 = 1;
-const LISTENING: u8 = 2;
-const EXITED: u8 = 4;
+use self::layout::flag::{EXITED, FILLED_IN, LISTENING, PAUSED, RESTARTING};
 
 /// Writes the datagram; `tag` is the keyed hash over what it is given.
 pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
@@ -68,7 +64,7 @@ pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
 /// What a kernel fills in: the lower half of the word at [`offset::PHASE`], and the one after it.
 #[must_use]
 #[inline(always)]
-pub fn facts_words(facts: &Facts) -> (u32, u64) {
+pub fn facts_words(facts: &KernelFacts) -> (u32, u64) {
     let flags = FILLED_IN
         | if facts.listening { LISTENING } else { 0 }
         | if facts.exited { EXITED } else { 0 };
@@ -159,9 +155,9 @@ fn read_status(packet: &[u8; LEN]) -> Result<Status, Error> {
     })
 }
 
-fn read_facts(packet: &[u8; LEN]) -> Option<Facts> {
+fn read_facts(packet: &[u8; LEN]) -> Option<KernelFacts> {
     let flags = packet[offset::FACTS];
-    (flags & FILLED_IN != 0).then(|| Facts {
+    (flags & FILLED_IN != 0).then(|| KernelFacts {
         listening: flags & LISTENING != 0,
         exited: flags & EXITED != 0,
         gate: Passage::from_wire(packet[offset::GATE]),

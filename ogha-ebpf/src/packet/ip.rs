@@ -2,7 +2,17 @@
 
 use core::mem::size_of;
 
-use crate::{checksum, ip::Address};
+use crate::checksum;
+
+/// An address.
+pub trait Address: Copy {
+    /// `VipKey::words` of it.
+    fn key(self) -> [u64; 2];
+    /// The last of its octets.
+    fn last_octet(self) -> u8;
+    /// The sum of its words, for a checksum.
+    fn sum(self) -> u32;
+}
 
 /// An IPv4 address.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use ogha_common::{
     maps::{Offer, Peer, PeerKey},
     units::{Lsn, Members, NodeId, Priority, Term, Vrid},
     wire::{
-        probe::{self, Kind, Phase, Probe, Role, Status, offset},
+        probe::{self, Phase, Probe, ProbeKind, Role, Status, offset},
         replay::Replay,
         siphash,
     },
@@ -47,7 +47,7 @@ pub fn offer() -> Offer {
 pub fn datagram(sequence: u64) -> [u8; probe::LEN] {
     let probe = Probe {
         vrid: Vrid::new(VRID).expect("it is a virtual router's number"),
-        kind: Kind::Probe,
+        kind: ProbeKind::Probe,
         sequence,
         boot_id: [2; 16],
         time_ns: sequence,
@@ -66,7 +66,7 @@ pub fn datagram(sequence: u64) -> [u8; probe::LEN] {
 pub fn answers(datagram: &[u8], question: &[u8]) -> bool {
     let time = offset::TIME..offset::TIME + 8;
     probe::parse(datagram, |body| siphash::tag(KEY, body)).is_ok_and(|reply| {
-        reply.kind == Kind::Reply && reply.echo_ns.to_be_bytes()[..] == question[time]
+        reply.kind == ProbeKind::Reply && reply.echo_ns.to_be_bytes()[..] == question[time]
     })
 }
 

@@ -83,7 +83,7 @@ fn plan(arguments: &Arguments) -> Plan {
     });
     let faults: Vec<_> = faults.collect();
     Plan {
-        faults: if faults.is_empty() { Fault::ALL.to_vec() } else { faults },
+        faults: if faults.is_empty() { Fault::all().to_vec() } else { faults },
         runs: arguments.runs,
         floors: arguments.floors,
         kind: match arguments.kind {

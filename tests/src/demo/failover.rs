@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use anyhow::Result;
+use clap::ValueEnum;
 use serde_json::Value;
 
 use super::millis;
 use crate::lab::{Pair, watcher::Change, writer::Failure};
 
 /// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
     /// `kill -9` of the primary's main process.
     DatabaseKilled,
@@ -19,7 +20,10 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::DatabaseKilled, Self::HostPowerOff];
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
 
     /// As the report and the command line have it.
     #[must_use]
@@ -57,7 +61,7 @@ impl Fault {
 
 /// What was seen when the failover was over.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Measured {
     /// Last acknowledged write before the fault to the first after it.
     pub outage: Duration,
     /// Acknowledged writes that the new primary does not have.
@@ -84,7 +88,7 @@ pub struct Run {
     /// What went wrong.
     pub fault: Fault,
     /// `None` if writes did not come back.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<Measured>,
     /// What must not be: empty if all went well.
     pub problems: Vec<String>,
     /// How often it was begun again because the machine stood still before the fault.
@@ -112,7 +116,7 @@ impl Run {
         }
     }
 
-    pub(super) fn judge(&mut self, outcome: &Outcome) {
+    pub(super) fn judge(&mut self, outcome: &Measured) {
         if !outcome.lost.is_empty() {
             let lost = &outcome.lost;
             self.problems.push(format!("{} acknowledged writes are lost: {lost:?}", lost.len()));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 pub use self::{
-    failover::{Fault, Outcome, Run},
+    failover::{Fault, Measured, Run},
     report::{Report, steps},
     scenario::run as fail_over,
 };

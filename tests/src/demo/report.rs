@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    failover::{Fault, Outcome, Run},
+    failover::{Fault, Measured, Run},
     median, millis,
 };
 use crate::lab::agent::Kind;
@@ -37,10 +37,11 @@ impl Report {
 
     /// The faults that were shown, each once.
     fn faults(&self) -> impl Iterator<Item = Fault> {
-        Fault::ALL.into_iter().filter(|fault| self.runs.iter().any(|run| run.fault == *fault))
+        let shown = |fault: &Fault| self.runs.iter().any(|run| run.fault == *fault);
+        Fault::all().iter().copied().filter(shown)
     }
 
-    fn outcomes(&self, fault: Fault) -> impl Iterator<Item = &Outcome> {
+    fn outcomes(&self, fault: Fault) -> impl Iterator<Item = &Measured> {
         let runs = self.runs.iter().filter(move |run| run.fault == fault);
         runs.filter_map(|run| run.outcome.as_ref())
     }
@@ -51,7 +52,7 @@ impl Report {
     }
 
     /// The run that stands for a fault: the one with the median outage.
-    fn typical(&self, fault: Fault) -> Option<&Outcome> {
+    fn typical(&self, fault: Fault) -> Option<&Measured> {
         let outages: Vec<_> = self.outcomes(fault).map(|outcome| outcome.outage).collect();
         let middle = median(&outages);
         self.outcomes(fault).find(|outcome| outcome.outage == middle)
@@ -111,12 +112,12 @@ fn round(time: Duration) -> f64 {
     (millis(time) * 1000.0).round() / 1000.0
 }
 
-fn client_met(outcome: &Outcome) -> Value {
+fn client_met(outcome: &Measured) -> Value {
     let met = outcome.failures.iter().map(|(kind, count)| (format!("{kind:?}"), json!(count)));
     Value::Object(met.collect())
 }
 
-fn gates(outcome: &Outcome) -> Value {
+fn gates(outcome: &Measured) -> Value {
     let changes = outcome.gates.iter().map(|(after, change)| {
         let passage = change.passage.map(|passage| format!("{passage:?}").to_lowercase());
         json!({"offset_us": after.as_micros() as u64, "host": change.host, "gate": passage})
@@ -233,8 +234,8 @@ fn list(times: &[Duration]) -> String {
 mod tests {
     use super::*;
 
-    fn outcome(outage_ms: u64, step: &str) -> Outcome {
-        Outcome {
+    fn outcome(outage_ms: u64, step: &str) -> Measured {
+        Measured {
             outage: Duration::from_millis(outage_ms),
             lost: Vec::new(),
             two_holders: Duration::ZERO,

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use ogha_common::{maps::Passage, units::Instant};
 
 use super::{
-    failover::{Fault, Outcome, Run},
+    failover::{Fault, Measured, Run},
     millis,
 };
 use crate::lab::{
@@ -72,7 +72,7 @@ fn undisturbed(pair: &Pair) -> Result<Writer> {
     Ok(writer)
 }
 
-fn show(pair: &Pair, run: &mut Run, writer: Writer, watcher: Watcher) -> Result<Outcome> {
+fn show(pair: &Pair, run: &mut Run, writer: Writer, watcher: Watcher) -> Result<Measured> {
     let struck = clock::now();
     run.fault.strike(pair)?;
     failed_over(pair, &writer, struck)?;
@@ -123,14 +123,14 @@ fn look(
     struck: Instant,
     record: &Record,
     watcher: Watcher,
-) -> Result<Outcome> {
+) -> Result<Measured> {
     let [first, second] = &pair.nodes;
     let seen = watcher.stop()?;
     ensure!(seen.samples > 0, "nobody looked at the gates");
     let reacts = pair.nodes[fault.first_to_react()].host.name();
     let after = seen.changes.iter().filter(|change| change.at > struck);
     let outage = record.outage(struck).unwrap_or(DEADLINE);
-    Ok(Outcome {
+    Ok(Measured {
         outage,
         lost: record.lost(&second.database)?,
         two_holders: seen.two_holders,

@@ -84,8 +84,15 @@ impl Agent {
     /// # Errors
     /// If its binary is not built.
     pub fn start(&self) -> Result<()> {
-        let process = self.host.spawn("agent", self.run_command()?, None)?;
-        *self.process() = Some(process);
+        self.start_by(self.run_command()?)
+    }
+
+    /// Starts the agent by that command, made of [`run_command`](Self::run_command).
+    ///
+    /// # Errors
+    /// If the program is not there.
+    pub fn start_by(&self, command: Command) -> Result<()> {
+        *self.process() = Some(self.host.spawn("agent", command, None)?);
         Ok(())
     }
 

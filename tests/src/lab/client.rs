@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::net::if_::if_nametoindex;
-use ogha_common::wire::ndp::{self, Kind, Neighbour};
+use ogha_common::wire::ndp::{self, Neighbour, NeighbourKind};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::{Host, host::INTERFACE, netlink};
@@ -103,16 +103,18 @@ fn ask(
     let end = Instant::now() + within;
     let mut answers = Vec::new();
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(answers);
-        }
+        // What has arrived is read, also when this thread got no processor in time.
+        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         socket.set_read_timeout(Some(left))?;
         let mut buffer = [MaybeUninit::new(0_u8); 128];
-        if let Ok(length) = socket.recv(&mut buffer) {
-            // SAFETY: every byte was initialised above.
-            let frame = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() });
-            answers.extend(read(&frame.collect::<Vec<_>>()));
+        match socket.recv(&mut buffer) {
+            Ok(length) => {
+                // SAFETY: every byte was initialised above.
+                let frame = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() });
+                answers.extend(read(&frame.collect::<Vec<_>>()));
+            }
+            Err(_) if Instant::now() >= end => return Ok(answers),
+            Err(_) => {}
         }
     }
 }
@@ -165,9 +167,9 @@ fn arp_reply(frame: &[u8], wanted: Ipv4Addr, own: Ipv4Addr) -> Option<[u8; 6]> {
 fn advertisement(frame: &[u8], wanted: Ipv6Addr, own: Ipv6Addr) -> Option<[u8; 6]> {
     let message = ndp::parse(frame).ok()?;
     let answers = match message.kind {
-        Kind::Solicitation => false,
-        Kind::Advertisement { solicited: true, .. } => message.destination == own,
-        Kind::Advertisement { solicited: false, .. } => {
+        NeighbourKind::Solicitation => false,
+        NeighbourKind::Advertisement { solicited: true, .. } => message.destination == own,
+        NeighbourKind::Advertisement { solicited: false, .. } => {
             own.is_unspecified() && message.destination == ndp::ALL_NODES
         }
     };

@@ -26,7 +26,8 @@ pub(super) const NAMESPACE: &str = "net";
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
-fn base() -> PathBuf {
+/// Where the labs are.
+pub(super) fn base() -> PathBuf {
     env::var_os("OGHA_LAB_DIR").map_or_else(|| BASE.into(), PathBuf::from)
 }
 
@@ -63,6 +64,15 @@ impl Drop for LabDirectory {
     }
 }
 
+/// Keeps all others out that want to change what lies beside the labs, until it is dropped.
+pub(super) fn lock() -> Result<Flock<fs::File>> {
+    let base = base();
+    fs::create_dir_all(&base).with_context(|| format!("cannot make {}", base.display()))?;
+    Flock::lock(fs::File::open(&base)?, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .context("cannot lock the labs' directory")
+}
+
 /// Removes every lab whose owner is dead.
 pub(super) fn sweep() -> Result<()> {
     remove_where(|owner| processes::start_time(owner.0) != Some(owner.1))
@@ -74,14 +84,9 @@ pub(super) fn remove_own() -> Result<()> {
 }
 
 fn remove_where(condition: impl Fn((i32, u64)) -> bool) -> Result<()> {
-    let base = base();
-    fs::create_dir_all(&base).with_context(|| format!("cannot make {}", base.display()))?;
-    let lock = fs::File::open(&base)?;
     // Two sweepers at once would trip over each other.
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .context("cannot lock the labs' directory")?;
-    for entry in fs::read_dir(&base)? {
+    let _lock = lock()?;
+    for entry in fs::read_dir(base())? {
         let path = entry?.path();
         if owner(&path).is_some_and(&condition) {
             remove(&path).with_context(|| format!("cannot remove the lab {}", path.display()))?;

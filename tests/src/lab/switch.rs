@@ -55,6 +55,20 @@ impl Switch {
         self.cut_one_way(other, one)
     }
 
+    /// Lets nothing pass between a server's TCP port and the other host, and all else.
+    ///
+    /// # Errors
+    /// As [`cut_one_way`](Self::cut_one_way).
+    pub fn cut_port(&self, server: &Host, port: u16, other: &Host) -> Result<()> {
+        let (server, other) = (server.name(), other.name());
+        self.nft(&format!(
+            "add table bridge cuts\n\
+             add chain bridge cuts forward {{ type filter hook forward priority 0; }}\n\
+             add rule bridge cuts forward iifname \"{server}\" oifname \"{other}\" tcp sport {port} drop\n\
+             add rule bridge cuts forward iifname \"{other}\" oifname \"{server}\" tcp dport {port} drop\n",
+        ))
+    }
+
     /// Lets everything pass again.
     ///
     /// # Errors

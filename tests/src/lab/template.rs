@@ -1,4 +1,7 @@
 //! A database cluster to copy: `initdb` takes a second, a copy a tenth.
+//!
+//! It lies beside the labs, named by the version that made it, and stays there for later runs: a test
+//! is a process of its own, and most of them want one.
 
 use std::{
     fs,
@@ -8,59 +11,60 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::{User, syncfs};
 
-use super::{directory::LabDirectory, postgres::BIN};
+use super::{
+    directory::{self, LabDirectory},
+    postgres::BIN,
+};
 
 /// The operating system's user that the databases run as.
 pub(super) const USER: &str = "postgres";
 
-/// A cluster that never ran. It is deleted with its last user.
+/// A cluster that never ran.
 #[derive(Debug)]
 pub struct Template {
-    directory: LabDirectory,
+    data_dir: PathBuf,
 }
 
 impl Template {
-    /// This process's template, made if there is none now.
+    /// The template of the PostgreSQL that is installed, made if there is none yet.
     ///
     /// # Errors
     /// If PostgreSQL is not installed or `initdb` fails.
-    pub fn get() -> Result<Arc<Self>> {
-        static TEMPLATE: Mutex<Weak<Template>> = Mutex::new(Weak::new());
-        let mut known = TEMPLATE.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(template) = known.upgrade() {
-            return Ok(template);
+    pub fn get() -> Result<Self> {
+        let version = run(initdb().arg("--version"))?;
+        let name: String = version.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
+        let data_dir = directory::base().join(format!("template-{name}"));
+        // Others that want one meanwhile wait, and find it.
+        let _lock = directory::lock()?;
+        if !data_dir.is_dir() {
+            Self::make(&data_dir).context("cannot make a database cluster to copy")?;
         }
-        let template = Arc::new(Self::make()?);
-        *known = Arc::downgrade(&template);
-        Ok(template)
+        Ok(Self { data_dir })
     }
 
-    fn make() -> Result<Self> {
-        let template = Self { directory: LabDirectory::create("template")? };
+    /// Whole or not at all: what a killed run leaves is a directory of that run.
+    fn make(data_dir: &Path) -> Result<()> {
+        let directory = LabDirectory::create("template")?;
         let user = user()?;
-        lchown(template.directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-        let initdb = Path::new(BIN).join("initdb");
-        let output = Command::new(&initdb)
+        lchown(directory.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        let made = directory.path().join("data");
+        let mut initdb = initdb();
+        initdb
             .args(["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=trust"])
             .args(["--username", USER, "--pgdata"])
-            .arg(template.data_dir())
+            .arg(&made)
             .current_dir("/")
             .uid(user.uid.as_raw())
-            .gid(user.gid.as_raw())
-            .output()
-            .with_context(|| format!("cannot run {}: is postgresql-15 there?", initdb.display()))?;
-        ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(template)
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
+            .gid(user.gid.as_raw());
+        run(&mut initdb)?;
+        // Before it has its name: power may fail, and half a cluster would be copied for ever.
+        syncfs(fs::File::open(&made)?)?;
+        Ok(fs::rename(&made, data_dir)?)
     }
 
     /// Copies the cluster to `to`, which must not exist, and waits until it is on the disk: what
@@ -70,10 +74,23 @@ impl Template {
     /// If the disk is full, or `to` exists.
     pub fn copy(&self, to: &Path) -> Result<()> {
         let user = user()?;
-        copy_tree(&self.data_dir(), to, &user)
+        copy_tree(&self.data_dir, to, &user)
             .with_context(|| format!("cannot copy the database cluster to {}", to.display()))?;
         Ok(syncfs(fs::File::open(to)?)?)
     }
+}
+
+fn initdb() -> Command {
+    Command::new(Path::new(BIN).join("initdb"))
+}
+
+/// What the command prints; an error if it fails.
+fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| {
+        format!("cannot run {}: is postgresql-15 there?", command.get_program().display())
+    })?;
+    ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn user() -> Result<User> {

@@ -45,7 +45,7 @@ impl Gates {
 
     fn passage(&self, instance: u32) -> Result<Passage> {
         let lease: Lease = bytemuck::pod_read_unaligned(&self.leases.get(&instance, 0)?);
-        Ok(self.get(instance)?.passage(&lease.heard, clock::now().ns()))
+        Ok(self.get(instance)?.passage(&lease.grants, clock::now().ns()))
     }
 }
 

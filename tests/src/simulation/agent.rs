@@ -8,7 +8,7 @@ use ogha_common::{
     failover::{Action, Cause, Core, Database, Input, Order, Phase, Record},
     maps::{NS_PER_MS, Passage, Peer, Said},
     units::Instant,
-    wire::probe::Kind,
+    wire::probe::ProbeKind,
 };
 
 use super::{
@@ -459,7 +459,7 @@ impl World {
                 0
             };
             let probe = Probe {
-                kind: Kind::Probe,
+                kind: ProbeKind::Probe,
                 from: node,
                 boot: self.nodes[node].kernel.boot(),
                 sequence: agent.sequence,

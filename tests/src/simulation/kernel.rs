@@ -1,21 +1,22 @@
-//! A kernel's side of ogha: the gate, the lease, and the answers to probes, as `ogha-ebpf` has them,
-//! with or without an agent. The rules themselves are those of `ogha_common::maps`.
+//! A kernel's side of ogha: the gate, the lease, and the answers to probes, with or without an agent.
+//! The rules are those of `ogha_common::maps`, which `ogha-ebpf` runs too; here are only the maps and the
+//! reply.
 
 use ogha_common::{
-    maps::{GATE_CLOSED, GATE_OPEN, Gate, Heard, NS_PER_MS, Passage, Peer, Said},
-    wire::{probe::Kind, replay::Novelty},
+    maps::{
+        self, Datagram, GATE_CLOSED, GATE_OPEN, Gate, Granters, Hearing, LeaseGrants, NS_PER_MS,
+        Passage, Peer, Said, Tables, earliest, is_fresh,
+    },
+    wire::probe::{KernelFacts, ProbeKind, facts_words},
 };
 
 use super::{MAX, Mutation};
-
-/// How old the echo of a time of ours may be, nanoseconds.
-const FRESH_NS: u64 = 10_000 * NS_PER_MS;
 
 /// A probe or its reply on the wire.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
     /// Question or answer.
-    pub kind: Kind,
+    pub kind: ProbeKind,
     /// Who sends it.
     pub from: usize,
     /// The sender's boot.
@@ -33,6 +34,27 @@ pub struct Probe {
     /// Of a reply: the sender's gate, the age of its agent's heartbeat in milliseconds, whether its
     /// agent has exited, whether its database listens.
     pub facts: (u8, u32, bool, bool),
+}
+
+impl Probe {
+    /// As the kernel reads it.
+    fn datagram(&self, node: u64) -> Datagram {
+        let (gate, heartbeat_ms, exited, listening) = self.facts;
+        let gate = Passage::from_wire(gate);
+        let facts = KernelFacts { listening, gate, queue: 0, queue_limit: 0, exited, heartbeat_ms };
+        Datagram {
+            kind: self.kind,
+            path: 0,
+            node,
+            boot_id: [self.boot, 1],
+            sequence: self.sequence,
+            time_ns: self.time,
+            echo_ns: self.echo,
+            grant_ms: self.grant_ms as u16,
+            said: self.said,
+            facts: facts_words(&facts),
+        }
+    }
 }
 
 /// What came of a datagram.
@@ -65,7 +87,7 @@ pub struct Kernel {
     /// The gate (`GATES`).
     pub gate: Gate,
     /// What the peers have said of it (`LEASES`).
-    pub heard: Heard,
+    pub heard: LeaseGrants,
     /// Whose grants count (`GRANTERS`), as places in the list of nodes.
     pub granters: [bool; MAX],
     /// What it offers (`SELF`).
@@ -83,7 +105,7 @@ impl Kernel {
     pub fn new(me: usize, ids: [u64; MAX], boot: u64, lease_ms: u64) -> Self {
         Self {
             gate: Gate::default(),
-            heard: Heard::default(),
+            heard: LeaseGrants::default(),
             granters: [false; MAX],
             offer: Offer::default(),
             peers: [Peer::default(); MAX],
@@ -126,98 +148,27 @@ impl Kernel {
         if !self.offer.listens {
             return Received::default();
         }
-        let fresh = probe.echo != 0 && probe.echo <= local && local - probe.echo < FRESH_NS;
-        if probe.kind == Kind::Reply && !fresh {
-            return Received::default();
-        }
-        let Some((believed, news)) = self.record(local, probe, fresh, mutation) else {
+        let datagram = probe.datagram(self.ids[probe.from]);
+        let mut entries = Entries { kernel: self, from: probe.from };
+        let Ok(received) = maps::receive(&mut entries, &datagram, local) else {
             return Received::default();
         };
-        if believed {
-            self.heard.term(probe.said.term);
-            if probe.grant_ms != 0 {
-                self.granted(probe.said.term, mutation);
-            }
+        if received.believed
+            && datagram.grant_ms != 0
+            && let Some(mutation) = mutation
+        {
+            entries.mutate(mutation, &datagram, local);
         }
-        let reply = (probe.kind == Kind::Probe).then(|| {
-            let grant_ms = if believed { self.promise(local, probe) } else { 0 };
-            self.reply(local, probe, grant_ms, database)
-        });
-        Received { reply, news }
-    }
-
-    /// Whether it is believed and whether it is news; `None`: it was heard before.
-    fn record(
-        &mut self,
-        local: u64,
-        probe: &Probe,
-        fresh: bool,
-        mutation: Option<Mutation>,
-    ) -> Option<(bool, bool)> {
-        let peer = &mut self.peers[probe.from];
-        let boot = [probe.boot, 1];
-        let rebooted = peer.replay.boot_id != boot;
-        match peer.replay.accept(boot, probe.kind, 0, probe.sequence, fresh) {
-            Novelty::Old => return None,
-            Novelty::Unproven => return Some((false, false)),
-            Novelty::New => {}
-        }
-        let mut news = false;
-        if rebooted || probe.time > peer.their_time_ns {
-            news = rebooted || peer.said.differs(&probe.said);
-            peer.their_time_ns = probe.time;
-            peer.said = probe.said;
-        }
-        if fresh && probe.grant_ms != 0 {
-            let anchor = if mutation == Some(Mutation::StaleAnchor) { local } else { probe.echo };
-            peer.grant(probe.said.term, anchor + probe.grant_ms * NS_PER_MS);
-        }
-        match probe.kind {
-            Kind::Probe => peer.last_probe_ns = local,
-            Kind::Reply => {
-                let (gate, heartbeat_ms, exited, listening) = probe.facts;
-                news |= peer.listening != u32::from(listening) || peer.exited != u32::from(exited);
-                peer.last_reply_ns = local;
-                peer.answered_ns[0] = probe.echo;
-                peer.rtt_ns = local - probe.echo;
-                peer.told = 1;
-                peer.listening = u32::from(listening);
-                peer.exited = u32::from(exited);
-                peer.gate = u32::from(gate);
-                peer.heartbeat_ms = heartbeat_ms;
-            }
-        }
-        Some((true, news))
-    }
-
-    fn granted(&mut self, term: u64, mutation: Option<Mutation>) {
-        if term != self.gate.term {
-            return;
-        }
-        let counted = self.peers.iter().zip(&self.granters).filter(|&(_, &counts)| counts);
-        let ends = counted
-            .map(|(peer, _)| if peer.granted_term == term { peer.granted_until_ns } else { 0 });
-        let end = if mutation == Some(Mutation::LatestGrant) { ends.max() } else { ends.min() };
-        if let Some(end) = end {
-            self.heard.grant(term, end);
-        }
-    }
-
-    fn promise(&mut self, local: u64, probe: &Probe) -> u64 {
-        if self.offer.grant_to != self.ids[probe.from] || self.offer.said.term != probe.said.term {
-            return 0;
-        }
-        let until = local + self.lease_ms * NS_PER_MS;
-        let peer = &mut self.peers[probe.from];
-        peer.promised_until_ns = peer.promised_until_ns.max(until);
-        self.lease_ms
+        let reply = (probe.kind == ProbeKind::Probe)
+            .then(|| self.reply(local, probe, u64::from(received.grant_ms), database));
+        Received { reply, news: received.news }
     }
 
     fn reply(&self, local: u64, probe: &Probe, grant_ms: u64, database: bool) -> Probe {
         let age = local.saturating_sub(self.offer.heartbeat_ns) / NS_PER_MS;
         let gate = self.passage(local) as u8;
         Probe {
-            kind: Kind::Reply,
+            kind: ProbeKind::Reply,
             from: self.me,
             boot: self.boot,
             sequence: local,
@@ -227,5 +178,90 @@ impl Kernel {
             grant_ms,
             facts: (gate, age as u32, self.offer.exited, database),
         }
+    }
+}
+
+/// The maps, for a datagram of one peer.
+struct Entries<'a> {
+    kernel: &'a mut Kernel,
+    from: usize,
+}
+
+impl Entries<'_> {
+    /// What a kernel does that breaks a rule about grants.
+    fn mutate(&mut self, mutation: Mutation, datagram: &Datagram, local: u64) {
+        let term = datagram.said.term;
+        if mutation == Mutation::StaleAnchor && is_fresh(datagram.echo_ns, local) {
+            let until = local + u64::from(datagram.grant_ms) * NS_PER_MS;
+            self.kernel.peers[self.from].grant(term, until);
+        }
+        if term != self.gate_term() {
+            return;
+        }
+        let nodes = self.granters().nodes.into_iter().filter(|&node| node != 0);
+        let latest = nodes.map(|node| match self.granted_by(node) {
+            (granted_term, until) if granted_term == term => until,
+            _ => 0,
+        });
+        let end = match mutation {
+            Mutation::LatestGrant => latest.max(),
+            _ => earliest(self, term),
+        };
+        if let Some(end) = end {
+            self.prolong(term, end);
+        }
+    }
+}
+
+impl Tables for Entries<'_> {
+    fn own_term(&self) -> u64 {
+        self.kernel.offer.said.term
+    }
+
+    fn hear(&mut self, datagram: &Datagram, now_ns: u64, fresh: bool) -> Hearing {
+        self.kernel.peers[self.from].hear(datagram, now_ns, fresh)
+    }
+
+    fn highest_term(&self) -> u64 {
+        self.kernel.heard.highest_term
+    }
+
+    fn name_term(&mut self, term: u64) {
+        self.kernel.heard.term(term);
+    }
+
+    fn gate_term(&self) -> u64 {
+        self.kernel.gate.term
+    }
+
+    fn granters(&self) -> Granters {
+        let mut granters = Granters::default();
+        let counting = self.kernel.ids.iter().zip(&self.kernel.granters).filter(|&(_, &c)| c);
+        for (place, (&id, _)) in granters.nodes.iter_mut().zip(counting) {
+            *place = id;
+        }
+        granters
+    }
+
+    fn granted_by(&self, node: u64) -> (u64, u64) {
+        let place = self.kernel.ids.iter().position(|&id| id == node);
+        place.map_or((0, 0), |place| {
+            let peer = &self.kernel.peers[place];
+            (peer.granted_term, peer.granted_until_ns)
+        })
+    }
+
+    fn prolong(&mut self, term: u64, until_ns: u64) {
+        self.kernel.heard.grant(term, until_ns);
+    }
+
+    fn offered(&mut self, asker: u64, term: u64) -> u16 {
+        let Offer { said, grant_to, .. } = self.kernel.offer;
+        let grant_ms = self.kernel.lease_ms as u32;
+        maps::Offer { said, grant_to, grant_ms, ..maps::Offer::default() }.grants(asker, term)
+    }
+
+    fn promise(&mut self, until_ns: u64) {
+        self.kernel.peers[self.from].promise(until_ns);
     }
 }

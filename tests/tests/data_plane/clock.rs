@@ -50,5 +50,5 @@ fn a_lease_ends_in_a_flood_as_it_does_without() {
             }
         }
     }
-    assert!(before > 100 && after == 20, "{before} batches before the end, {after} after it");
+    assert!(before > 10 && after == 20, "{before} batches before the end, {after} after it");
 }

@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use ogha_common::wire::ndp::{self, Kind, Neighbour};
+use ogha_common::wire::ndp::{self, Neighbour, NeighbourKind};
 
 pub const BROADCAST: [u8; 6] = [0xff; 6];
 pub const FIN: u8 = 0x01;
@@ -74,7 +74,7 @@ pub fn answer(sender: End, target: End) -> Vec<u8> {
     let (IpAddr::V6(source), IpAddr::V6(destination)) = (sender.address, target.address) else {
         return arp(REPLY, sender, target);
     };
-    let kind = Kind::Advertisement { solicited: true, overrides: true };
+    let kind = NeighbourKind::Advertisement { solicited: true, overrides: true };
     let claim =
         Neighbour { kind, source, destination, target: source, link_layer: Some(sender.mac) };
     neighbour(claim, target.mac, sender.mac)
@@ -101,11 +101,11 @@ fn read_ndp(frame: &[u8]) -> Option<(u16, End, End)> {
     let mac = message.link_layer.unwrap_or(frame[6..12].try_into().unwrap());
     let target = message.target.into();
     Some(match message.kind {
-        Kind::Solicitation => {
+        NeighbourKind::Solicitation => {
             let sender = End { mac, address: message.source.into() };
             (REQUEST, sender, End { mac: [0; 6], address: target })
         }
-        Kind::Advertisement { .. } => {
+        NeighbourKind::Advertisement { .. } => {
             let to =
                 End { mac: frame[..6].try_into().unwrap(), address: message.destination.into() };
             (REPLY, End { mac, address: target }, to)

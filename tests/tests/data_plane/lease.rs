@@ -5,7 +5,7 @@ use std::time::Duration;
 use ogha_common::{
     maps::{Gate, Offer, Passage},
     units::{NodeId, Term},
-    wire::probe::{Kind, Probe, Status},
+    wire::probe::{Probe, ProbeKind, Status},
 };
 use ogha_tests::lab::clock;
 
@@ -126,13 +126,13 @@ fn a_withdrawn_word_is_given_no_more(version: Version) {
 /// Replies and probes alike keep the gate open, from the moment that they echo on: the one at which
 /// the granting peer had last heard of this node.
 fn a_grant_renews_the_lease_from_the_echoed_time_on(version: Version) {
-    for kind in [Kind::Probe, Kind::Reply] {
+    for kind in [ProbeKind::Probe, ProbeKind::Reply] {
         let mut play = Play::on(version, "lease-grant");
         play.stage.kernel.set_granters(INSTANCE, &[PEER]).unwrap();
         play.stage.gate(lapsed());
         let grant = Probe { kind, grant_ms: GRANT_MS, ..play.probe() };
         play.send(&grant);
-        if kind == Kind::Probe {
+        if kind == ProbeKind::Probe {
             play.heard();
         }
         play.ask();

@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ogha_common::{
-    maps::{ArpCounters, Heard, Passage},
-    wire::ndp::{self, Kind, Neighbour},
+    maps::{ArpCounters, LeaseGrants, Passage},
+    wire::ndp::{self, Neighbour, NeighbourKind},
 };
 use ogha_tests::lab::clock;
 
@@ -69,7 +69,7 @@ impl Scene {
     /// What the node shall say.
     fn advertisement(&self, to: IpAddr, solicited: bool) -> Neighbour {
         Neighbour {
-            kind: Kind::Advertisement { solicited, overrides: true },
+            kind: NeighbourKind::Advertisement { solicited, overrides: true },
             source: v6(self.vip.address),
             destination: v6(to),
             target: v6(self.vip.address),
@@ -152,7 +152,7 @@ fn malformed_messages_are_left_to_the_stack() {
         frame
     };
     let to_all = Neighbour {
-        kind: Kind::Advertisement { solicited: true, overrides: true },
+        kind: NeighbourKind::Advertisement { solicited: true, overrides: true },
         ..Neighbour::unsolicited(v6(vip.address), STRANGER)
     };
     let mut probe_to_vip = probe.clone();
@@ -200,7 +200,7 @@ fn what_is_not_about_the_vip_passes() {
         for frame in [&about_itself, &asks_for_node] {
             assert_eq!(scene.run.on(frame), (PASS, frame.clone()), "{gate:?}");
         }
-        let passes = gate.passage(&Heard::default(), clock::now().ns()) == Passage::Open;
+        let passes = gate.passage(&LeaseGrants::default(), clock::now().ns()) == Passage::Open;
         assert_eq!(scene.run.on(&echo).0, if passes { PASS } else { DROP });
     }
     assert_eq!(counters(&scene.stage), ArpCounters::default());

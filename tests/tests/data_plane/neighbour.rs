@@ -3,7 +3,7 @@
 use std::{io, thread, time::Duration};
 
 use ogha_common::{
-    maps::{ArpCounters, DEFENCE_INTERVAL_NS, Heard, Passage, mac_number},
+    maps::{ArpCounters, DEFENCE_INTERVAL_NS, LeaseGrants, Passage, mac_number},
     wire::ndp,
 };
 use ogha_tests::lab::clock;
@@ -59,7 +59,7 @@ fn a_closed_and_a_lapsed_gate_are_silent_about_the_vip(version: Version) {
 /// Nobody renews the lease of an open gate: it answers until the lease ends, and not once after.
 fn answers_end_with_the_lease(version: Version) {
     let mut stage = Stage::on(version, "arp-lease");
-    let gate = open_for(Duration::from_millis(500));
+    let gate = open_for(Duration::from_millis(1500));
     stage.gate(gate);
     assert!(stage.ask_for_vip().is_some());
     let last = loop {
@@ -197,7 +197,7 @@ fn an_announcement_leaves_only_while_the_vip_is_held(version: Version) {
     let own = stage.node_end();
     let announce = |stage: &mut Stage, gate| {
         stage.gate(gate);
-        let passage = gate.passage(&Heard::default(), clock::now().ns());
+        let passage = gate.passage(&LeaseGrants::default(), clock::now().ns());
         let held = matches!(passage, Passage::Open | Passage::Claimed);
         // The kernel tells the sender that the frame was dropped.
         let told = |result: io::Result<()>| {

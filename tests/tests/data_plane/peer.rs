@@ -6,7 +6,7 @@ use ogha_common::{
     maps::{self, Offer, ProbeCounters},
     units::{Lsn, Members, NodeId, Priority, Term, Vrid},
     wire::{
-        probe::{self, Facts, Kind, Phase, Probe, Role, Status},
+        probe::{self, KernelFacts, Phase, Probe, ProbeKind, Role, Status},
         siphash,
     },
 };
@@ -55,7 +55,7 @@ impl Play {
         let now = clock::now();
         Probe {
             vrid: Vrid::new(59).unwrap(),
-            kind: Kind::Probe,
+            kind: ProbeKind::Probe,
             sequence: self.sequence,
             boot_id: PEER_BOOT,
             time_ns: now.ns(),
@@ -70,8 +70,8 @@ impl Play {
     }
 
     /// The next reply.
-    pub fn reply(&mut self, facts: Facts) -> Probe {
-        Probe { kind: Kind::Reply, facts: Some(facts), ..self.probe() }
+    pub fn reply(&mut self, facts: KernelFacts) -> Probe {
+        Probe { kind: ProbeKind::Reply, facts: Some(facts), ..self.probe() }
     }
 
     pub fn send(&self, probe: &Probe) {

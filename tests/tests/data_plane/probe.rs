@@ -9,7 +9,7 @@ use ogha_common::{
     maps::{EVENT_PEER, Offer, Passage, ProbeCounters},
     units::{NodeId, Term, Vrid},
     wire::{
-        probe::{self, Facts, Kind, Phase, Probe, Status},
+        probe::{self, KernelFacts, Phase, Probe, ProbeKind, Status},
         siphash,
     },
 };
@@ -34,7 +34,7 @@ on_both_versions!(
     random_datagrams_change_nothing,
 );
 
-const FACTS: Facts = Facts {
+const FACTS: KernelFacts = KernelFacts {
     listening: true,
     gate: Some(Passage::Closed),
     queue: 3,
@@ -53,7 +53,7 @@ fn a_host_answers_for_its_dead_agent(version: Version) {
     let before = clock::now().ns();
     let reply = play.ask();
     let after = clock::now().ns();
-    assert_eq!((reply.kind, reply.node, reply.to), (Kind::Reply, NODE, PEER));
+    assert_eq!((reply.kind, reply.node, reply.to), (ProbeKind::Reply, NODE, PEER));
     assert_eq!(reply.boot_id, [1; 16]);
     assert_eq!(reply.status, serving());
     assert!((before..after).contains(&reply.time_ns));
@@ -171,9 +171,9 @@ fn what_is_refused_moves_only_its_counter(version: Version) {
         (good(&Probe { node: NodeId::of("stranger"), ..probe }), |c| c.stranger += 1),
         (good(&Probe { sequence: known.replay.probe[0], ..probe }), |c| c.replay += 1),
         (good(&Probe { sequence: 1, ..probe }), |c| c.replay += 1),
-        (good(&Probe { kind: Kind::Reply, echo_ns: 0, ..probe }), |c| c.echo += 1),
-        (good(&Probe { kind: Kind::Reply, echo_ns: 1, ..probe }), |c| c.echo += 1),
-        (good(&Probe { kind: Kind::Reply, echo_ns: u64::MAX, ..probe }), |c| c.echo += 1),
+        (good(&Probe { kind: ProbeKind::Reply, echo_ns: 0, ..probe }), |c| c.echo += 1),
+        (good(&Probe { kind: ProbeKind::Reply, echo_ns: 1, ..probe }), |c| c.echo += 1),
+        (good(&Probe { kind: ProbeKind::Reply, echo_ns: u64::MAX, ..probe }), |c| c.echo += 1),
     ];
     let mut expected = play.counters();
     for (index, (datagram, count)) in bad.into_iter().enumerate() {
@@ -181,7 +181,7 @@ fn what_is_refused_moves_only_its_counter(version: Version) {
         let before = play.known();
         // The node takes one after the other: what it answers next is not the bad one.
         let reply = play.ask();
-        assert_eq!(reply.kind, Kind::Reply);
+        assert_eq!(reply.kind, ProbeKind::Reply);
         count(&mut expected);
         expected.probes += 1;
         expected.answered += 1;
@@ -225,7 +225,7 @@ fn a_flipped_bit_and_a_replay_are_refused(version: Version) {
     }
     play.send_raw(&right);
     let before = play.ask();
-    assert_eq!(before.kind, Kind::Reply);
+    assert_eq!(before.kind, ProbeKind::Reply);
     let counters = play.counters();
     let expected = ProbeCounters {
         probes: 2,
@@ -249,7 +249,7 @@ fn a_recording_takes_nobodys_place(version: Version) {
     let recorded = Probe { boot_id: [3; 16], echo_ns: 0, status: serving(), ..play.probe() };
     play.send(&recorded);
     let reply = play.heard();
-    assert_eq!((reply.kind, reply.echo_ns), (Kind::Reply, recorded.time_ns));
+    assert_eq!((reply.kind, reply.echo_ns), (ProbeKind::Reply, recorded.time_ns));
     assert_eq!(play.known(), known);
     assert_eq!(play.counters().unproven, 1);
     // It was the peer: it echoes what it has heard.

@@ -1,4 +1,4 @@
-//! A node of the model: the real core, and as little around it as can be.
+//! A node of the model: the real core, the kernel's real rules, and as little around them as can be.
 
 use std::{
     hash::{Hash, Hasher},
@@ -11,9 +11,15 @@ use ogha_common::{
         Action, Arbiter, Config, Core, Database, GateOrder, Input, NodeSet, Order, Record, Role,
         Rule, Ruling, Sign,
     },
-    maps::{GATE_CLOSED, GATE_OPEN, Gate, Heard, Passage},
+    maps::{
+        self, GATE_CLOSED, GATE_OPEN, Gate, Granters, Hearing, LeaseGrants, NS_PER_MS, Passage,
+        Peer, Said, Tables,
+    },
     units::{Centis, Instant, Lsn, NodeId, Priority, Term},
-    wire::{probe::Status, vrrp::Version},
+    wire::{
+        probe::{ProbeKind, Status},
+        vrrp::Version,
+    },
 };
 
 use super::cluster::Parcel;
@@ -24,6 +30,8 @@ const STEP: u64 = 20_000_000;
 const BEFORE: u64 = 50;
 /// A lease, in steps.
 const LEASE: u64 = 6;
+/// The same as it goes over the wire, milliseconds.
+const GRANT_MS: u16 = (LEASE * STEP / NS_PER_MS) as u16;
 /// `agent_timeout`, in steps.
 const AGENT_TIMEOUT: u64 = 8;
 /// So many steps without a word make a host lost.
@@ -37,8 +45,9 @@ pub fn ids() -> [NodeId; 2] {
 /// A probe, or a reply to one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Datagram {
-    /// It wants a reply.
-    question: bool,
+    kind: ProbeKind,
+    boot: u64,
+    sequence: u64,
     /// When it was sent.
     time: u64,
     /// The receiver's time that it echoes.
@@ -60,13 +69,12 @@ pub struct Node {
     up: bool,
     returns: u64,
     gate: Gate,
-    heard: Heard,
+    heard: LeaseGrants,
     counts: bool,
     offer: Option<(Status, bool)>,
     agent_at: u64,
-    granted: (u64, u64),
-    promised: u64,
-    their_time: u64,
+    peer: Peer,
+    boot: u64,
     heard_at: u64,
     inbox: Vec<Input>,
     disk: Record,
@@ -81,8 +89,12 @@ impl Hash for Node {
         (gate.state, gate.claimed, gate.term, gate.lease_until_ns).hash(state);
         let heard = &self.heard;
         (heard.highest_term, heard.granted_term, heard.granted_until_ns).hash(state);
-        (self.counts, &self.offer, self.agent_at, self.granted, self.promised).hash(state);
-        (self.their_time, self.heard_at, &self.inbox, self.disk, self.was_primary).hash(state);
+        (self.counts, &self.offer, self.agent_at, self.boot).hash(state);
+        let peer = &self.peer;
+        (peer.replay.boot_id, peer.replay.probe, peer.replay.reply).hash(state);
+        (peer.their_time_ns, peer.said.term, peer.said.phase).hash(state);
+        (peer.granted_term, peer.granted_until_ns, peer.promised_until_ns).hash(state);
+        (self.heard_at, &self.inbox, self.disk, self.was_primary).hash(state);
     }
 }
 
@@ -96,10 +108,17 @@ impl Node {
         let lease = time(0) + LEASE * STEP;
         let primary = place == 0;
         let mut gate = Gate::default();
-        let mut heard = Heard::default();
+        let mut heard = LeaseGrants::default();
         if primary {
             gate = Gate { state: GATE_OPEN, claimed: 1, term: 1, lease_until_ns: lease };
             heard.grant(1, lease);
+        }
+        let mut peer = Peer { their_time_ns: time(0) - STEP, ..Peer::default() };
+        peer.replay.boot_id = [1, 1];
+        if primary {
+            peer.grant(1, lease);
+        } else {
+            peer.promise(lease);
         }
         let mut node = Self {
             place,
@@ -113,9 +132,8 @@ impl Node {
             counts: primary,
             offer: None,
             agent_at: 0,
-            granted: if primary { (1, lease) } else { (0, 0) },
-            promised: if primary { 0 } else { lease },
-            their_time: 0,
+            peer,
+            boot: 1,
             heard_at: 0,
             inbox: vec![],
             disk: record,
@@ -165,9 +183,9 @@ impl Node {
         self.core = Some(core);
         self.inbox.clear();
         let open = (self.passage(step) == Passage::Open).then(|| Term::new(self.gate.term));
-        if self.granted.1 > 0 {
-            let until = Instant::from_ns(self.granted.1);
-            let term = Term::new(self.granted.0);
+        if self.peer.granted_until_ns > 0 {
+            let until = Instant::from_ns(self.peer.granted_until_ns);
+            let term = Term::new(self.peer.granted_term);
             self.inbox.push(Input::Granted { node: ids()[1 - self.place], term, until });
         }
         self.inbox.push(Input::Started { record: Some(self.disk), open, paused: false });
@@ -186,9 +204,10 @@ impl Node {
         self.up = false;
         self.database = None;
         self.gate = Gate::default();
-        self.heard = Heard::default();
+        self.heard = LeaseGrants::default();
         self.offer = None;
-        (self.granted, self.promised, self.their_time) = ((0, 0), 0, 0);
+        self.peer = Peer::default();
+        self.boot += 1;
         self.counts = false;
     }
 
@@ -292,7 +311,8 @@ impl Node {
                 return Some(Input::GrantersSet(granters));
             }
             Action::Withdraw => {
-                return Some(Input::Withdrawn { promised_until: Instant::from_ns(self.promised) });
+                let promised_until = Instant::from_ns(self.peer.promised_until_ns);
+                return Some(Input::Withdrawn { promised_until });
             }
             Action::Propose(record) => sent.push(Parcel::Propose(self.place, record)),
             Action::Consult => sent.push(Parcel::Consult(self.place)),
@@ -330,48 +350,58 @@ impl Node {
 
     fn probe(&mut self, step: u64, sent: &mut Vec<Parcel>) {
         let Some((status, grants)) = self.offer else { return };
+        let now = time(step);
         if grants {
-            self.promised = time(step) + LEASE * STEP;
+            self.peer.promise(now + LEASE * STEP);
         }
-        let echo = self.their_time;
-        let agent_at = self.agent_at;
-        let datagram =
-            Datagram { question: true, time: time(step), echo, status, grants, agent_at };
+        let datagram = Datagram {
+            kind: ProbeKind::Probe,
+            boot: self.boot,
+            sequence: now,
+            time: now,
+            echo: self.peer.their_time_ns,
+            status,
+            grants,
+            agent_at: self.agent_at,
+        };
         sent.push(Parcel::Datagram(1 - self.place, datagram));
     }
 
     /// The kernel takes a datagram, and answers a question.
     pub fn receive(&mut self, step: u64, datagram: &Datagram) -> Option<Datagram> {
-        let (own, grants) = self.offer.filter(|_| self.up)?;
+        let (own, _) = self.offer.filter(|_| self.up)?;
         let now = time(step);
-        // Sequence numbers: what is older than what was heard is heard no more.
-        if datagram.time < self.their_time {
-            return None;
+        let read = maps::Datagram {
+            kind: datagram.kind,
+            path: 0,
+            node: self.other().get(),
+            boot_id: [datagram.boot, 1],
+            sequence: datagram.sequence,
+            time_ns: datagram.time,
+            echo_ns: datagram.echo,
+            grant_ms: if datagram.grants { GRANT_MS } else { 0 },
+            said: Said::from(datagram.status),
+            facts: (0, 0),
+        };
+        let received = maps::receive(self, &read, now).ok()?;
+        if received.believed {
+            self.tell(now, step, datagram);
         }
-        self.their_time = datagram.time;
-        let term = datagram.status.term.get();
-        self.heard.term(term);
-        if datagram.grants && datagram.echo > 0 {
-            self.granted = (term, self.granted.1.max(datagram.echo + LEASE * STEP));
-            if term == self.gate.term && self.counts {
-                self.heard.grant(term, self.granted.1);
-            }
-        }
-        self.tell(now, step, datagram);
-        datagram.question.then(|| {
-            let grants = grants && own.term == datagram.status.term;
-            if grants {
-                self.promised = self.promised.max(now + LEASE * STEP);
-            }
-            Datagram {
-                question: false,
-                time: now,
-                echo: datagram.time,
-                status: own,
-                grants,
-                agent_at: self.agent_at,
-            }
+        (datagram.kind == ProbeKind::Probe).then(|| Datagram {
+            kind: ProbeKind::Reply,
+            boot: self.boot,
+            // Of two answers in one step, that to the later question is the later.
+            sequence: now + datagram.time / STEP,
+            time: now,
+            echo: datagram.time,
+            status: own,
+            grants: received.grant_ms != 0,
+            agent_at: self.agent_at,
         })
+    }
+
+    fn other(&self) -> NodeId {
+        ids()[1 - self.place]
     }
 
     /// The agent finds it at its next turn.
@@ -379,19 +409,73 @@ impl Node {
         if self.core.is_none() {
             return;
         }
-        let node = ids()[1 - self.place];
+        let node = self.other();
         self.heard_at = step;
-        if !datagram.question {
+        let answers = datagram.kind == ProbeKind::Reply;
+        if answers {
             let agent_age = Duration::from_nanos(now - datagram.agent_at);
             self.inbox.push(Input::Answered { node, agent_age });
         }
         if datagram.grants && datagram.echo > 0 {
-            let until = Instant::from_ns(self.granted.1);
-            self.inbox.push(Input::Granted { node, term: datagram.status.term, until });
+            let until = Instant::from_ns(self.peer.granted_until_ns);
+            let term = Term::new(self.peer.granted_term);
+            self.inbox.push(Input::Granted { node, term, until });
         }
-        if datagram.question || now - datagram.agent_at < LEASE * STEP {
+        let status =
+            self.peer.said.status().filter(|_| !answers || now - datagram.agent_at < LEASE * STEP);
+        if let Some(status) = status {
             let at = Instant::from_ns(datagram.agent_at);
-            self.inbox.push(Input::Peer { node, status: datagram.status, at });
+            self.inbox.push(Input::Peer { node, status, at });
         }
+    }
+}
+
+impl Tables for Node {
+    fn own_term(&self) -> u64 {
+        self.offer.map_or(0, |(status, _)| status.term.get())
+    }
+
+    fn hear(&mut self, datagram: &maps::Datagram, now_ns: u64, fresh: bool) -> Hearing {
+        self.peer.hear(datagram, now_ns, fresh)
+    }
+
+    fn highest_term(&self) -> u64 {
+        self.heard.highest_term
+    }
+
+    fn name_term(&mut self, term: u64) {
+        self.heard.term(term);
+    }
+
+    fn gate_term(&self) -> u64 {
+        self.gate.term
+    }
+
+    fn granters(&self) -> Granters {
+        let node = if self.counts { self.other().get() } else { 0 };
+        Granters { nodes: [node, 0, 0, 0, 0, 0, 0] }
+    }
+
+    fn granted_by(&self, _: u64) -> (u64, u64) {
+        (self.peer.granted_term, self.peer.granted_until_ns)
+    }
+
+    fn prolong(&mut self, term: u64, until_ns: u64) {
+        self.heard.grant(term, until_ns);
+    }
+
+    fn offered(&mut self, asker: u64, term: u64) -> u16 {
+        let Some((status, true)) = self.offer else { return 0 };
+        let offer = maps::Offer {
+            said: Said::from(status),
+            grant_to: self.other().get(),
+            grant_ms: u32::from(GRANT_MS),
+            ..maps::Offer::default()
+        };
+        offer.grants(asker, term)
+    }
+
+    fn promise(&mut self, until_ns: u64) {
+        self.peer.promise(until_ns);
     }
 }

@@ -24,7 +24,7 @@ use futures_util::{
 };
 use ogha_common::{
     failover::{Record, Ruling},
-    units::Vrid,
+    units::{Term, Vrid},
 };
 use tokio::{
     task::JoinHandle,
@@ -70,6 +70,8 @@ struct Shared {
     preferred: AtomicUsize,
     /// What was seen last; a guess that saves a round trip, and is checked by each transaction.
     last: Mutex<Option<Standing>>,
+    /// The highest term that was seen there or proposed; `None`: none yet.
+    known: Mutex<Option<Term>>,
     /// The clusters that have answered. Once there are two, none is asked to decide.
     clusters: Mutex<Clusters>,
 }
@@ -112,6 +114,7 @@ impl Etcd {
             members: config.endpoints.iter().map(member).collect(),
             preferred: AtomicUsize::new(0),
             last: Mutex::new(None),
+            known: Mutex::new(None),
             clusters: Mutex::new(Clusters::None),
         });
         // Certificates are parsed here, and nothing is sent.
@@ -172,6 +175,7 @@ impl Arbiter for Etcd {
 impl Shared {
     async fn propose(&self, record: Record, end: Instant) -> anyhow::Result<Ruling> {
         let line = value::encode(&record, &self.names, SystemTime::now())?;
+        self.know(record.term);
         let mut standing = *self.lock_last();
         loop {
             let seen = match standing {
@@ -212,11 +216,22 @@ impl Shared {
 
     /// What a member has seen, and a note of it.
     fn understand(&self, seen: &Seen) -> anyhow::Result<Standing> {
-        let record = seen.value.as_deref().map(value::decode).transpose();
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let decode = |value| value::decode(value, known);
+        let record = seen.value.as_deref().map(decode).transpose();
         let record = record.with_context(|| format!("the key {}", self.key))?;
+        if let Some(record) = record {
+            self.know(record.term);
+        }
         let standing = Standing { revision: seen.revision, record };
         *self.lock_last() = Some(standing);
         Ok(standing)
+    }
+
+    /// From here on what is there is measured by this term.
+    fn know(&self, term: Term) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = (*known).max(Some(term));
     }
 
     /// Asks the member that answered last; the others too, when it does not answer soon; and again

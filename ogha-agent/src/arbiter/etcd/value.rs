@@ -65,11 +65,31 @@ pub fn encode(record: &Record, names: &Names, at: SystemTime) -> anyhow::Result<
     serde_json::to_string(&value).context("writing the record as JSON")
 }
 
-/// The record that a value holds.
+/// The term that is taken for known before any record was seen: half of all numbers. A node that has
+/// just started cannot tell here what leaps; the core can, which knows the record on the disk.
+const UNKNOWN: Term = Term::new(u64::MAX / 2);
+
+/// The record that a value holds. `known`: the term of the record that this node has seen there, or has
+/// proposed; `None`: it has seen none yet.
 ///
 /// # Errors
-/// When it is of another form or of a higher version; the error says what was found.
-pub fn decode(bytes: &[u8]) -> anyhow::Result<Record> {
+/// When it is of another form or of a higher version, or its term cannot be true; the error says what
+/// was found.
+pub fn decode(bytes: &[u8], known: Option<Term>) -> anyhow::Result<Record> {
+    let record = understand(bytes)?;
+    let own = known.unwrap_or(UNKNOWN);
+    ensure!(
+        !record.term.leaps_from(own),
+        "the record there has term {}, far above any that this cluster can have reached{}: the \
+         consensus store was written by hand, or is damaged. It is not used. To let the cluster write \
+         its record anew, delete the key",
+        record.term,
+        known.map(|known| format!(" (this node knows term {known})")).unwrap_or_default()
+    );
+    Ok(record)
+}
+
+fn understand(bytes: &[u8]) -> anyhow::Result<Record> {
     parse(bytes).with_context(|| {
         let text: String = String::from_utf8_lossy(bytes).chars().take(SHOWN).collect();
         format!(
@@ -151,7 +171,7 @@ mod tests {
         let stranger = record(3, "elsewhere", &["db2", "elsewhere"]);
         let line = encode(&stranger, &names(), at()).unwrap();
         assert!(line.contains("\"name\":null"), "{line}");
-        assert_eq!(decode(line.as_bytes()).unwrap(), stranger);
+        assert_eq!(decode(line.as_bytes(), None).unwrap(), stranger);
     }
 
     #[test]
@@ -169,11 +189,37 @@ mod tests {
             (good.replace(&NodeId::of("db1").to_string(), "0000000000000000"), "no node's id"),
             (good.replace(&NodeId::of("db1").to_string(), &other), "is not that of \"db1\""),
         ] {
-            let error = format!("{:#}", decode(text.as_bytes()).unwrap_err());
+            let error = format!("{:#}", decode(text.as_bytes(), None).unwrap_err());
             assert!(error.contains(said) && error.contains("is left alone"), "{text}: {error}");
         }
-        let long = format!("{:#}", decode("x".repeat(5000).as_bytes()).unwrap_err());
+        let long = format!("{:#}", decode("x".repeat(5000).as_bytes(), None).unwrap_err());
         assert!(long.len() < 600, "{long}");
+    }
+
+    #[test]
+    fn a_term_that_leaps_is_no_ruling() {
+        let line = |term| encode(&record(term, "db1", &["db1"]), &names(), at()).unwrap();
+        for (term, known) in [
+            (u64::MAX, None),
+            (u64::MAX, Some(7)),
+            (8 + Term::LEAP, Some(7)),
+            (Term::LEAP + 1, Some(0)),
+        ] {
+            let error = decode(line(term).as_bytes(), known.map(Term::new)).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(error.contains(&format!("has term {term}")), "{error}");
+            assert!(error.contains("delete the key"), "{error}");
+        }
+        for (term, known) in [
+            (7, None),
+            (Term::LEAP + 8, None),
+            (8, Some(7)),
+            (7 + Term::LEAP, Some(7)),
+            (1, Some(9)),
+        ] {
+            let read = decode(line(term).as_bytes(), known.map(Term::new)).unwrap();
+            assert_eq!(read.term.get(), term);
+        }
     }
 
     proptest! {
@@ -183,12 +229,12 @@ mod tests {
             let in_sync = NodeSet::new(&nodes).unwrap();
             let record = Record { term: Term::new(term), primary: NodeId::new(primary), in_sync };
             let line = encode(&record, &names(), at()).unwrap();
-            prop_assert_eq!(decode(line.as_bytes()).unwrap(), record);
+            prop_assert_eq!(decode(line.as_bytes(), Some(record.term)).unwrap(), record);
         }
 
         #[test]
         fn nothing_makes_it_panic(bytes: Vec<u8>) {
-            let _ = decode(&bytes);
+            let _ = decode(&bytes, None);
         }
     }
 }

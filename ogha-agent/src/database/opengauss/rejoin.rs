@@ -36,7 +36,7 @@ const BUILDING: &str = "rejoin";
 
 /// What became of a server that was started as a standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Following {
     Receives,
     NeedsRepair,
     /// The primary was not reached.
@@ -89,9 +89,9 @@ impl Opengauss {
         self.progress.phase("starting");
         self.launch("standby", START).await?;
         match self.verdict(node).await {
-            Verdict::Receives => Ok(true),
-            Verdict::NeedsRepair => Ok(false),
-            Verdict::Alone => {
+            Following::Receives => Ok(true),
+            Following::NeedsRepair => Ok(false),
+            Following::Alone => {
                 // "Disconnected" is said of a primary that refuses, too. The check asks it.
                 self.progress.phase("comparing histories");
                 let text = self.check().await?;
@@ -105,23 +105,23 @@ impl Opengauss {
         }
     }
 
-    async fn verdict(&self, node: &str) -> Verdict {
+    async fn verdict(&self, node: &str) -> Following {
         let deadline = Instant::now() + VERDICT;
-        let (mut last, mut since) = (Verdict::Alone, Instant::now());
+        let (mut last, mut since) = (Following::Alone, Instant::now());
         loop {
             let state = self.look().await.state;
             let now = if self.receives_from(node).await {
-                Verdict::Receives
+                Following::Receives
             } else {
                 match state.strip_prefix("need repair: ") {
-                    None | Some("disconnected" | "connecting...") => Verdict::Alone,
-                    Some(_) => Verdict::NeedsRepair,
+                    None | Some("disconnected" | "connecting...") => Following::Alone,
+                    Some(_) => Following::NeedsRepair,
                 }
             };
             if now != last {
                 (last, since) = (now, Instant::now());
             }
-            let lasts = now != Verdict::Alone && since.elapsed() >= LASTS;
+            let lasts = now != Following::Alone && since.elapsed() >= LASTS;
             if lasts || Instant::now() >= deadline {
                 return now;
             }
@@ -163,7 +163,7 @@ impl Opengauss {
         self.progress.phase("waiting for the log");
         let verdict = self.verdict(node).await;
         anyhow::ensure!(
-            verdict == Verdict::Receives,
+            verdict == Following::Receives,
             "gs_ctl build has ended well, and the standby does not receive from {node} ({}); see \
              gs_ctl query there and here",
             self.look().await.state

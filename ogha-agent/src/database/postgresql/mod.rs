@@ -26,6 +26,7 @@ mod auto_conf;
 mod follow;
 mod history;
 mod observe;
+mod options;
 mod power;
 mod rejoin;
 mod synchronize;

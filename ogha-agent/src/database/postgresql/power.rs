@@ -1,7 +1,6 @@
 //! Stopping in order, starting, and making sure that a start is harmless.
 
 use std::{
-    ffi::OsStr,
     fs,
     io::{Read as _, Seek as _, SeekFrom},
     path::Path,
@@ -13,7 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     super::{Role, control::Control, files, local::Call, pidfile, stop},
-    Postgresql, rejoin,
+    Postgresql,
+    options::{last_options, shell_words},
+    rejoin::journal,
 };
 
 /// What is in a `standby.signal` that ogha wrote to fence. The server asks only whether the file
@@ -61,7 +62,7 @@ impl Postgresql {
     pub(super) async fn start(&self, within: Duration) -> anyhow::Result<()> {
         let _guard = self.local.exclusive()?;
         anyhow::ensure!(
-            !rejoin::is_half_done(&self.local.server.data_dir),
+            !journal::is_half_done(&self.local.server.data_dir),
             "a rejoin of the database in {} was interrupted, so its files cannot be used; let it \
              rejoin again",
             self.data_dir().display()
@@ -143,51 +144,9 @@ fn lift_fence(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The options of the last start, without the data directory: `postmaster.opts` holds the program
-/// and then each word in quotes. Debian's say where the configuration is.
-pub(super) fn last_options(data_dir: &Path) -> Vec<String> {
-    let text = fs::read_to_string(data_dir.join("postmaster.opts")).unwrap_or_default();
-    options(&text)
-}
-
-fn options(text: &str) -> Vec<String> {
-    let Some((_, words)) = text.trim_end().split_once(" \"") else { return Vec::new() };
-    let words = words.strip_suffix('"').unwrap_or(words);
-    let mut kept = Vec::new();
-    let mut words = words.split("\" \"");
-    while let Some(word) = words.next() {
-        match word {
-            "-D" => drop(words.next()),
-            other => kept.push(other.to_owned()),
-        }
-    }
-    kept
-}
-
-/// As words of the shell that `pg_ctl` hands them to.
-fn shell_words(words: &[String]) -> String {
-    let quoted = words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''")));
-    quoted.collect::<Vec<_>>().join(" ")
-}
-
-/// The same where no shell reads them.
-pub(super) fn as_arguments(words: &[String]) -> impl Iterator<Item = &OsStr> {
-    words.iter().map(OsStr::new)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_options_of_the_last_start() {
-        let text = "/usr/lib/postgresql/15/bin/postgres \"-D\" \"/var/lib/my data\" \"-c\" \"config_file=/etc/it's.conf\"\n";
-        let options = options(text);
-        assert_eq!(options, ["-c", "config_file=/etc/it's.conf"]);
-        assert_eq!(shell_words(&options), r"'-c' 'config_file=/etc/it'\''s.conf'");
-        assert!(super::options("/bin/postgres\n").is_empty());
-        assert!(super::options("").is_empty());
-    }
 
     #[test]
     fn only_oghas_own_fence_is_lifted() {

@@ -133,7 +133,7 @@ impl Bench {
         self.rounds(rounds, |_| None);
     }
 
-    fn check(&mut self, outcome: Outcome) {
+    fn check(&mut self, outcome: CheckOutcome) {
         self.input(Input::Check { began: at(self.now), outcome });
     }
 

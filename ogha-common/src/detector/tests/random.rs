@@ -13,7 +13,7 @@ enum Op {
     Heard(u8),
     Usable(u8, bool),
     Passive(bool),
-    Check(Outcome),
+    Check(CheckOutcome),
     /// The clock goes on, and then there is a tick; awake or asleep.
     Wait(u64, bool),
 }
@@ -27,7 +27,7 @@ fn facts() -> impl Strategy<Value = Facts> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    use Outcome::{Answered, NoAnswer, Refused, Unknown};
+    use CheckOutcome::{Answered, NoAnswer, Refused, Unknown};
     let outcome = proptest::sample::select(&[Answered, NoAnswer, Refused, Unknown]);
     prop_oneof![
         12 => (0..3u8).prop_map(Op::Send),
@@ -118,8 +118,8 @@ impl Model {
             Op::Check(outcome) => {
                 self.bench.now += 1;
                 self.bench.check(outcome);
-                if outcome != Outcome::Unknown {
-                    self.no_answer = outcome == Outcome::NoAnswer;
+                if outcome != CheckOutcome::Unknown {
+                    self.no_answer = outcome == CheckOutcome::NoAnswer;
                 }
             }
             Op::Wait(wait, asleep) => self.wait(wait, asleep),

@@ -129,7 +129,7 @@ fn a_bad_verdict_does_not_outlive_an_own_stall() {
         ("agent dead", |bench| bench.round(|_| Some(AGENT_SILENT))),
         ("hung", |bench| {
             bench.rounds(MISSES, |_| Some(queue(3)));
-            bench.check(Outcome::NoAnswer);
+            bench.check(CheckOutcome::NoAnswer);
         }),
     ];
     for (word, happens) in bad {

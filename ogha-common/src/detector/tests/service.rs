@@ -53,10 +53,10 @@ fn passive_signs_only_make_suspicion() {
         bench.input(Input::Passive(Some(sign)));
         // A flood fills the accept queue as well: no second kind of evidence.
         bench.rounds(1000, |_| Some(queue(128)));
-        bench.check(Outcome::Refused);
+        bench.check(CheckOutcome::Refused);
         assert_eq!(words(&bench), ["healthy", "suspect"], "{sign:?}");
         bench.now += 1;
-        bench.check(Outcome::NoAnswer);
+        bench.check(CheckOutcome::NoAnswer);
         assert_eq!(bench.word(), "hung");
     }
 }
@@ -64,7 +64,7 @@ fn passive_signs_only_make_suspicion() {
 #[test]
 fn a_check_that_fails_alone_confirms_nothing() {
     let mut bench = Bench::healthy(1);
-    bench.check(Outcome::NoAnswer);
+    bench.check(CheckOutcome::NoAnswer);
     assert_eq!(bench.word(), "suspect");
     bench.rounds(MISSES, |_| Some(queue(1)));
     assert_eq!(bench.word(), "hung");
@@ -77,10 +77,10 @@ fn a_check_during_an_own_stall_says_nothing() {
     let began = at(bench.now);
     bench.now += 300;
     bench.tick();
-    bench.input(Input::Check { began, outcome: Outcome::NoAnswer });
+    bench.input(Input::Check { began, outcome: CheckOutcome::NoAnswer });
     bench.round(|_| Some(GOOD));
     assert_eq!(bench.word(), "suspect");
-    bench.check(Outcome::NoAnswer);
+    bench.check(CheckOutcome::NoAnswer);
     assert_eq!(bench.word(), "hung");
 }
 
@@ -88,8 +88,8 @@ fn a_check_during_an_own_stall_says_nothing() {
 fn checks_count_in_the_order_in_which_they_began() {
     let mut bench = Bench::healthy(1);
     bench.input(Input::Passive(Some(Passive::SynUnanswered(5))));
-    bench.input(Input::Check { began: at(9), outcome: Outcome::Answered });
-    bench.input(Input::Check { began: at(4), outcome: Outcome::NoAnswer });
+    bench.input(Input::Check { began: at(9), outcome: CheckOutcome::Answered });
+    bench.input(Input::Check { began: at(4), outcome: CheckOutcome::NoAnswer });
     assert_eq!(bench.word(), "suspect");
 }
 

@@ -18,14 +18,14 @@ enum Signal {
     Up(u8),
     Passive(Passive),
     Quiet,
-    Check(Outcome),
+    Check(CheckOutcome),
     /// No processor for so many milliseconds.
     Stall(u64),
     /// Asleep for so many milliseconds.
     Sleep(u64),
 }
 
-use Outcome::{Answered, NoAnswer, Refused, Unknown};
+use CheckOutcome::{Answered, NoAnswer, Refused, Unknown};
 use Signal::{Both, Check, Down, First, Heard, Quiet, Silence, Sleep, Stall, Up};
 
 const STALLED: Signal = Signal::Passive(Passive::RequestStall(ms(250)));

@@ -64,7 +64,7 @@ fn who_is_refused_stands_by_and_grants_again() {
         let ruling =
             if unknown { Ruling::Unknown(term) } else { Ruling::Refused { term, record: None } };
         node.input(Input::Ruled(ruling));
-        assert_eq!((node.core.phase(), node.core.grant()), (Phase::Standby, Some(PEER)));
+        assert_eq!((node.core.phase(), node.core.grant()), (PhaseName::Standby, Some(PEER)));
         assert!(!promoted(&node));
         node.done.clear();
         node.pass(LEASE * 4);
@@ -80,7 +80,7 @@ fn who_lost_the_race_goes_by_the_winners_record() {
     node.pass(LEASE * 2);
     let stands = Record { term: Term::new(5), primary: PEER, in_sync: NodeSet::of(PEER) };
     node.input(Input::Ruled(Ruling::Refused { term: Term::new(5), record: Some(stands) }));
-    assert_eq!((node.core.phase(), node.core.record()), (Phase::Standby, Some(stands)));
+    assert_eq!((node.core.phase(), node.core.record()), (PhaseName::Standby, Some(stands)));
     node.done.clear();
     node.pass(AGENT_TIMEOUT * 2);
     assert_eq!(proposed(&node), None, "it is not in sync any more");

@@ -15,7 +15,7 @@ fn follower(term: u64) -> Input {
 fn streaming(confirmed: bool) -> Input {
     let peer = NodeSet::of(PEER);
     let confirmed = if confirmed { peer } else { NodeSet::EMPTY };
-    Input::Database(Database { streaming: peer, confirmed, ..PRIMARY })
+    Input::Database(primary(peer, confirmed))
 }
 
 /// A grant is anchored at a moment that has passed.

@@ -30,10 +30,10 @@ fn a_switchover_closes_and_stops_before_it_reports() {
     assert_eq!(node.core.status().phase, probe::Phase::Serving, "not reported yet");
     node.input(Input::DatabaseDid { order: Order::Demote, ok: true });
     node.assert_fenced(Cause::Switchover(PEER));
-    node.input(Input::Database(Database::default()));
+    node.input(Input::Database(Database::Stopped));
     let term = node.core.term().next().get();
     node.input(peer(probe::Phase::Serving, term));
-    node.input(Input::Database(Database::default()));
+    node.input(Input::Database(Database::Stopped));
     let rejoin = Action::Database(Order::Rejoin(PEER));
     assert!(node.done.contains(&rejoin), "by itself, for nothing is lost: {:?}", node.done);
 }
@@ -60,7 +60,7 @@ fn a_database_that_does_not_stop_goes_on_where_it_was() {
     node.input(Input::DatabaseDid { order: Order::Demote, ok: false });
     assert!(node.done.contains(&Action::Database(Order::Start)));
     node.input(process_exit(node.now));
-    assert!(matches!(node.core.phase(), Phase::Promoting { .. }), "it ended before it is started");
+    assert_eq!(node.core.phase(), PhaseName::Restarting, "it ended before it is started");
     node.input(Input::DatabaseDid { order: Order::Start, ok: true });
     heartbeat(&mut node);
     node.assert_serving();
@@ -82,7 +82,10 @@ fn a_switchover_goes_to_a_node_that_is_in_sync_and_there() {
 fn a_pause_holds_a_failover_back_till_it_ends() {
     let mut node = Node::standby();
     command(&mut node, Command::Pause).unwrap();
-    assert!(node.done.contains(&Action::PersistPause(true)) && node.core.status().paused);
+    assert!(
+        node.done.contains(&Action::PersistMarks(Marks { paused: true, handed_over: false }))
+            && node.core.status().paused
+    );
     node.input(peer(probe::Phase::Fenced, 4));
     assert!(!promoted(&node));
     command(&mut node, Command::Resume).unwrap();
@@ -119,7 +122,7 @@ fn force_overrides_what_stands_against_it_but_not_one_who_serves() {
     assert_eq!(command(&mut node, Command::Force), Ok(()));
     node.pass(LEASE * 2);
     assert!(promoted(&node));
-    let forced = Action::Notice(Notice::Forced(Hindrance::NeverHeardPrimary));
+    let forced = Action::Notice(Notice::Forced(Blocker::NeverHeardPrimary));
     assert!(node.done.contains(&forced), "and says so");
 
     let mut node = Node::standby();
@@ -134,7 +137,7 @@ fn an_old_primary_waits_for_a_word_unless_it_may_rejoin() {
         let order = Action::Database(Order::Rejoin(PEER));
         node.input(peer(probe::Phase::Serving, 9));
         for _ in 0..3 {
-            node.input(Input::Database(Database::default()));
+            node.input(Input::Database(Database::Stopped));
         }
         assert_eq!(node.done.iter().filter(|&a| *a == order).count(), usize::from(rejoin));
         if !rejoin {
@@ -145,7 +148,7 @@ fn an_old_primary_waits_for_a_word_unless_it_may_rejoin() {
         }
         node.input(Input::DatabaseDid { order: Order::Rejoin(PEER), ok: true });
         node.input(Input::Database(STANDBY));
-        assert_eq!(node.core.phase(), Phase::Standby);
+        assert_eq!(node.core.phase(), PhaseName::Standby);
     }
 }
 
@@ -164,7 +167,7 @@ fn after_a_split_brain_nothing_rejoins_by_itself() {
     for _ in 0..3 {
         node.pass(Duration::from_secs(11));
         node.input(peer(probe::Phase::Serving, term));
-        node.input(Input::Database(Database::default()));
+        node.input(Input::Database(Database::Stopped));
     }
     assert_eq!(rejoins(&node), None);
     assert_eq!(command(&mut node, Command::Rejoin), Ok(()));

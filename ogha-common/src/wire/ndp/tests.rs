@@ -110,9 +110,11 @@ fn options_that_nobody_knows_are_passed_over() {
 
 fn any_message() -> impl Strategy<Value = Neighbour> {
     let kind = prop_oneof![
-        Just(Kind::Solicitation),
-        any::<bool>().prop_map(|overrides| Kind::Advertisement { solicited: false, overrides }),
-        any::<bool>().prop_map(|overrides| Kind::Advertisement { solicited: true, overrides }),
+        Just(NeighbourKind::Solicitation),
+        any::<bool>()
+            .prop_map(|overrides| NeighbourKind::Advertisement { solicited: false, overrides }),
+        any::<bool>()
+            .prop_map(|overrides| NeighbourKind::Advertisement { solicited: true, overrides }),
     ];
     let addresses = (any::<Ipv6Addr>(), any::<Ipv6Addr>(), any::<Ipv6Addr>());
     (kind, addresses, any::<Option<[u8; 6]>>())

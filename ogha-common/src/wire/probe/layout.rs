@@ -46,7 +46,7 @@ pub mod offset {
     pub const VERSION: usize = 4;
     /// Virtual router, 1 octet.
     pub const VRID: usize = 5;
-    /// [`Kind`](crate::wire::probe::Kind), 1 octet.
+    /// [`ProbeKind`](crate::wire::probe::ProbeKind), 1 octet.
     pub const KIND: usize = 6;
     /// Priority of the sender, 1 octet.
     pub const PRIORITY: usize = 7;
@@ -74,15 +74,16 @@ pub mod offset {
     pub const PHASE: usize = 96;
     /// [`Role`](crate::wire::probe::Role), 1 octet.
     pub const ROLE: usize = 97;
-    /// Bit 0: restarting; bit 1: paused. The others are sent as 0 and ignored. 1 octet.
+    /// [`RESTARTING`](super::flag::RESTARTING), [`PAUSED`](super::flag::PAUSED). The other bits are
+    /// sent as 0 and ignored. 1 octet.
     pub const FLAGS: usize = 98;
     /// The path on which the probe was sent, by its sender's numbers; in a reply, the probe's.
     /// 1 octet, below [`MAX_PATHS`](crate::wire::probe::MAX_PATHS).
     pub const PATH: usize = 99;
-    /// Bit 0: the kernel has filled in what follows; bit 1: the database's port has a listener;
-    /// bit 2: the agent's process has exited. The others are sent as 0 and ignored. 1 octet.
+    /// [`FILLED_IN`](super::flag::FILLED_IN), [`LISTENING`](super::flag::LISTENING),
+    /// [`EXITED`](super::flag::EXITED). The other bits are sent as 0 and ignored. 1 octet.
     pub const FACTS: usize = 100;
-    /// [`Passage`](crate::maps::Passage), 1 octet.
+    /// [`Passage`](crate::gate::Passage), 1 octet.
     pub const GATE: usize = 101;
     /// Connections that wait to be accepted, 2 octets.
     pub const QUEUE: usize = 102;
@@ -94,6 +95,20 @@ pub mod offset {
     pub const HEARTBEAT: usize = 108;
     /// SipHash-2-4 over all octets before it, 8 octets.
     pub const TAG: usize = 112;
+}
+
+/// The bits of the octets of flags.
+pub mod flag {
+    /// [`FLAGS`](super::offset::FLAGS): the agent is away on purpose.
+    pub const RESTARTING: u8 = 1;
+    /// [`FLAGS`](super::offset::FLAGS): an operator has paused failovers.
+    pub const PAUSED: u8 = 2;
+    /// [`FACTS`](super::offset::FACTS): the kernel has filled in what follows.
+    pub const FILLED_IN: u8 = 1;
+    /// [`FACTS`](super::offset::FACTS): the database's port has a listener.
+    pub const LISTENING: u8 = 2;
+    /// [`FACTS`](super::offset::FACTS): the agent's process has exited.
+    pub const EXITED: u8 = 4;
 }
 
 const _: () = assert!(LEN.is_multiple_of(8) && offset::HEARTBEAT + 4 == offset::TAG);

@@ -1,14 +1,14 @@
 //! What a datagram says.
 
 use crate::{
-    maps::Passage,
+    gate::Passage,
     units::{Lsn, Members, NodeId, Priority, Term, Vrid},
 };
 
 /// Question or answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Kind {
+pub enum ProbeKind {
     /// Wants a reply.
     Probe = 1,
     /// Answers a probe.
@@ -77,14 +77,14 @@ impl Role {
 }
 
 macro_rules! from_octet {
-    ($($name:ident: $($variant:ident)*;)*) => {$(
+    ($($name:ident or $error:ident: $($variant:ident)*;)*) => {$(
         impl TryFrom<u8> for $name {
             type Error = Error;
 
             fn try_from(octet: u8) -> Result<Self, Error> {
                 match octet {
                     $(octet if octet == Self::$variant as u8 => Ok(Self::$variant),)*
-                    _ => Err(Error::$name),
+                    _ => Err(Error::$error),
                 }
             }
         }
@@ -92,9 +92,9 @@ macro_rules! from_octet {
 }
 
 from_octet! {
-    Kind: Probe Reply;
-    Phase: Listening Standby TakingOver Serving Fenced;
-    Role: Unknown Primary Standby;
+    ProbeKind or Kind: Probe Reply;
+    Phase or Phase: Listening Standby TakingOver Serving Fenced;
+    Role or Role: Unknown Primary Standby;
 }
 
 /// What a node says of itself.
@@ -122,7 +122,7 @@ pub struct Status {
 
 /// What a kernel finds out about its node while it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Facts {
+pub struct KernelFacts {
     /// The database's port has a listener.
     pub listening: bool,
     /// What the gate does; `None`: a word of a later version.
@@ -143,7 +143,7 @@ pub struct Probe {
     /// The virtual router.
     pub vrid: Vrid,
     /// Question or answer.
-    pub kind: Kind,
+    pub kind: ProbeKind,
     /// Grows with each packet of this sender, as long as its boot lasts: a restarted agent goes
     /// on where the old one was, or above. (Nanoseconds since boot are a good first number.)
     pub sequence: u64,
@@ -167,7 +167,7 @@ pub struct Probe {
     /// The sender's status.
     pub status: Status,
     /// In a reply, what the kernel that made it saw.
-    pub facts: Option<Facts>,
+    pub facts: Option<KernelFacts>,
 }
 
 /// Why a datagram was refused. One variant a reason, so that each can be counted.

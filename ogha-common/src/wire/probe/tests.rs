@@ -20,7 +20,7 @@ fn sign(packet: &mut [u8; LEN]) {
 fn probe() -> Probe {
     Probe {
         vrid: Vrid::new(59).unwrap(),
-        kind: Kind::Reply,
+        kind: ProbeKind::Reply,
         sequence: 0x0102_0304_0506_0708,
         boot_id: *b"sixteen octets!!",
         time_ns: 11,
@@ -62,7 +62,7 @@ fn the_layout_is_fixed() {
 
 #[test]
 fn facts_have_their_place() {
-    let facts = Facts {
+    let facts = KernelFacts {
         listening: true,
         gate: Some(Passage::Lapsed),
         queue: 0x0102,
@@ -149,10 +149,10 @@ fn every_octet_is_under_the_tag() {
     }
 }
 
-fn any_facts() -> impl Strategy<Value = Option<Facts>> {
+fn any_facts() -> impl Strategy<Value = Option<KernelFacts>> {
     let numbers = (any::<u16>(), any::<u16>(), any::<u32>());
     proptest::option::of((numbers, 1..=4u8, any::<[bool; 2]>()).prop_map(
-        |((queue, queue_limit, heartbeat_ms), gate, [listening, exited])| Facts {
+        |((queue, queue_limit, heartbeat_ms), gate, [listening, exited])| KernelFacts {
             listening,
             exited,
             gate: Passage::from_wire(gate),

@@ -3,6 +3,7 @@
 use std::{fs, io::Write as _, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
 use nix::{
     mount::{MsFlags, mount},
     sys::signal::Signal,
@@ -16,7 +17,7 @@ const LASTS: Duration = Duration::from_secs(4);
 const BOOT: Duration = Duration::from_secs(1);
 
 /// What goes wrong. The first node is the primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
     /// `kill -9` of the primary's main process.
     DatabaseKilled,
@@ -49,21 +50,10 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
-        Self::DatabaseKilled,
-        Self::Hang,
-        Self::PowerOff,
-        Self::AgentKilled,
-        Self::AgentStopped,
-        Self::CutBetween,
-        Self::NodeCutOff,
-        Self::OneWayCut,
-        Self::ArbiterLost,
-        Self::BothRebooted,
-        Self::OldPrimaryReturns,
-        Self::DiskFull,
-        Self::Switchover,
-    ];
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
 
     /// As the report and the command line have it.
     #[must_use]

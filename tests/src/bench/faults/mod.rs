@@ -43,7 +43,7 @@ pub struct Report {
 /// If a fault has no such name, or the lab cannot be built.
 pub fn run(plan: &Plan) -> Result<Report> {
     let faults = chosen(&plan.faults)?;
-    let arbiters = if plan.arbiters.is_empty() { &Arbiter::ALL[..] } else { &plan.arbiters };
+    let arbiters = if plan.arbiters.is_empty() { Arbiter::all() } else { &plan.arbiters };
     let mut floors =
         [floor::promotion_alone()?, floor::promotion_alone()?, floor::promotion_alone()?];
     floors.sort_unstable();
@@ -61,11 +61,12 @@ pub fn run(plan: &Plan) -> Result<Report> {
 
 fn chosen(names: &[String]) -> Result<Vec<Fault>> {
     if names.is_empty() {
-        return Ok(Fault::ALL.to_vec());
+        return Ok(Fault::all().to_vec());
     }
     let find = |name: &String| {
-        let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
-        let known = Fault::ALL.map(Fault::name).join(", ");
+        let fault = Fault::all().iter().copied().find(|fault| fault.name() == name);
+        let known: Vec<_> = Fault::all().iter().map(|fault| fault.name()).collect();
+        let known = known.join(", ");
         fault.ok_or_else(|| anyhow::anyhow!("no fault is called {name:?}; there are {known}"))
     };
     names.iter().filter(|name| *name != "none").map(find).collect()

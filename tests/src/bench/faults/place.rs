@@ -23,7 +23,10 @@ pub enum Arbiter {
 
 impl Arbiter {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::None, Self::Gateway, Self::Etcd];
+    #[must_use]
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
 
     /// As `[instance.arbiter]` has it.
     #[must_use]

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use super::{
     super::super::{files, local::Call, lost},
     Rejoin,
-    journal::{Journal, Phase},
+    journal::{Journal, RejoinPhase},
 };
 
 /// A large database over a slow network. Giving the step up ends it as well.
@@ -51,7 +51,7 @@ impl Rejoin<'_> {
             super::configure(&copy, &settings)
         })
         .await?;
-        self.journal.phase = Phase::Copied;
+        self.journal.phase = RejoinPhase::Copied;
         self.journal.before = Some(lost::beside_now(&self.data_dir, "before"));
         if let (Some(lost), Some(before)) = (&mut self.journal.lost, &self.journal.before)
             && !lost.kept.exists()
@@ -79,7 +79,7 @@ impl Rejoin<'_> {
         .await?;
         let mode = self.journal.mode;
         self.act(move |data_dir| files::set_mode(data_dir, mode)).await?;
-        self.journal.phase = Phase::Whole;
+        self.journal.phase = RejoinPhase::Whole;
         self.save().await
     }
 

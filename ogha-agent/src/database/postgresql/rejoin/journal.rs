@@ -13,7 +13,7 @@ use super::super::super::{Lost, files, lost};
 
 /// How far the data directory has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Phase {
+pub enum RejoinPhase {
     /// It is a whole cluster's.
     Whole,
     /// `pg_rewind` began on it: it is neither the old state nor the new one.
@@ -26,7 +26,7 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// How far it is.
-    pub phase: Phase,
+    pub phase: RejoinPhase,
     /// The permissions that the data directory has when it is to be used.
     pub mode: u32,
     /// `primary_conninfo` as the server had it.
@@ -109,6 +109,20 @@ impl Journal {
     }
 }
 
+/// Whether a rejoin left a data directory that cannot be used.
+pub fn is_half_done(data_dir: &Path) -> bool {
+    // A journal that cannot be read is no leave to start.
+    !Journal::load(&real(data_dir))
+        .is_ok_and(|journal| journal.is_none_or(|journal| journal.phase == RejoinPhase::Whole))
+}
+
+/// The directory without links; as it is named while it is not there.
+pub fn real(data_dir: &Path) -> PathBuf {
+    fs::canonicalize(data_dir)
+        .or_else(|_| fs::read_link(data_dir))
+        .unwrap_or_else(|_| data_dir.to_owned())
+}
+
 /// The names of a directory's plain files that are not the server's own.
 fn own_files(dir: &Path) -> anyhow::Result<Vec<String>> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
@@ -140,7 +154,7 @@ mod tests {
         fs::create_dir(&data).unwrap();
         assert_eq!(Journal::load(&data).unwrap(), None);
         let journal = Journal {
-            phase: Phase::Rewinding,
+            phase: RejoinPhase::Rewinding,
             mode: 0o700,
             conninfo: "host=a".to_owned(),
             lost: None,

@@ -26,16 +26,16 @@ use super::{
     super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, stop},
     Postgresql, auto_conf,
     history::{Entry, History},
-    power,
+    options, power,
 };
 
 mod backup;
-mod journal;
+pub(super) mod journal;
 mod replay;
 mod rewind;
 mod source;
 
-use journal::{Journal, Phase};
+use journal::{Journal, RejoinPhase, real};
 use source::Source;
 
 /// What a standby that ogha made has in its `standby.signal`.
@@ -49,13 +49,6 @@ const STREAM: Duration = Duration::from_secs(30);
 const SETTING_DEADLINE: Duration = Duration::from_secs(10);
 /// Tools of an agent that was killed.
 const TOOLS: [&str; 2] = ["pg_rewind", "pg_basebackup"];
-
-/// Whether a rejoin left a data directory that cannot be used.
-pub(super) fn is_half_done(data_dir: &Path) -> bool {
-    // A journal that cannot be read is no leave to start.
-    !Journal::load(&real(data_dir))
-        .is_ok_and(|journal| journal.is_none_or(|journal| journal.phase == Phase::Whole))
-}
 
 /// A rejoin under way.
 struct Rejoin<'a> {
@@ -92,7 +85,7 @@ impl Postgresql {
         let journal = match left {
             Some(journal) => journal,
             None => Journal {
-                phase: Phase::Whole,
+                phase: RejoinPhase::Whole,
                 mode: files::mode(&data_dir)?,
                 conninfo: self.setting("primary_conninfo").await?,
                 lost: None,
@@ -122,11 +115,11 @@ impl Postgresql {
 
     /// A setting of a server that does not run, from all its files.
     async fn setting(&self, name: &str) -> anyhow::Result<String> {
-        let options = power::last_options(self.data_dir());
+        let words = options::last_options(self.data_dir());
         let call = Call::new("postgres", SETTING_DEADLINE)
             .args(["-C", name, "-D"])
             .arg(self.data_dir())
-            .args(power::as_arguments(&options));
+            .args(options::as_arguments(&words));
         let outcome = self.local.call(call).await?;
         outcome.success(format!("postgres -C {name}"))?;
         Ok(String::from_utf8_lossy(&outcome.stdout).trim_end_matches('\n').to_owned())
@@ -139,15 +132,15 @@ impl Rejoin<'_> {
             self.driver.progress.lost(lost);
         }
         match self.journal.phase {
-            Phase::Whole => self.whole().await?,
-            Phase::Rewinding => {
+            RejoinPhase::Whole => self.whole().await?,
+            RejoinPhase::Rewinding => {
                 tracing::warn!(
                     "an earlier rejoin was interrupted while it rewound: a copy is needed"
                 );
                 self.base_backup().await?;
                 self.attach().await?;
             }
-            Phase::Copied => {
+            RejoinPhase::Copied => {
                 self.swap().await?;
                 self.attach().await?;
             }
@@ -328,13 +321,6 @@ fn configure(data_dir: &Path, settings: &[(&'static str, String)]) -> anyhow::Re
     files::replace(&data_dir.join(power::STANDBY), SIGNAL)?;
     let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     auto_conf::set(data_dir, &settings)
-}
-
-/// The directory without links; as it is named while it is not there.
-fn real(data_dir: &Path) -> PathBuf {
-    fs::canonicalize(data_dir)
-        .or_else(|_| fs::read_link(data_dir))
-        .unwrap_or_else(|_| data_dir.to_owned())
 }
 
 /// Kills the tools that still work on the data directory: whoever started them has gone, for one

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::{
     super::{local::Call, pidfile, stop},
-    Postgresql, observe, power,
+    Postgresql, observe, options,
 };
 
 /// A killed primary may have hours of log since its last checkpoint.
@@ -38,11 +38,11 @@ impl Postgresql {
     /// Replays the log and returns its end. There must be a `standby.signal`.
     pub(super) async fn replay(&self) -> anyhow::Result<Lsn> {
         pidfile::buried(self.data_dir()).await;
-        let options = power::last_options(self.data_dir());
+        let words = options::last_options(self.data_dir());
         let call = Call::new("postgres", DEADLINE)
             .arg("-D")
             .arg(self.data_dir())
-            .args(power::as_arguments(&options))
+            .args(options::as_arguments(&words))
             .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
         let mut server = Box::pin(self.local.call(call));
         let end = tokio::select! {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::{
-    super::super::{files, local::Call, lost, process::Outcome},
+    super::super::{files, local::Call, lost, process::ToolOutcome},
     Rejoin,
-    journal::{Journal, LOCKED, Phase},
+    journal::{Journal, LOCKED, RejoinPhase},
 };
 
 /// It may read much of both clusters. Giving the step up ends it as well.
@@ -33,20 +33,20 @@ impl Rejoin<'_> {
         let lost = self.journal.lost.clone().context("what is lost must be known")?;
         let (log, segment) = (self.data_dir.join("pg_wal"), self.segment);
         self.act(move |_| lost::keep(&lost, &log, segment)).await?;
-        self.journal.phase = Phase::Rewinding;
+        self.journal.phase = RejoinPhase::Rewinding;
         self.save().await?;
         self.act(|data_dir| files::set_mode(data_dir, LOCKED)).await?;
         let outcome = self.pg_rewind(&["--progress"]).await?;
         outcome.success("pg_rewind")?;
         self.act(|data_dir| Journal::restore_files(data_dir, data_dir)).await?;
         self.configure().await?;
-        self.journal.phase = Phase::Whole;
+        self.journal.phase = RejoinPhase::Whole;
         self.save().await?;
         let mode = self.journal.mode;
         self.act(move |data_dir| files::set_mode(data_dir, mode)).await
     }
 
-    async fn pg_rewind(&self, arguments: &[&str]) -> anyhow::Result<Outcome> {
+    async fn pg_rewind(&self, arguments: &[&str]) -> anyhow::Result<ToolOutcome> {
         let mut source = self.database();
         let secrets = source.take_secrets();
         let call = Call::new("pg_rewind", DEADLINE)

@@ -1,17 +1,17 @@
-//! The words of a story: why it began, its steps, how it ended.
+//! The words of an event timeline: why it began, its steps, how it ended.
 
 use core::fmt;
 
 use super::Sign;
 use crate::units::{NodeId, Term};
 
-/// Why a story began.
+/// Why an event timeline began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// Nobody served, and this node's database accepts writes.
     Bootstrap,
-    /// The record names this node, and nobody serves.
-    Named,
+    /// The record names this node, the designated primary, and nobody serves.
+    Designated,
     /// The database here died.
     DatabaseDied(Sign),
     /// The database here answers nothing.
@@ -26,10 +26,6 @@ pub enum Cause {
     HostLost(NodeId),
     /// The active node's host answers, but its agent has been dead for `agent_timeout`.
     AgentDead(NodeId),
-    /// VRRP's election gave this node the role.
-    Elected,
-    /// VRRP's election took the role away.
-    Outranked,
     /// A peer serves in a higher term.
     HigherTerm(Term),
     /// A peer has served as well, in the same term, or in a higher one though it was not in sync.
@@ -44,7 +40,7 @@ pub enum Cause {
     Forced,
 }
 
-/// A step of a story.
+/// A step of an event timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// The kernel has the closed gate.
@@ -55,8 +51,8 @@ pub enum Step {
     Restarting,
     /// The peers were told that this node is fenced.
     FencedReported,
-    /// The old primary's lease was waited out.
-    PromiseRanOut,
+    /// What this node had granted to the old primary has expired.
+    GrantExpired,
     /// The arbiter has granted the term.
     ArbiterGranted,
     /// The record is on disk.
@@ -73,7 +69,7 @@ pub enum Step {
     Announced,
 }
 
-/// How a story ended.
+/// How an event timeline ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// This node serves.
@@ -90,18 +86,20 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bootstrap => f.write_str("nobody served, and the database here accepts writes"),
-            Self::Named => f.write_str("nobody served, and the record names this node"),
+            Self::Designated => {
+                f.write_str("nobody served, and this node is the designated primary")
+            }
             Self::DatabaseDied(Sign::ProcessExit) => f.write_str("the database's process exited"),
-            Self::DatabaseDied(Sign::ListenerGone) => f.write_str("the database's listener went"),
+            Self::DatabaseDied(Sign::ListenerGone) => {
+                f.write_str("the database's listening socket closed")
+            }
             Self::DatabaseDied(Sign::Observed) => f.write_str("the database is not running"),
             Self::DatabaseHung => f.write_str("the database hangs"),
             Self::NotWritable => f.write_str("the database has become a standby"),
             Self::PromotionFailed => f.write_str("the database could not be promoted"),
             Self::PeerFenced(_) => f.write_str("the primary reported itself fenced"),
-            Self::HostLost(_) => f.write_str("the active node's host does not answer"),
+            Self::HostLost(_) => f.write_str("the active node's host is unreachable"),
             Self::AgentDead(_) => f.write_str("the active node's agent is dead"),
-            Self::Elected => f.write_str("elected active by VRRP"),
-            Self::Outranked => f.write_str("outranked by another VRRP router"),
             Self::HigherTerm(term) => write!(f, "another node serves in the higher term {term}"),
             Self::SplitBrain(_) => f.write_str("split brain: another node has served as well"),
             Self::LeaseLapsed => f.write_str("the lease ended before this agent renewed it"),
@@ -118,9 +116,9 @@ impl fmt::Display for Step {
             Self::GateClosed => "gate closed",
             Self::DatabaseStopped => "database stopped",
             Self::Restarting => "database restarted in place",
-            Self::FencedReported => "fenced reported",
-            Self::PromiseRanOut => "promise ran out",
-            Self::ArbiterGranted => "arbiter granted",
+            Self::FencedReported => "reported fenced to peers",
+            Self::GrantExpired => "lease grant expired",
+            Self::ArbiterGranted => "arbiter granted the term",
             Self::RecordWritten => "record written",
             Self::Claimed => "addresses claimed",
             Self::PromotionOrdered => "promotion ordered",

@@ -29,7 +29,7 @@ impl Failure {
     }
 
     /// Tells it on standard error, and gives the exit code.
-    pub(super) fn report(&self) -> ExitCode {
+    pub(crate) fn report(&self) -> ExitCode {
         // Each problem of a configuration begins with its file, as editors want it.
         let prefix = if self.error.is::<Errors>() { "" } else { "ogha-agent: " };
         // If standard error is closed, the exit code remains.

@@ -4,12 +4,9 @@ use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use nix::unistd::User;
 
-use super::{
-    error::{Errors, Problem},
-    types::{Arbiter, Config, Instance, Server},
-};
 use crate::{
     arbiter::etcd::Credentials,
+    config::{Arbiter, Config, Errors, Instance, Problem, Server},
     net::{interface::Interface, probe::Key},
 };
 

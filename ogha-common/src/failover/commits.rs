@@ -1,0 +1,106 @@
+//! For whom a primary's commits wait, as it was ordered and as it was verified since.
+
+use super::{Action, NodeSet, Notice, Order, context::Context, retry::Retry, rules::CommitsPermit};
+use crate::units::{Instant, NodeId};
+
+/// For whom commits wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Commits {
+    /// These for certain; `None`: not known.
+    set: Option<NodeSet>,
+    /// The database was told to wait for these, and has not answered yet.
+    ordered: Option<NodeSet>,
+    retry: Retry,
+}
+
+impl Commits {
+    pub fn wait_for(&self, node: NodeId) -> bool {
+        self.set.is_some_and(|set| set.contains(node))
+    }
+
+    pub fn are(&self, wanted: NodeSet) -> bool {
+        self.set == Some(wanted)
+    }
+
+    pub const fn is_known(&self) -> bool {
+        self.set.is_some()
+    }
+
+    pub const fn is_ordering(&self) -> bool {
+        self.ordered.is_some()
+    }
+
+    /// Another database, or another role of it: nothing is known.
+    pub fn forget(&mut self) {
+        self.set = None;
+    }
+
+    /// When an order that failed is due again.
+    pub fn timer(&self) -> Option<Instant> {
+        self.retry.at().filter(|_| self.ordered.is_none())
+    }
+
+    /// Its pause is over: the next order that is wanted may go out.
+    pub fn tick(&mut self, now: Instant) {
+        if self.timer().is_some_and(|at| now >= at) {
+            self.retry.begin();
+        }
+    }
+
+    fn did(&mut self, now: Instant, set: NodeSet, ok: bool) {
+        if self.ordered == Some(set) {
+            self.ordered = None;
+        }
+        self.set = ok.then_some(set);
+        if ok {
+            self.retry.succeeded();
+        } else {
+            self.retry.failed(now);
+        }
+    }
+
+    /// The primary was observed to wait for these. Returns those for whom it was believed to wait and
+    /// does not. What was seen while an order is under way says nothing of it.
+    fn verify(&mut self, awaited: NodeSet) -> NodeSet {
+        let Some(set) = self.set.filter(|_| self.ordered.is_none()) else { return NodeSet::EMPTY };
+        self.set = Some(set.filter(|node| awaited.contains(node)));
+        set.filter(|node| !awaited.contains(node))
+    }
+}
+
+impl Context<'_> {
+    /// Commits are to wait for exactly these. Until that is done it is certain only of those that are in
+    /// both sets, the one before and this one, that commits wait for them.
+    pub fn order_commits(&mut self, permit: &CommitsPermit) {
+        let (now, set) = (self.now, permit.set());
+        let commits = &mut self.known.commits;
+        if commits.ordered == Some(set) || !commits.retry.is_due(now) {
+            return;
+        }
+        commits.retry.begin();
+        commits.ordered = Some(set);
+        commits.set = commits.set.map(|before| before.filter(|node| set.contains(node)));
+        self.act(Action::Database(Order::Synchronize(set)));
+    }
+
+    /// The same where the rule allows it and it is not so already.
+    pub fn have_commits_wait(&mut self, set: NodeSet) {
+        if !self.known.commits.are(set)
+            && let Ok(permit) = self.known.may_wait_for(set)
+        {
+            self.order_commits(&permit);
+        }
+    }
+
+    /// The database waits for these, or could not be told so.
+    pub fn commits_ordered(&mut self, set: NodeSet, ok: bool) {
+        self.known.commits.did(self.now, set, ok);
+    }
+
+    /// Rule 9: that commits really wait is verified by each observation.
+    pub fn verify_commits(&mut self, awaited: NodeSet) {
+        for node in self.known.commits.verify(awaited).iter() {
+            self.act(Action::Notice(Notice::NotAwaited(node)));
+        }
+    }
+}

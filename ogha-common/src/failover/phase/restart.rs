@@ -1,0 +1,101 @@
+//! The database is started again where it died, or where a switchover has stopped it. Clients are
+//! refused at once meanwhile, and the peers hear that this node is at it.
+
+use super::{Phase, PhaseName, Rejoin, Serving, Why, enter, takeover::order_open};
+use crate::{
+    failover::{
+        Action, Cause, GateOrder, Notice, Order, Sign, Step,
+        cluster::Known,
+        context::Context,
+        grants::{Granters, Lease},
+    },
+    units::Instant,
+};
+
+/// A start in place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::failover) struct Restart {
+    give_up_at: Instant,
+    lease: Lease,
+    pub granters: Granters,
+    pub addresses_held: bool,
+    /// The kernel is told to open the gate.
+    opening: bool,
+    pub rejoin: Rejoin,
+}
+
+impl Restart {
+    pub fn begin(
+        cx: &mut Context<'_>,
+        from: PhaseName,
+        granters: Granters,
+        addresses_held: bool,
+        why: Why,
+    ) -> Phase {
+        cx.known.commits.forget();
+        let lease = cx.order_gate(GateOrder::Claim, &granters);
+        let give_up_at = cx.now + cx.known.config.promotion_timeout;
+        let mut rejoin = Rejoin::default();
+        rejoin.begin(cx.now);
+        let restart = Self { give_up_at, lease, granters, addresses_held, opening: false, rejoin };
+        let phase = enter(cx, from, Phase::Restarting(restart), why);
+        cx.act(Action::Database(Order::Start));
+        cx.publish();
+        cx.step(Step::Restarting);
+        phase
+    }
+
+    pub fn timer(&self, known: &Known) -> Instant {
+        let due = self.lease.timer().into_iter().chain(known.commits.timer());
+        due.fold(self.give_up_at, Instant::min)
+    }
+
+    pub fn tick(mut self, cx: &mut Context<'_>) -> Phase {
+        cx.known.commits.tick(cx.now);
+        if cx.now >= self.give_up_at {
+            cx.notice(Notice::PromotionTimedOut);
+            let phase = Phase::Restarting(self);
+            return phase.close(cx, cx.now, Cause::PromotionFailed, Why::PromotionFailed);
+        }
+        match self.lease.renew(cx) {
+            Some(lease) => self.lease = lease,
+            None => return Phase::Restarting(self).lapsed(cx),
+        }
+        self.open_if_ready(cx)
+    }
+
+    /// The database that was started is up, or will not be.
+    pub fn started(mut self, cx: &mut Context<'_>, ok: bool) -> Phase {
+        self.rejoin.end(cx.now, ok);
+        if ok {
+            return self.open_if_ready(cx);
+        }
+        let cause = Cause::DatabaseDied(Sign::Observed);
+        Phase::Restarting(self).close(cx, cx.now, cause, Why::NotRestarted)
+    }
+
+    /// Rule 1.
+    pub fn open_if_ready(mut self, cx: &mut Context<'_>) -> Phase {
+        if self.opening {
+            return Phase::Restarting(self);
+        }
+        match cx.known.may_open(self.addresses_held) {
+            Ok(permit) => {
+                self.opening = true;
+                self.lease = order_open(cx, permit, &self.granters);
+            }
+            Err(_) if cx.known.facts.database.writable().is_some() => {
+                cx.have_commits_wait(cx.known.others());
+            }
+            Err(_) => {}
+        }
+        Phase::Restarting(self)
+    }
+
+    pub fn opened(self, cx: &mut Context<'_>) -> Phase {
+        if !self.opening {
+            return Phase::Restarting(self);
+        }
+        Serving::open(cx, PhaseName::Restarting, self.lease, self.granters, false)
+    }
+}
