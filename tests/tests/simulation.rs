@@ -5,8 +5,7 @@
 
 use std::{env, time::Instant};
 
-use ogha_common::failover::Rule;
-use ogha_tests::simulation::{Mutation, Story, Tally, run, tell};
+use ogha_tests::simulation::{Mutation, Rule, Story, Tally, run, tell};
 
 /// How many stories a test run tells: about a minute of them. A release tells a million.
 const STORIES: u64 = 20_000;

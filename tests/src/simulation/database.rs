@@ -5,8 +5,6 @@
 
 use std::collections::VecDeque;
 
-use ogha_common::failover::Role;
-
 use super::{MAX, clock::MS};
 
 /// A write.
@@ -58,6 +56,8 @@ pub struct Database {
     pub senders: [Sender; MAX],
     /// Commits that wait, oldest first.
     pub waiting: VecDeque<Waiting>,
+    /// When it was last started.
+    pub started_at: u64,
     /// When it was last a primary that accepts writes.
     pub wrote_at: Option<u64>,
 }
@@ -76,6 +76,7 @@ impl Database {
             life: 0,
             senders: [Sender::default(); MAX],
             waiting: VecDeque::new(),
+            started_at: 0,
             wrote_at: None,
         };
         database.start();
@@ -131,13 +132,9 @@ impl Database {
         self.running && !self.hung && !self.primary
     }
 
-    /// Its role, as one who asks it hears.
-    pub fn role(&self) -> Role {
-        match (self.running && !self.hung, self.primary) {
-            (false, _) => Role::Unknown,
-            (true, true) => Role::Primary,
-            (true, false) => Role::Standby,
-        }
+    /// Whether it answers a query.
+    pub fn answers(&self) -> bool {
+        self.running && !self.hung
     }
 
     /// Commits wait for exactly these.

@@ -51,6 +51,14 @@ pub enum Fault {
     Duplicate,
     /// The standby's log comes late, though its connection stands.
     Lag(usize),
+    /// The database answers no query in time, and all is well with it.
+    ObservationsFail(usize),
+    /// Observations end late.
+    ObservationsLate(usize),
+    /// What is written to the disk hangs till then.
+    DiskHangs(usize),
+    /// The kernel refuses what the agent writes into its maps.
+    MapsRefuse(usize),
     /// Nothing can be written to the disk.
     DiskFull(usize),
     /// Orders to the database fail.

@@ -6,13 +6,12 @@
 //! Force by an operator, and asynchronous replication, may lose writes; two gates they may not open.
 
 use ogha_common::{
-    failover::{Arbiter, Record},
-    maps::GATE_CLOSED,
+    failover::{Arbiter, PhaseName},
+    maps::{GATE_CLOSED, Gate, Passage},
 };
 
 use super::{
     MAX,
-    agent::Agent,
     clock::MS,
     faults::Fault,
     story::{Story, Violation},
@@ -22,6 +21,11 @@ use super::{
 /// How long ago a database may have been seen to accept writes when its gate opens.
 const SEEN_WRITABLE: u64 = 2500 * MS;
 
+/// How long it may take to set right what somebody has changed by hand.
+const BY_HAND: u64 = 0;
+/// A database that was started a moment ago may be stopped: what died before is fenced.
+const JUST_STARTED: u64 = 3000 * MS;
+
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -29,12 +33,12 @@ pub struct Ledger {
     pub acknowledged: Vec<(usize, u32)>,
     /// The first thing that must not be.
     pub violation: Option<Violation>,
-    /// What was told of each core.
-    pub traced: [Option<(String, Option<Record>)>; MAX],
     /// Whose gates were open.
     open: [bool; MAX],
     /// Somebody has forced a node.
     pub forced: bool,
+    /// When somebody last changed a setting by hand.
+    pub by_hand: u64,
     /// When all faults were over.
     pub healed_at: u64,
 }
@@ -88,23 +92,56 @@ impl World {
     }
 
     /// A gate is about to be opened.
-    pub fn check_writable(&mut self, node: usize) {
-        let wrote = self.nodes[node].database.wrote_at;
+    pub fn check_open(&mut self, node: usize, gate: &Gate, local: u64) {
+        let host = &self.nodes[node];
+        let wrote = host.database.wrote_at;
         let seen = wrote.is_some_and(|at| self.now - at < SEEN_WRITABLE);
-        if !seen && self.nodes[node].kernel.gate.state == GATE_CLOSED {
+        if !seen && host.kernel.gate.state == GATE_CLOSED {
             self.violated(Violation::NotWritable(node));
+        }
+        // A lease that the peers grant may lapse, and come back when they grant again.
+        let host = &self.nodes[node];
+        let alone = host.kernel.granters == [false; MAX];
+        let same = host.kernel.gate.term == gate.term && host.kernel.gate.state == gate.state;
+        if alone && same && host.kernel.passage(local) == Passage::Lapsed {
+            self.violated(Violation::Revived(node));
+        }
+    }
+
+    /// A client writes: whose confirmation is waited for?
+    pub fn check_commits(&mut self, node: usize) {
+        let host = &self.nodes[node];
+        let serves = host.view.phase.get() == Some(PhaseName::Serving);
+        let Some(record) = host.view.record.get().filter(|_| serves) else { return };
+        let names = self.set(&host.database.names);
+        let settled = self.now >= self.ledger.by_hand + BY_HAND;
+        if self.story.setting.max_lag.is_none() && settled && !names.includes(&record.others()) {
+            self.violated(Violation::NotWaiting(node));
+        }
+    }
+
+    /// A database is about to be stopped at once.
+    pub fn check_stop(&mut self, node: usize) {
+        let host = &self.nodes[node];
+        let record = host.view.record.get();
+        let named = record.is_none_or(|record| record.primary == self.ids[node]);
+        let healthy = host.database.answers() && host.up;
+        let settled = self.now.saturating_sub(host.database.started_at) > JUST_STARTED;
+        if healthy && settled && (named || !host.database.primary) {
+            self.violated(Violation::Stopped(node));
         }
     }
 
     /// A node is about to be promoted.
-    pub fn check_promotion(&mut self, node: usize, agent: &Agent) {
-        if let Some(why) = self.objection(node, agent) {
+    pub fn check_promotion(&mut self, node: usize) {
+        if let Some(why) = self.objection(node) {
             self.violated(Violation::Promoted(node, why));
         }
     }
 
-    fn objection(&self, node: usize, agent: &Agent) -> Option<&'static str> {
-        let Some(record) = agent.core.record().filter(|r| r.primary == self.ids[node]) else {
+    fn objection(&self, node: usize) -> Option<&'static str> {
+        let record = self.nodes[node].view.record.get();
+        let Some(record) = record.filter(|r| r.primary == self.ids[node]) else {
             return Some("its record does not name it");
         };
         if self.has_register() {

@@ -1,12 +1,9 @@
 //! Faults come and go.
 
-use ogha_common::{
-    failover::{Command, Input, Sign},
-    units::Instant,
-};
+use ogha_common::failover::Command;
 
 use super::{
-    agent::{Count, Fuse, Message},
+    agent::{Count, Fuse},
     clock::MS,
     faults::Fault,
     kernel::Kernel,
@@ -27,11 +24,7 @@ impl World {
         match timed.fault {
             Fault::AgentDies(node) => self.kill_agent(node, back),
             Fault::AgentStops(node) => {
-                let life = self.nodes[node].agent.as_ref().map(|agent| agent.life);
-                if let Some(life) = life {
-                    self.send(node, life, Message::Input(Input::Stopping));
-                    self.run_agent(node, life);
-                }
+                self.stop_agent(node);
                 self.kill_agent(node, back);
             }
             Fault::AgentDiesAtStep(node, steps, count) => {
@@ -41,9 +34,7 @@ impl World {
                 self.light(node, steps, count, Fuse::Stall(timed.lasts));
             }
             Fault::AgentStalls(node) => {
-                if let Some(agent) = &mut self.nodes[node].agent {
-                    agent.stalled_until = back;
-                }
+                self.nodes[node].stalled_until = back;
             }
             Fault::PowerOff(node) => self.power_off(node, back),
             Fault::PowerOffAll => {
@@ -55,19 +46,20 @@ impl World {
             Fault::KillAll => {
                 for node in 0..self.nodes.len() {
                     self.kill_agent(node, back);
-                    self.kill_database(node);
+                    self.stop_database(node);
                 }
             }
-            Fault::DatabaseDies(node) => self.kill_database(node),
+            Fault::DatabaseDies(node) => self.stop_database(node),
             Fault::DatabaseHangs(node) => {
-                if self.nodes[node].database.running {
-                    self.nodes[node].database.hung = true;
-                    let found = self.now + self.random.between(100, 400) * MS;
-                    self.queue.push(found, Event::Hung { node });
-                }
+                let database = &mut self.nodes[node].database;
+                database.hung = database.running;
             }
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = true,
+            Fault::ObservationsFail(node) => self.nodes[node].observations_fail = true,
+            Fault::ObservationsLate(node) => self.nodes[node].observations_late = true,
             Fault::DiskFull(node) => self.nodes[node].disk_full = true,
+            Fault::DiskHangs(node) => self.nodes[node].disk_hangs = true,
+            Fault::MapsRefuse(node) => self.nodes[node].maps_refuse = true,
             Fault::Lag(node) => self.network.lags[node] += 1,
             Fault::Operator(node, command) => self.operate(node, command),
             Fault::Loss(loss) => self.network.loss = loss,
@@ -99,7 +91,11 @@ impl World {
         match self.story.faults[place].fault {
             Fault::DatabaseHangs(node) => self.nodes[node].database.hung = false,
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = false,
+            Fault::ObservationsFail(node) => self.nodes[node].observations_fail = false,
+            Fault::ObservationsLate(node) => self.nodes[node].observations_late = false,
             Fault::DiskFull(node) => self.nodes[node].disk_full = false,
+            Fault::DiskHangs(node) => self.nodes[node].disk_hangs = false,
+            Fault::MapsRefuse(node) => self.nodes[node].maps_refuse = false,
             Fault::Lag(node) => self.network.lags[node] = 0,
             Fault::Loss(_) => self.network.loss = 0,
             Fault::Delay(_) => self.network.delay_ms = 0,
@@ -139,53 +135,27 @@ impl World {
         *count = count.saturating_add_signed(by);
     }
 
-    fn light(&mut self, node: usize, steps: u32, count: Count, fuse: Fuse) {
-        if let Some(agent) = &mut self.nodes[node].agent {
-            agent.fuse = Some((steps, count, fuse));
+    fn light(&mut self, node: usize, effects: u32, count: Count, fuse: Fuse) {
+        if self.nodes[node].running.is_some() {
+            self.nodes[node].fuse = Some((effects, count, fuse));
         }
     }
 
-    fn kill_agent(&mut self, node: usize, back: u64) {
+    /// The agent is gone, at work or not, and comes back then.
+    pub fn kill_agent(&mut self, node: usize, back: u64) {
         let host = &mut self.nodes[node];
-        if host.agent.take().is_some() {
+        if host.running.is_some() {
+            host.end_agent();
             host.kernel.offer.exited = true;
             self.queue.push(back, Event::StartAgent { node });
         }
-    }
-
-    fn kill_database(&mut self, node: usize) {
-        if !self.nodes[node].database.running {
-            return;
-        }
-        self.nodes[node].database.stop();
-        let host = &self.nodes[node];
-        if let Some(agent) = &host.agent {
-            let at = Instant::from_ns(host.local(self.now));
-            let input = Input::DatabaseDied { at, sign: Sign::ProcessExit };
-            let event = Event::Outcome { node, life: agent.life, input };
-            let seen = self.now + self.random.between(MS / 2, 3 * MS);
-            self.queue.push(seen, event);
-        }
-    }
-
-    /// A database still hangs, and that is found.
-    pub fn hung(&mut self, node: usize) {
-        let host = &self.nodes[node];
-        if !host.up || !host.database.hung {
-            return;
-        }
-        let at = Instant::from_ns(host.local(self.now));
-        if let Some(life) = host.agent.as_ref().map(|agent| agent.life) {
-            self.send(node, life, Message::Input(Input::DatabaseHung { at }));
-        }
-        self.queue.push(self.now + 300 * MS, Event::Hung { node });
     }
 
     fn power_off(&mut self, node: usize, back: u64) {
         let host = &mut self.nodes[node];
         if host.up {
             host.up = false;
-            host.agent = None;
+            host.end_agent();
             host.database.stop();
             self.queue.push(back, Event::PowerOn { node });
         }
@@ -207,6 +177,7 @@ impl World {
         host.kernel = Kernel::new(node, words, u64::from(host.boot) * 100 + node as u64 + 1, lease);
         if autostart {
             host.database.start();
+            host.database.started_at = now;
         }
         let agent = self.random.between(100, 700) * MS;
         self.queue.push(now + agent, Event::StartAgent { node });
@@ -221,18 +192,20 @@ impl World {
         for node in 0..self.nodes.len() {
             let host = &mut self.nodes[node];
             host.disk_full = false;
+            host.disk_hangs = false;
+            host.maps_refuse = false;
             host.orders_fail = false;
+            host.observations_fail = false;
+            host.observations_late = false;
             host.database.hung = false;
-            if let Some(agent) = &mut host.agent {
-                agent.stalled_until = 0;
-                agent.fuse = None;
-            }
+            host.stalled_until = 0;
+            host.fuse = None;
             if !host.up {
                 self.power_on(node);
             } else if self.story.setting.autostart && !host.database.running {
-                host.database.start();
+                self.start_database(node);
             }
-            if self.nodes[node].agent.is_none() {
+            if self.nodes[node].running.is_none() {
                 self.queue.push(self.now + 100 * MS, Event::StartAgent { node });
             }
             self.wake(node, self.now);
