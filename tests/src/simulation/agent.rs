@@ -144,7 +144,7 @@ impl World {
             matches!(phase, Some(PhaseName::Opening | PhaseName::Serving | PhaseName::Closing));
         let open = host.kernel.gate.state == GATE_OPEN
             && host.kernel.passage(host.local(self.now)) == Passage::Open;
-        if open && !serves {
+        if open && !serves && phase.is_some() {
             self.violated(Violation::OpenWithoutServing(node));
         }
     }

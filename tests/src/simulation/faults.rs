@@ -59,6 +59,12 @@ pub enum Fault {
     DiskHangs(usize),
     /// The kernel refuses what the agent writes into its maps.
     MapsRefuse(usize),
+    /// Somebody resets for whom commits wait.
+    SettingsByHand(usize),
+    /// A backend was killed: the database recovers, and is what it was.
+    CrashRecovery(usize),
+    /// The virtual machine is paused: neither its kernel nor its clock goes on.
+    HostFrozen(usize),
     /// Nothing can be written to the disk.
     DiskFull(usize),
     /// Orders to the database fail.
@@ -174,7 +180,7 @@ fn kind(random: &mut Random, setting: &Setting) -> Fault {
     let count = if random.permille(600) { Count::Weighty } else { Count::All };
     let most = if count == Count::Weighty { 6 } else { 60 };
     let steps = random.below(most) as u32;
-    match random.below(30) {
+    match random.below(37) {
         0 => Fault::AgentDies(node),
         1 => Fault::AgentStops(node),
         2 | 3 => Fault::AgentDiesAtStep(node, steps, count),
@@ -199,6 +205,13 @@ fn kind(random: &mut Random, setting: &Setting) -> Fault {
         25 => Fault::DiskFull(node),
         26 => Fault::OrdersFail(node),
         27 => Fault::Lag(node),
+        28 => Fault::ObservationsFail(node),
+        29 => Fault::ObservationsLate(node),
+        30 => Fault::DiskHangs(node),
+        31 => Fault::MapsRefuse(node),
+        32 => Fault::SettingsByHand(node),
+        33 => Fault::CrashRecovery(node),
+        34 => Fault::HostFrozen(node),
         _ => Fault::Operator(node, command(random, setting)),
     }
 }

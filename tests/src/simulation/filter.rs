@@ -82,6 +82,8 @@ pub struct View {
     pub phase: Cell<Option<PhaseName>>,
     /// Why it takes over, or closes or has closed its gate.
     pub cause: Cell<Option<Cause>>,
+    /// When it last decided something.
+    pub decided_at: Cell<Instant>,
     /// A loop without an end was found.
     pub spins: Cell<bool>,
     inputs: Cell<(Instant, u64)>,
@@ -334,6 +336,7 @@ impl Filter {
 
 impl Decides for Filter {
     fn handle(&mut self, now: Instant, input: Input, sink: &mut dyn FnMut(Action)) {
+        self.view.decided_at.set(now);
         let now = self.time(now);
         let started = match input {
             Input::Started { record, .. } => Some(record),

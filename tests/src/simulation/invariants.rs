@@ -22,7 +22,7 @@ use super::{
 const SEEN_WRITABLE: u64 = 2500 * MS;
 
 /// How long it may take to set right what somebody has changed by hand.
-const BY_HAND: u64 = 0;
+const BY_HAND: u64 = 3000 * MS;
 /// A database that was started a moment ago may be stopped: what died before is fenced.
 const JUST_STARTED: u64 = 3000 * MS;
 
@@ -37,8 +37,8 @@ pub struct Ledger {
     open: [bool; MAX],
     /// Somebody has forced a node.
     pub forced: bool,
-    /// When somebody last changed a setting by hand.
-    pub by_hand: u64,
+    /// Since when commits may not wait for whom they should, for somebody has changed that by hand.
+    pub by_hand: [Option<u64>; MAX],
     /// When all faults were over.
     pub healed_at: u64,
 }
@@ -47,7 +47,7 @@ impl Story {
     /// Whether its arbiter can't tell what happens in it.
     pub fn is_beyond_its_arbiter(&self) -> bool {
         let silent = |fault: Fault| match fault {
-            Fault::Loss(_) => true,
+            Fault::Loss(_) | Fault::HostFrozen(_) => true,
             // What is no later than the next probe makes nobody silent.
             Fault::Delay(ms) => ms > self.setting.probe_ms / 2,
             fault => fault.is_cut(),
@@ -63,10 +63,14 @@ impl World {
         let mut count = 0;
         for node in 0..nodes {
             let open = self.is_open(node);
-            count += usize::from(open);
+            let just_thawed = self.is_just_thawed(node);
+            // One that was paused may believe in its lease for the rest of it.
+            count += usize::from(open && !just_thawed);
             if open && !self.ledger.open[node] {
                 self.note(|| format!("{}'s gate is open", super::story::NAMES[node]));
-                self.check_log(node);
+                if !just_thawed {
+                    self.check_log(node);
+                }
             } else if !open && self.ledger.open[node] {
                 self.note(|| format!("{}'s gate is not open any more", super::story::NAMES[node]));
             }
@@ -76,6 +80,11 @@ impl World {
             let open = (0..nodes).filter(|&node| self.ledger.open[node]).collect();
             self.violated(Violation::TwoGates(open));
         }
+    }
+
+    fn is_just_thawed(&self, node: usize) -> bool {
+        let lease = self.story.setting.lease_ms * MS * 1002 / 1000;
+        self.nodes[node].thawed_at.is_some_and(|at| self.now < at + lease)
     }
 
     /// Whoever serves has all that was acknowledged.
@@ -92,18 +101,25 @@ impl World {
     }
 
     /// A gate is about to be opened.
-    pub fn check_open(&mut self, node: usize, gate: &Gate, local: u64) {
+    pub fn check_open(&mut self, node: usize, gate: &Gate) {
         let host = &self.nodes[node];
         let wrote = host.database.wrote_at;
         let seen = wrote.is_some_and(|at| self.now - at < SEEN_WRITABLE);
         if !seen && host.kernel.gate.state == GATE_CLOSED {
             self.violated(Violation::NotWritable(node));
         }
-        // A lease that the peers grant may lapse, and come back when they grant again.
+        // A lease that the peers grant may lapse, and come back when they grant again. One that lapses
+        // between decision and deed was promised to the peers before that: none of them serves.
         let host = &self.nodes[node];
-        let alone = host.kernel.granters == [false; MAX];
+        let kernel = &host.kernel;
+        let end = kernel.gate.lease_end_ns(&kernel.heard);
+        // Where a consensus store says that this node is alone, nobody else may be promoted.
+        let alone = kernel.granters == [false; MAX]
+            && kernel.granters_set_ns < end
+            && !self.has_register();
         let same = host.kernel.gate.term == gate.term && host.kernel.gate.state == gate.state;
-        if alone && same && host.kernel.passage(local) == Passage::Lapsed {
+        let decided = host.view.decided_at.get().ns();
+        if alone && same && host.kernel.passage(decided) == Passage::Lapsed {
             self.violated(Violation::Revived(node));
         }
     }
@@ -114,10 +130,35 @@ impl World {
         let serves = host.view.phase.get() == Some(PhaseName::Serving);
         let Some(record) = host.view.record.get().filter(|_| serves) else { return };
         let names = self.set(&host.database.names);
-        let settled = self.now >= self.ledger.by_hand + BY_HAND;
-        if self.story.setting.max_lag.is_none() && settled && !names.includes(&record.others()) {
+        if self.story.setting.max_lag.is_some() {
+            return;
+        }
+        if names.includes(&record.others()) {
+            self.ledger.by_hand[node] = None;
+        } else if self.ledger.by_hand[node].is_none_or(|at| self.is_late(node, at)) {
             self.violated(Violation::NotWaiting(node));
         }
+    }
+
+    /// Whether what was changed by hand should have been found and set right by now.
+    fn is_late(&self, node: usize, at: u64) -> bool {
+        let hinders = |fault: Fault| {
+            matches!(
+                fault,
+                Fault::ObservationsFail(at)
+                    | Fault::ObservationsLate(at)
+                    | Fault::OrdersFail(at)
+                    | Fault::DatabaseHangs(at)
+                    | Fault::CrashRecovery(at)
+                    | Fault::AgentStalls(at)
+                    | Fault::AgentStallsAtStep(at, ..)
+                    | Fault::AgentDies(at)
+                    | Fault::AgentStops(at)
+                    | Fault::AgentDiesAtStep(at, ..)
+                    | Fault::HostFrozen(at) if at == node
+            )
+        };
+        self.now > at + BY_HAND && !self.story.faults.iter().any(|timed| hinders(timed.fault))
     }
 
     /// A database is about to be stopped at once.
@@ -161,7 +202,7 @@ impl World {
         }
         let local = self.nodes[node].local(self.now);
         for (other, host) in self.nodes.iter().enumerate().filter(|&(other, _)| other != node) {
-            if self.is_open(other) {
+            if self.is_open(other) && !self.is_just_thawed(other) {
                 return Some("another gate is open");
             }
             let promised = self.nodes[node].kernel.peers[other].promised_until_ns > local;

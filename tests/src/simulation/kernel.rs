@@ -90,6 +90,8 @@ pub struct Kernel {
     pub heard: LeaseGrants,
     /// Whose grants count (`GRANTERS`), as places in the list of nodes.
     pub granters: [bool; MAX],
+    /// When they were last set.
+    pub granters_set_ns: u64,
     /// What it offers (`SELF`).
     pub offer: Offer,
     /// What it heard (`PEERS`).
@@ -111,6 +113,7 @@ impl Kernel {
             gate: Gate::default(),
             heard: LeaseGrants::default(),
             granters: [false; MAX],
+            granters_set_ns: 0,
             offer: Offer::default(),
             peers: [Peer::default(); MAX],
             watch: Watch::default(),

@@ -64,6 +64,10 @@ pub struct Node {
     pub observations_late: bool,
     /// An order to stop has failed.
     pub stop_failed: bool,
+    /// The host is paused till then, with its clock.
+    pub frozen_until: Option<u64>,
+    /// When it went on after that.
+    pub thawed_at: Option<u64>,
 }
 
 impl Node {
@@ -94,6 +98,8 @@ impl Node {
             observations_fail: false,
             observations_late: false,
             stop_failed: false,
+            frozen_until: None,
+            thawed_at: None,
         }
     }
 

@@ -107,9 +107,9 @@ impl Ports for Host<'_> {
             return Ok(());
         }
         self.refused()?;
-        let (node, local) = (self.node, self.local());
+        let node = self.node;
         if gate.state == GATE_OPEN {
-            self.world.check_open(node, &gate, local);
+            self.world.check_open(node, &gate);
         }
         self.world.note(|| format!("{}'s gate: {gate:?}", NAMES[node]));
         self.world.nodes[node].kernel.gate = gate;
@@ -130,9 +130,11 @@ impl Ports for Host<'_> {
         let granters = std::array::from_fn(|place| {
             self.world.ids.get(place).is_some_and(|id| nodes.contains(id))
         });
-        let node = self.node;
+        let (node, local) = (self.node, self.local());
         self.world.note(|| format!("{}'s granters: {granters:?}", NAMES[node]));
-        self.world.nodes[node].kernel.granters = granters;
+        let kernel = &mut self.world.nodes[node].kernel;
+        kernel.granters = granters;
+        kernel.granters_set_ns = local;
         Ok(())
     }
 

@@ -138,7 +138,8 @@ impl World {
     /// Commits that need not wait any more return to their clients, if the gate lets them.
     pub fn acknowledge(&mut self, node: usize) {
         while let Some(commit) = self.nodes[node].database.commit() {
-            if self.is_open(node) {
+            // What nobody waits for by somebody's hand may be lost.
+            if self.is_open(node) && self.ledger.by_hand[node].is_none() {
                 self.ledger.acknowledged.push((commit.end, commit.write));
             }
         }

@@ -3,6 +3,7 @@
 use ogha_common::failover::Command;
 
 use super::{
+    MAX,
     agent::{Count, Fuse},
     clock::MS,
     faults::Fault,
@@ -60,6 +61,12 @@ impl World {
             Fault::DiskFull(node) => self.nodes[node].disk_full = true,
             Fault::DiskHangs(node) => self.nodes[node].disk_hangs = true,
             Fault::MapsRefuse(node) => self.nodes[node].maps_refuse = true,
+            Fault::SettingsByHand(node) => self.reset_settings(node),
+            Fault::CrashRecovery(node) => {
+                let database = &mut self.nodes[node].database;
+                database.recovering = database.running;
+            }
+            Fault::HostFrozen(node) => self.freeze(node, back),
             Fault::Lag(node) => self.network.lags[node] += 1,
             Fault::Operator(node, command) => self.operate(node, command),
             Fault::Loss(loss) => self.network.loss = loss,
@@ -96,6 +103,8 @@ impl World {
             Fault::DiskFull(node) => self.nodes[node].disk_full = false,
             Fault::DiskHangs(node) => self.nodes[node].disk_hangs = false,
             Fault::MapsRefuse(node) => self.nodes[node].maps_refuse = false,
+            Fault::CrashRecovery(node) => self.nodes[node].database.recovered(),
+            Fault::HostFrozen(node) => self.thaw(node),
             Fault::Lag(node) => self.network.lags[node] = 0,
             Fault::Loss(_) => self.network.loss = 0,
             Fault::Delay(_) => self.network.delay_ms = 0,
@@ -135,6 +144,38 @@ impl World {
         *count = count.saturating_add_signed(by);
     }
 
+    /// Somebody resets for whom commits wait.
+    fn reset_settings(&mut self, node: usize) {
+        if self.nodes[node].up && self.nodes[node].database.writes() {
+            self.ledger.by_hand[node].get_or_insert(self.now);
+            self.nodes[node].database.synchronize([false; MAX]);
+            self.acknowledge(node);
+        }
+    }
+
+    /// Neither the kernel nor the clock goes on.
+    fn freeze(&mut self, node: usize, until: u64) {
+        let now = self.now;
+        let host = &mut self.nodes[node];
+        if host.up && host.frozen_until.is_none() {
+            host.frozen_until = Some(until);
+            host.clock.freeze(now);
+            host.stalled_until = host.stalled_until.max(until);
+        }
+    }
+
+    fn thaw(&mut self, node: usize) {
+        let now = self.now;
+        let host = &mut self.nodes[node];
+        if host.frozen_until.take().is_some() {
+            host.clock.thaw(now);
+            host.thawed_at = Some(now);
+            let at = host.due.map_or(u64::MAX, |due| host.clock.real(due));
+            host.wake_at = u64::MAX;
+            self.wake(node, at);
+        }
+    }
+
     fn light(&mut self, node: usize, effects: u32, count: Count, fuse: Fuse) {
         if self.nodes[node].running.is_some() {
             self.nodes[node].fuse = Some((effects, count, fuse));
@@ -155,6 +196,7 @@ impl World {
         let host = &mut self.nodes[node];
         if host.up {
             host.up = false;
+            host.frozen_until = None;
             host.end_agent();
             host.database.stop();
             self.queue.push(back, Event::PowerOn { node });
@@ -190,6 +232,7 @@ impl World {
         self.ledger.healed_at = self.now;
         self.network = Network::default();
         for node in 0..self.nodes.len() {
+            self.thaw(node);
             let host = &mut self.nodes[node];
             host.disk_full = false;
             host.disk_hangs = false;
@@ -198,6 +241,7 @@ impl World {
             host.observations_fail = false;
             host.observations_late = false;
             host.database.hung = false;
+            host.database.recovered();
             host.stalled_until = 0;
             host.fuse = None;
             if !host.up {

@@ -200,7 +200,8 @@ impl World {
     /// Whether that gate lets traffic pass.
     pub fn is_open(&self, node: usize) -> bool {
         let node = &self.nodes[node];
-        node.up && node.kernel.passage(node.local(self.now)) == Passage::Open
+        let goes = node.up && node.frozen_until.is_none();
+        goes && node.kernel.passage(node.local(self.now)) == Passage::Open
     }
 
     /// A line of the story, if it is told.
@@ -286,7 +287,25 @@ impl World {
         true
     }
 
+    /// What happens at a host that is paused happens when it goes on.
+    fn is_frozen(&self, event: &Event) -> Option<u64> {
+        match *event {
+            Event::Wake { node, .. }
+            | Event::Work { node, .. }
+            | Event::Ended { node, .. }
+            | Event::Kernel { node, .. }
+            | Event::Receive { node }
+            | Event::StartAgent { node }
+            | Event::Log { node, .. } => self.nodes[node].frozen_until,
+            Event::Received { to, .. } => self.nodes[to].frozen_until,
+            _ => None,
+        }
+    }
+
     fn happen(&mut self, event: Event) {
+        if let Some(until) = self.is_frozen(&event) {
+            return self.queue.push(until.max(self.now + 1), event);
+        }
         match event {
             Event::Probe { to, probe } => self.probe_arrives(to, &probe),
             Event::Advert { to, from, priority } => self.advert_arrives(to, from, priority),
@@ -316,7 +335,7 @@ impl World {
 
     fn probe_arrives(&mut self, to: usize, probe: &Probe) {
         let node = &mut self.nodes[to];
-        if !node.up {
+        if !node.up || node.frozen_until.is_some() {
             return;
         }
         let local = node.local(self.now);
@@ -335,7 +354,7 @@ impl World {
 
     fn advert_arrives(&mut self, to: usize, from: usize, priority: u8) {
         let node = &mut self.nodes[to];
-        if !node.up {
+        if !node.up || node.frozen_until.is_some() {
             return;
         }
         node.kernel.peers[from].last_advert_ns = node.local(self.now);
