@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use ogha_agent::database::{self, Kind, Nodes, Observation, Peer, Server, Step};
+use ogha_agent::database::{self, DatabaseKind, Nodes, Observation, Peer, Server, Step};
 use ogha_tests::lab::{
     Postgres, Writer,
     client::{self, Answer},
@@ -100,7 +100,7 @@ fn peers_are_known_by_their_addresses() {
         };
         let peer = Peer { name: name.to_owned(), addresses: vec![IpAddr::V4(address)], port: PORT };
         let nodes = Nodes { own: "own".to_owned(), peers: vec![peer] };
-        runtime.block_on(database::open(&Kind::Postgresql(server), nodes)).unwrap()
+        runtime.block_on(database::open(&DatabaseKind::Postgresql(server), nodes)).unwrap()
     };
     let first = open(&databases.primary, "second", SECOND);
     let second = open(&databases.standby, "first", FIRST);
@@ -112,7 +112,7 @@ fn peers_are_known_by_their_addresses() {
     assert_eq!(names.unwrap(), format!("FIRST 1 (\"{called}\")"), "by the name that it shows");
     let confirmed = |seen: &Observation| {
         let peer = &seen.replication[0];
-        peer.peer == "second" && peer.streaming && peer.waits && peer.confirmed
+        peer.peer == "second" && peer.streaming && peer.awaited && peer.confirmed
     };
     clock::wait_until("the standby to have confirmed", GENEROUS, OFTEN, || {
         Ok(confirmed(&runtime.block_on(first.observe())).then_some(()))

@@ -8,6 +8,8 @@ mod bench;
 mod build;
 mod cargo;
 mod ci;
+#[cfg(test)]
+mod circles;
 mod demo;
 mod load;
 mod root;

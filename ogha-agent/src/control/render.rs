@@ -410,7 +410,7 @@ instance WEB (virtual router 60): standby, backup, term 0
                 r#""arp":{"answered":5,"dropped":6,"conflicts":8,"defended":7,"suppressed":8},"#,
                 r#""probes":{"probes":9,"answered":10,"replies":11,"unproven":0,"length":0,"#,
                 r#""magic":0,"version":0,"tag":12,"field":0,"receiver":0,"stranger":0,"#,
-                r#""replay":13,"echo":0},"adverts":{"accepted":14,"ttl":15,"version":0,"kind":0,"#,
+                r#""replay":13,"echo":0,"leap":0},"adverts":{"accepted":14,"ttl":15,"version":0,"kind":0,"#,
                 r#""length":0,"checksum":0,"field":0,"stranger":0},"failovers":1,"#,
                 r#""primary":"opengaussdb1","in_sync":["opengaussdb1","opengaussdb2"],"#,
                 r#""paused":false,"waits_for":null,"arbiter":{"kind":"etcd","answers":["#,

@@ -4,6 +4,10 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +16,7 @@ use anyhow::Context as _;
 use super::{
     Server, files,
     login::Login,
-    pidfile::{self, PidFile},
+    pidfile::{self, Life, PidFile},
     process::{Listener, Tool, ToolOutcome},
 };
 
@@ -72,6 +76,13 @@ pub struct Local {
     default_socket_dir: PathBuf,
     /// Variables of the login environment that name directories with tools, and the place below.
     homes: &'static [(&'static str, &'static str)],
+    /// Where `postmaster.pid` last said that the socket is.
+    told_socket_dir: Mutex<Option<PathBuf>>,
+    /// The process that listened at the socket when it was last connected to, says the kernel; 0 if
+    /// none is known. It is known without the pid file and without a descriptor.
+    listener: AtomicU32,
+    /// No server was at work in the data directory, and there has been no pid file since.
+    vacant: AtomicBool,
     /// Held by a step that starts, stops or replaces the server.
     one_at_a_time: tokio::sync::Mutex<()>,
 }
@@ -94,6 +105,9 @@ impl Local {
                 .unwrap_or_else(|| PathBuf::from("/tmp")),
             login,
             homes,
+            told_socket_dir: Mutex::default(),
+            listener: AtomicU32::new(0),
+            vacant: AtomicBool::new(false),
             one_at_a_time: tokio::sync::Mutex::default(),
         })
     }
@@ -111,20 +125,81 @@ impl Local {
     /// The path of the Unix socket. Reads `postmaster.pid` unless `socket_dir` is configured.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        let configured = self.server.socket_dir.clone();
-        let told = || PidFile::read(&self.server.data_dir).ok().flatten()?.socket_dir;
-        let dir = configured.or_else(told).unwrap_or_else(|| self.default_socket_dir.clone());
+        let dir = self.server.socket_dir.clone().or_else(|| self.told_socket_dir());
+        let dir = dir.unwrap_or_else(|| self.default_socket_dir.clone());
         dir.join(format!(".s.PGSQL.{}", self.server.port))
     }
 
-    /// The living main process, or why it cannot be told.
+    /// What the pid file says, or said when it could be read.
+    fn told_socket_dir(&self) -> Option<PathBuf> {
+        let told = PidFile::read(&self.server.data_dir).ok().flatten();
+        let mut last = self.told_socket_dir.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dir) = told.and_then(|file| file.socket_dir) {
+            *last = Some(dir);
+        }
+        last.clone()
+    }
+
+    /// The path of `postmaster.pid`.
+    #[must_use]
+    pub fn pid_file(&self) -> PathBuf {
+        self.server.data_dir.join("postmaster.pid")
+    }
+
+    /// Notes who listens at the socket, if it is the server of this data directory.
+    pub fn note_listener(&self, pid: u32, uid: u32) {
+        let ours = uid == self.login.uid().as_raw();
+        if ours && pidfile::serves(pid, &self.server.data_dir) {
+            self.listener.store(pid, Ordering::Relaxed);
+        }
+    }
+
+    /// The server's main process.
     ///
     /// # Errors
-    /// When `postmaster.pid` is there and cannot be read.
-    pub fn main_pid(&self) -> anyhow::Result<Option<u32>> {
+    /// When `postmaster.pid` or `/proc` cannot be read, so that it is not known.
+    pub fn main(&self) -> anyhow::Result<Main> {
         let dir = &self.server.data_dir;
-        pidfile::main_pid(dir)
-            .with_context(|| format!("cannot read {}", dir.join("postmaster.pid").display()))
+        let listener = self.listener.load(Ordering::Relaxed);
+        if listener != 0 {
+            match pidfile::life(listener, dir) {
+                Life::Serves => return Ok(Main::Serves(listener)),
+                Life::Unknown => return Err(uncertain(listener)),
+                // Its number may be given to others.
+                Life::Gone => self.listener.store(0, Ordering::Relaxed),
+            }
+        }
+        let file = PidFile::read(dir)
+            .with_context(|| format!("cannot read {}", self.pid_file().display()))?;
+        let Some(file) = file else { return Ok(Main::NoFile) };
+        self.vacant.store(false, Ordering::Relaxed);
+        match pidfile::life(file.pid, dir) {
+            Life::Serves => Ok(Main::Serves(file.pid)),
+            Life::Gone => Ok(Main::Dead),
+            Life::Unknown => Err(uncertain(file.pid)),
+        }
+    }
+
+    /// The living main process.
+    ///
+    /// # Errors
+    /// When it is not known whether there is one.
+    pub fn main_pid(&self) -> anyhow::Result<Option<u32>> {
+        Ok(match self.main()? {
+            Main::Serves(pid) => Some(pid),
+            Main::Dead | Main::NoFile => None,
+        })
+    }
+
+    /// Whether [`Local::note_vacant`] still holds.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.vacant.load(Ordering::Relaxed)
+    }
+
+    /// No server is at work in the data directory, and there is no pid file.
+    pub fn note_vacant(&self) {
+        self.vacant.store(true, Ordering::Relaxed);
     }
 
     /// Runs one of the server's tools as its user, in its login environment.
@@ -185,6 +260,21 @@ impl Local {
             },
         )
     }
+}
+
+/// What the files say of the main process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Main {
+    /// This process lives and is the server of the data directory.
+    Serves(u32),
+    /// The one in the pid file certainly is not.
+    Dead,
+    /// There is no pid file.
+    NoFile,
+}
+
+fn uncertain(pid: u32) -> anyhow::Error {
+    anyhow::anyhow!("cannot tell from /proc whether process {pid} is the server")
 }
 
 /// The directory of the program that was last started on the data directory: the first word of

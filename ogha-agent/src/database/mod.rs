@@ -17,12 +17,16 @@ pub use ogha_common::wire::probe::Role;
 use tokio::sync::watch;
 
 mod account;
+mod awaiting;
+mod commits;
 pub mod conninfo;
 pub mod control;
 mod files;
+mod identity;
 mod local;
 mod login;
 mod lost;
+mod main_process;
 pub mod none;
 pub mod opengauss;
 pub mod pidfile;
@@ -35,6 +39,7 @@ pub mod replication;
 mod settings;
 mod socket;
 pub mod sql;
+mod standby_names;
 mod stop;
 
 pub use lost::Lost;
@@ -131,28 +136,54 @@ impl Nodes {
     }
 }
 
+/// The main process of a database, as far as one observation could tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Process {
+    /// It could not be observed, for [`Observation::error`]. Never to be read as dead.
+    #[default]
+    Unknown,
+    /// None runs: known for sure.
+    Gone,
+    /// This one lives.
+    Running(u32),
+}
+
+impl Process {
+    /// Its number, if it is known to live.
+    #[must_use]
+    pub const fn pid(self) -> Option<u32> {
+        match self {
+            Self::Running(pid) => Some(pid),
+            Self::Unknown | Self::Gone => None,
+        }
+    }
+}
+
 /// What was seen of a database at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// By SQL. Where SQL did not answer but the main process lives, openGauss's state file is
-    /// taken as a hint; `writable` stays false and `lsn` unknown then.
+    /// By SQL alone; `Unknown` where SQL did not answer.
     pub role: Role,
-    /// A word for people: `normal`, `starting`, `shutting down`, `recovery`, `unreachable`,
-    /// `stopped`, or the database's own (`need repair: disconnected`).
+    /// A word for people: `normal`, `starting`, `shutting down`, `recovery`, `login refused`,
+    /// `unreachable`, `unknown`, `stopped` (only if the process is gone), or the database's own
+    /// (`need repair: disconnected`).
     pub state: String,
     /// Seen by SQL to accept writes.
     pub writable: bool,
     /// A primary's end of the log on disk; what a standby has received or replayed, whichever is
     /// further. `None` when not known.
     pub lsn: Option<Lsn>,
-    /// The main process, if it lives.
-    pub main_pid: Option<u32>,
+    /// The main process. An answer by SQL proves that it lives: `Gone` comes never with a role. Of
+    /// a service without a database no process is known; `Gone` says that nobody listens.
+    pub process: Process,
     /// The timeline: of what a primary writes, or a standby receives. openGauss has but one.
     pub timeline: Option<u32>,
     /// On a primary: each peer of the configuration, in its order.
     pub replication: Vec<Replication>,
     /// On a standby that has a connection to receive the log: to whom.
     pub upstream: Option<Upstream>,
+    /// What all copies of one database have in common, and no other has.
+    pub system_identifier: Option<u64>,
     /// Why something above is not known.
     pub error: Option<String>,
 }

@@ -9,7 +9,7 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Database, Observation, Role, Step};
+use super::{Database, Observation, Process, Role, Step};
 
 const CONNECT_DEADLINE: Duration = Duration::from_millis(500);
 
@@ -26,12 +26,45 @@ impl Service {
         Self { port }
     }
 
-    async fn check(&self) -> Result<(), String> {
+    async fn check(&self) -> Result<(), Failure> {
         let Some(port) = self.port else { return Ok(()) };
         let Err(error) = connect(Ipv4Addr::LOCALHOST.into(), port).await else { return Ok(()) };
-        let Err(_) = connect(Ipv6Addr::LOCALHOST.into(), port).await else { return Ok(()) };
-        Err(format!("cannot connect to 127.0.0.1:{port}: {error}"))
+        let Err(other) = connect(Ipv6Addr::LOCALHOST.into(), port).await else { return Ok(()) };
+        Err(Failure {
+            refused: is_refusal(&error) && is_refusal(&other),
+            silent: error.kind() == io::ErrorKind::TimedOut,
+            text: format!("cannot connect to 127.0.0.1:{port}: {error}"),
+        })
     }
+}
+
+/// Why the service was not reached.
+struct Failure {
+    /// Nobody listens, for sure.
+    refused: bool,
+    /// There was no answer in time.
+    silent: bool,
+    text: String,
+}
+
+impl Failure {
+    fn observation(self) -> Observation {
+        let (process, state) = match (self.refused, self.silent) {
+            (true, _) => (Process::Gone, "stopped"),
+            (false, true) => (Process::Unknown, "unreachable"),
+            // The check failed, not the service: this process may have no descriptor left.
+            (false, false) => (Process::Unknown, "unknown"),
+        };
+        let state = state.to_owned();
+        Observation { process, state, error: Some(self.text), ..Observation::default() }
+    }
+}
+
+/// Nobody listens there, or this host has no such address.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused};
+    let absent = matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::ENETUNREACH));
+    absent || matches!(error.kind(), ConnectionRefused | AddrNotAvailable)
 }
 
 async fn connect(address: IpAddr, port: u16) -> io::Result<()> {
@@ -54,11 +87,7 @@ impl Database for Service {
                     writable: true,
                     ..Observation::default()
                 },
-                Err(error) => Observation {
-                    state: "unreachable".to_owned(),
-                    error: Some(error),
-                    ..Observation::default()
-                },
+                Err(failure) => failure.observation(),
             }
         }
         .boxed()
@@ -87,9 +116,27 @@ mod tests {
             assert!(service.observe().await.writable);
             drop(listener);
             let seen = service.observe().await;
-            assert_eq!((seen.role, seen.state.as_str()), (Role::Unknown, "unreachable"));
+            assert_eq!((seen.role, seen.state.as_str()), (Role::Unknown, "stopped"));
+            assert_eq!(seen.process, Process::Gone);
             assert!(seen.error.unwrap().contains(&port.to_string()));
         }
         assert!(Service::new(None).observe().await.writable);
+    }
+
+    #[test]
+    fn a_check_that_failed_by_itself_is_no_death() {
+        let failed = |error: io::Error| is_refusal(&error);
+        assert!(failed(io::ErrorKind::ConnectionRefused.into()));
+        assert!(failed(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL)));
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN] {
+            assert!(!failed(io::Error::from_raw_os_error(errno)), "{errno}");
+        }
+        let seen = |refused, silent| {
+            let failure = Failure { refused, silent, text: String::new() };
+            let seen = failure.observation();
+            (seen.process, seen.state)
+        };
+        assert_eq!(seen(false, false), (Process::Unknown, "unknown".to_owned()));
+        assert_eq!(seen(false, true), (Process::Unknown, "unreachable".to_owned()));
     }
 }

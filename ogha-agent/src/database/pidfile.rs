@@ -1,15 +1,21 @@
 //! `postmaster.pid`: the main process of a PostgreSQL or openGauss server, as it wrote itself down.
 //!
 //! The file outlives a killed server, and its process id may belong to another program by then;
-//! so the process must live *and* have the data directory as its working directory.
+//! so the process must live *and* have the data directory as its working directory. What cannot be
+//! read is an error or [`Life::Unknown`], never "no server".
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use nix::{errno::Errno, sys::signal, unistd::Pid};
+
+/// More than any server writes.
+const LONGEST: u64 = 4096;
 
 /// What the file says. Both servers write a line each: process id, data directory, time of start,
 /// port, directory of the Unix socket, first address it listens on.
@@ -23,50 +29,91 @@ pub struct PidFile {
     pub socket_dir: Option<PathBuf>,
 }
 
+/// Whether a process is the server of a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It lives and works in the data directory.
+    Serves,
+    /// It does not exist, is a zombie, or works elsewhere.
+    Gone,
+    /// `/proc` or the data directory could not be read.
+    Unknown,
+}
+
 impl PidFile {
-    /// Reads the file's text; `None` if its first line is no process id.
+    /// Reads the file's text; `None` if its first line is no process id, or is not whole.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines().map(str::trim);
-        let pid = lines.next()?.parse().ok().filter(|pid| *pid != 0)?;
+        let (first, rest) = text.split_once('\n')?;
+        let pid = first.trim().parse().ok().filter(|pid| *pid != 0)?;
+        let mut lines = rest.lines().map(str::trim);
         let port = lines.nth(2).and_then(|line| line.parse().ok());
         let socket_dir = lines.next().filter(|line| line.starts_with('/')).map(PathBuf::from);
         Some(Self { pid, port, socket_dir })
     }
 
-    /// Reads `postmaster.pid` of a data directory. `None` if there is none, or none that is whole.
+    /// Reads `postmaster.pid` of a data directory; `None` if there is none. Never waits: what is no
+    /// regular file is refused.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
+    /// When the file is there and cannot be read, or does not name a process.
     pub fn read(data_dir: &Path) -> io::Result<Option<Self>> {
-        match fs::read_to_string(data_dir.join("postmaster.pid")) {
-            Ok(text) => Ok(Self::parse(&text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let mut options = OpenOptions::new();
+        let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY;
+        let opened = options.read(true).custom_flags(flags).open(data_dir.join("postmaster.pid"));
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
         }
+        let mut bytes = Vec::new();
+        file.take(LONGEST).read_to_end(&mut bytes)?;
+        let parsed = Self::parse(&String::from_utf8_lossy(&bytes));
+        parsed.map(Some).ok_or_else(|| io::Error::other("its first line is no process id"))
     }
 }
 
-/// The living main process of the server in a data directory.
-///
-/// # Errors
-/// When `postmaster.pid` is there and cannot be read.
-pub fn main_pid(data_dir: &Path) -> io::Result<Option<u32>> {
-    let pid = PidFile::read(data_dir)?.map(|file| file.pid);
-    Ok(pid.filter(|pid| serves(*pid, data_dir)))
-}
-
-/// Whether the process lives and works in the data directory. A zombie does not live.
-/// Where `/proc` keeps the working directory secret, the name of a server is enough.
+/// Whether the process lives and works in the data directory. Where `/proc` keeps the working
+/// directory secret, the name of a server is enough. Needs a file descriptor only then.
 #[must_use]
-pub fn serves(pid: u32, data_dir: &Path) -> bool {
-    let Ok(raw) = i32::try_from(pid) else { return false };
-    if signal::kill(Pid::from_raw(raw), None) == Err(Errno::ESRCH) {
-        return false;
+pub fn life(pid: u32, data_dir: &Path) -> Life {
+    let Some(raw) = i32::try_from(pid).ok().filter(|raw| *raw > 0) else { return Life::Gone };
+    let gone = || signal::kill(Pid::from_raw(raw), None) == Err(Errno::ESRCH);
+    if gone() {
+        return Life::Gone;
     }
     match fs::read_link(format!("/proc/{pid}/cwd")) {
-        Ok(cwd) => fs::canonicalize(data_dir).is_ok_and(|data_dir| cwd == data_dir),
-        Err(error) => error.kind() == io::ErrorKind::PermissionDenied && is_named_server(pid),
+        Ok(cwd) => match fs::canonicalize(data_dir) {
+            Ok(data_dir) if data_dir == cwd => Life::Serves,
+            Ok(_) => Life::Gone,
+            Err(_) => Life::Unknown,
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A zombie is listed and works nowhere. What lives and is not listed is hidden, or
+            // `/proc` is not what it should be.
+            let zombie = fs::metadata(format!("/proc/{pid}")).is_ok();
+            if zombie || gone() { Life::Gone } else { Life::Unknown }
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => named(pid),
+        Err(_) => Life::Unknown,
+    }
+}
+
+/// Whether the process is known to live and to work in the data directory.
+#[must_use]
+pub fn serves(pid: u32, data_dir: &Path) -> bool {
+    life(pid, data_dir) == Life::Serves
+}
+
+fn named(pid: u32) -> Life {
+    match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) if is_server_name(&name) => Life::Serves,
+        Ok(_) => Life::Gone,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Life::Gone,
+        Err(_) => Life::Unknown,
     }
 }
 
@@ -88,7 +135,10 @@ pub async fn buried(data_dir: &Path) {
 /// Whether the process has the name of one of the two servers' programs.
 #[must_use]
 pub fn is_named_server(pid: u32) -> bool {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| is_server_name(&name))
+}
+
+fn is_server_name(name: &str) -> bool {
     matches!(name.trim_end(), "postgres" | "postmaster" | "gaussdb")
 }
 
@@ -117,7 +167,8 @@ mod tests {
 
     #[test]
     fn what_is_no_process_is_refused() {
-        for text in ["", "\n", "-12\n/data\n", "0\n", "x\n/data\n", "99999999999\n"] {
+        let texts = ["", "\n", "-12\n/data\n", "0\n", "x\n/data\n", "99999999999\n", "112"];
+        for text in texts {
             assert_eq!(PidFile::parse(text), None, "{text:?}");
         }
     }
@@ -127,11 +178,36 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let me = std::process::id();
         fs::write(dir.path().join("postmaster.pid"), format!("{me}\n/data\n1\n")).unwrap();
-        assert_eq!(main_pid(dir.path()).unwrap(), None, "this test does not work there");
+        assert_eq!(life(me, dir.path()), Life::Gone, "this test does not work there");
         let here = std::env::current_dir().unwrap();
-        assert!(serves(me, &here));
-        assert!(!serves(u32::MAX, &here));
+        assert_eq!(life(me, &here), Life::Serves);
+        assert_eq!(life(u32::MAX, &here), Life::Gone);
+        assert_eq!(life(0, &here), Life::Gone);
         assert!(!serves(1, &here), "init's directory may be secret");
+        assert_eq!(life(me, Path::new("/no/such/directory")), Life::Unknown);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_and_nothing_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("postmaster.pid");
+        assert_eq!(PidFile::read(dir.path()).unwrap(), None);
+        for text in ["", "11", "garbage\n", "\u{0}\u{0}\n"] {
+            fs::write(&path, text).unwrap();
+            assert!(PidFile::read(dir.path()).is_err(), "{text:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(PidFile::read(dir.path()).is_err(), "a FIFO");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(PidFile::read(dir.path()).is_err(), "a directory");
+        fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert!(PidFile::read(dir.path()).is_err(), "a link");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, RUNNING).unwrap();
+        assert_eq!(PidFile::read(dir.path()).unwrap().unwrap().pid, 1127);
     }
 
     #[test]
@@ -143,7 +219,7 @@ mod tests {
         child.kill().unwrap();
         let gone = (0..1000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(5));
-            !serves(child.id(), dir.path())
+            life(child.id(), dir.path()) == Life::Gone
         });
         child.wait().unwrap();
         assert!(gone);

@@ -21,34 +21,70 @@ pub async fn seen<'a>(writable: impl Fn() -> BoxFuture<'a, bool>, nudge: impl Fn
     }
 }
 
+/// The pauses between orders to promote, which grow, and what is logged of those that failed.
+#[derive(Debug)]
+pub struct Repeat {
+    pause: Duration,
+    told: Option<String>,
+}
+
+impl Repeat {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    /// Before the first order.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { pause: Self::FIRST, told: None }
+    }
+
+    /// Waits before the next order.
+    pub async fn pause(&mut self) {
+        sleep(self.next()).await;
+    }
+
+    fn next(&mut self) -> Duration {
+        let longer = (self.pause * 2).min(Self::LONGEST);
+        std::mem::replace(&mut self.pause, longer)
+    }
+
+    /// An order failed: logged when the reason is another one than before.
+    pub fn tell(&mut self, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        if self.told.as_ref() != Some(&text) {
+            tracing::warn!("the order to promote failed, and is repeated: {text}");
+            self.told = Some(text);
+        }
+    }
+}
+
 /// The file that asks a standby to promote itself. A hung standby finds it when it wakes up, hours
 /// later perhaps, next to another primary. So it is removed whenever a promotion was not seen,
 /// also when the waiting future is dropped.
 #[derive(Debug)]
 pub struct Trigger {
     path: PathBuf,
-    keep: bool,
+    done: bool,
 }
 
 impl Trigger {
     /// Guards the file, which need not be there yet.
     #[must_use]
     pub const fn guard(path: PathBuf) -> Self {
-        Self { path, keep: false }
+        Self { path, done: false }
     }
 
-    /// The promotion was seen: the server removes the file itself.
+    /// The promotion was seen. The server has removed the file, unless the order was repeated after
+    /// that; a primary does not look for it.
     pub fn done(mut self) {
-        self.keep = true;
+        self.done = true;
     }
 }
 
 impl Drop for Trigger {
     fn drop(&mut self) {
-        if self.keep {
-            return;
-        }
         match fs::remove_file(&self.path) {
+            Ok(()) if self.done => {}
             Ok(()) => tracing::info!("removed {}: the promotion is off", self.path.display()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(
@@ -64,12 +100,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trigger_is_taken_back_unless_the_promotion_was_seen() {
+    fn pauses_grow_to_a_second() {
+        let mut repeat = Repeat::new();
+        let pauses: Vec<_> = (0..7).map(|_| repeat.next().as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn no_trigger_is_left_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("failover");
         fs::write(&path, "").unwrap();
         Trigger::guard(path.clone()).done();
-        assert!(path.exists());
+        assert!(!path.exists());
+        fs::write(&path, "").unwrap();
         drop(Trigger::guard(path.clone()));
         assert!(!path.exists());
     }

@@ -1,4 +1,12 @@
-use super::*;
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        awaiting::{Answer, Awaiting},
+        commits::Commits,
+    },
+    *,
+};
 
 fn nodes() -> Nodes {
     let peer = |name: &str, addresses: &[&str]| Peer {
@@ -12,94 +20,238 @@ fn nodes() -> Nodes {
     }
 }
 
+const DB2: Option<&str> = Some("192.0.2.12");
+const DB3: Option<&str> = Some("fd00::3");
+const STRANGER: Option<&str> = Some("203.0.113.9");
+
 fn row(name: &str, client: Option<&str>, sync: &str, flush: u64) -> Row {
     Row {
+        pid: format!("{name} at {client:?}"),
         application_name: name.to_owned(),
         client: client.map(|client| client.parse().unwrap()),
         state: "streaming".to_owned(),
         sync: sync.to_owned(),
         flush: Some(Lsn::new(flush)),
+        replays: true,
+        began: Some(1),
+        replied: None,
     }
 }
 
-fn demand(names: &str) -> Demand {
-    Demand { names: names.to_owned(), waits: true, server: Some(7) }
+fn commits(names: &str) -> Commits {
+    Commits { names: names.to_owned(), refusal: None, server: Some("7".to_owned()) }
+}
+
+/// A primary that is asked again and again.
+struct Primary {
+    awaiting: Awaiting,
+    now: Instant,
+    end: u64,
+    settled: bool,
+}
+
+impl Primary {
+    fn new() -> Self {
+        Self { awaiting: Awaiting::default(), now: Instant::now(), end: 100, settled: true }
+    }
+
+    fn asked(&mut self, commits: Commits, rows: &[Row]) -> Vec<Replication> {
+        let asked = self.now;
+        self.now += Duration::from_millis(10);
+        let (end, settled, came) = (Some(Lsn::new(self.end)), self.settled, self.now);
+        let answer = Answer { rows, commits, end, settled, asked, came };
+        self.awaiting.look(&nodes(), &answer)
+    }
+
+    /// Asked often enough for all that asking can show.
+    fn look(&mut self, names: &str, rows: &[Row]) -> Vec<Replication> {
+        self.asked(commits(names), rows);
+        self.asked(commits(names), rows);
+        self.asked(commits(names), rows)
+    }
+}
+
+fn awaited(names: &str, rows: &[Row]) -> (bool, bool) {
+    let seen = Primary::new().look(names, rows);
+    (seen[0].awaited, seen[1].awaited)
 }
 
 #[test]
-fn a_row_is_known_by_any_address_of_its_peer_else_by_its_name() {
+fn a_row_is_the_peers_by_its_address_alone() {
     let nodes = nodes();
     let of = |name, client| row(name, client, "async", 0).peer(&nodes).map(|peer| &*peer.name);
     assert_eq!(of("walreceiver", Some("198.51.100.12")), Some("db2"));
     assert_eq!(of("walreceiver", Some("::ffff:192.0.2.12")), Some("db2"));
-    assert_eq!(of("db2", Some("fd00::3")), Some("db3"), "the address counts more");
-    assert_eq!(of("db3", None), Some("db3"));
-    assert_eq!(of("db3", Some("203.0.113.9")), Some("db3"));
-    assert_eq!(of("walreceiver", Some("203.0.113.9")), None);
+    assert_eq!(of("db2", DB3), Some("db3"));
+    assert_eq!(of("db3", None), None);
+    assert_eq!(of("db3", STRANGER), None);
+    let mut behind_one = nodes.clone();
+    behind_one.peers[1].addresses = behind_one.peers[0].addresses.clone();
+    let of = |name| row(name, DB2, "async", 0).peer(&behind_one).map(|peer| &*peer.name);
+    assert_eq!((of("db3"), of("db2"), of("x")), (Some("db3"), Some("db2"), Some("db2")));
+    let mut nowhere = nodes;
+    nowhere.peers[0].addresses.clear();
+    let of = |name| row(name, None, "async", 0).peer(&nowhere).map(|peer| &*peer.name);
+    assert_eq!((of("db2"), of("db3")), (Some("db2"), None));
 }
 
 #[test]
-fn names_are_read_as_the_server_reads_them() {
-    let read = |text| Names::parse(text).map(|names| (names.count, names.names));
-    let some =
-        |count, names: &[&str]| Some((count, names.iter().map(|n| (*n).to_owned()).collect()));
-    assert_eq!(read(""), some(0, &[]));
-    assert_eq!(read("*"), some(1, &["*"]));
-    assert_eq!(read("a, \"b,\"\"c\""), some(1, &["a", "b,\"c"]));
-    assert_eq!(read("FIRST 2 (\"a\",\"b\")"), some(2, &["a", "b"]));
-    assert_eq!(read("any 1 (a, b)"), some(1, &["a", "b"]));
-    assert_eq!(read("2(a,b)"), some(2, &["a", "b"]));
-    assert_eq!(read("FIRST x (a)"), None);
-    assert_eq!(read("\"a"), None);
+fn a_peer_is_awaited_only_if_all_that_are_listed_must_confirm() {
+    let rows = [row("db2", DB2, "sync", 100), row("db3", DB3, "potential", 100)];
+    let db2 = &rows[..1];
+    assert_eq!(awaited("FIRST 1 (\"DB2\")", db2), (true, false), "the case is no matter");
+    assert_eq!(awaited("FIRST 1 (db2,db3)", &rows), (false, false), "db3 may take its place");
+    assert_eq!(awaited("*", &rows), (false, false), "anybody may take its place");
+    assert_eq!(awaited("", &rows), (false, false), "that was reset by hand");
+    assert_eq!(awaited("FIRST x (db2)", &rows), (false, false), "nobody knows what that means");
+    let quorum = [row("db2", DB2, "quorum", 100), row("db3", DB3, "quorum", 100)];
+    assert_eq!(awaited("ANY 2 (db2,db3)", &quorum), (true, true));
+    assert_eq!(awaited("ANY 1 (db2,db3)", &quorum), (false, false));
+    let uncounted = [row("db2", DB2, "async", 100)];
+    assert_eq!(awaited("FIRST 1 (db2)", &uncounted), (false, false), "the server says so");
+    let silent = [Row { flush: None, ..uncounted[0].clone() }];
+    assert_eq!(awaited("FIRST 1 (db2)", &silent), (true, false), "it has confirmed nothing yet");
 }
 
 #[test]
-fn what_is_demanded_is_read_back() {
-    assert_eq!(super::demand(&[]), "");
-    let names = ["db2".to_owned(), "odd\"name".to_owned()];
-    let text = super::demand(&names);
-    assert_eq!(text, "FIRST 2 (\"db2\",\"odd\"\"name\")");
-    assert_eq!(Names::parse(&text), Some(Names { count: 2, names: names.into() }));
+fn sessions_that_wait_for_nobody_are_told() {
+    let mut primary = Primary::new();
+    let rows = [row("db2", DB2, "sync", 100)];
+    assert!(primary.look("db2", &rows)[0].awaited);
+    let refusal = Some("role batch has synchronous_commit = off".to_owned());
+    let off = Commits { refusal, ..commits("db2") };
+    let seen = primary.asked(off, &rows);
+    assert!(!seen[0].awaited && !seen[0].confirmed);
+    let told = "streaming; commits do not wait for it: role batch has synchronous_commit = off";
+    assert_eq!(seen[0].state, told);
 }
 
 #[test]
-fn commits_wait_for_a_standby_only_if_all_that_are_listed_must_confirm() {
-    let nodes = nodes();
-    let rows = [row("db2", None, "sync", 100), row("db3", None, "potential", 100)];
-    let waits = |names: &str, rows: &[Row]| {
-        let demand = demand(names);
-        let seen = Confirmations::default().look(&nodes, rows, demand, Some(Lsn::new(100)), true);
-        (seen[0].waits, seen[1].waits)
+fn a_clone_with_the_same_name_confirms_in_its_place() {
+    let mut primary = Primary::new();
+    let own = row("db2", DB2, "sync", 100);
+    assert!(primary.look("db2", std::slice::from_ref(&own))[0].confirmed);
+    let clone = row("DB2", STRANGER, "potential", 100);
+    for rows in [vec![own.clone(), clone.clone()], vec![clone]] {
+        let seen = primary.look("db2", &rows);
+        assert!(!seen[0].awaited && !seen[0].confirmed, "{seen:?}");
+        assert!(seen[0].state.contains("203.0.113.9 calls itself \"db2\""), "{}", seen[0].state);
+    }
+    let others = primary.look("db3", &[row("db3", None, "sync", 100)]);
+    assert!(!others[1].awaited && !others[1].streaming, "not from its address: {others:?}");
+    // Once the clone has gone, what was acknowledged meanwhile must be confirmed as well.
+    primary.end = 200;
+    let seen = primary.look("db2", std::slice::from_ref(&own));
+    assert!(seen[0].awaited && !seen[0].confirmed, "{seen:?}");
+    assert!(primary.look("db2", &[Row { flush: Some(Lsn::new(200)), ..own }])[0].confirmed);
+}
+
+#[test]
+fn a_peer_whose_stream_is_cut_is_awaited_by_the_name_that_it_had() {
+    let mut primary = Primary::new();
+    let rows = [row("15/main", DB2, "sync", 100)];
+    assert!(primary.look("\"15/main\"", &rows)[0].awaited);
+    let cut = primary.look("\"15/main\"", &[]);
+    assert!(cut[0].awaited && !cut[0].streaming && !cut[0].confirmed);
+    assert_eq!((cut[0].state.as_str(), cut[0].lag), ("absent", None));
+    assert!(!primary.look("db2", &[])[0].awaited, "it was called otherwise");
+    assert!(Primary::new().look("db2", &[])[0].awaited, "nothing else is known of it");
+    let stolen = primary.look("\"15/main\"", &[row("15/main", DB3, "sync", 100)]);
+    assert!(!stolen[0].awaited, "{stolen:?}");
+}
+
+#[test]
+fn a_standby_that_was_renamed_is_awaited_no_more_until_it_is_named_anew() {
+    let mut primary = Primary::new();
+    let names = |primary: &Primary| primary.awaiting.names(&["db2".to_owned()], &nodes()).unwrap();
+    assert_eq!(names(&primary), ["db2"], "nothing is known of it");
+    primary.look("", &[row("walreceiver", DB2, "async", 100)]);
+    assert_eq!(names(&primary), ["walreceiver"]);
+    assert!(primary.look("walreceiver", &[row("walreceiver", DB2, "sync", 100)])[0].awaited);
+    let renamed = primary.look("walreceiver", &[row("db2", DB2, "async", 100)]);
+    assert!(!renamed[0].awaited, "{renamed:?}");
+    assert_eq!(names(&primary), ["db2"]);
+    assert!(primary.look("db2", &[row("db2", DB2, "sync", 100)])[0].awaited);
+}
+
+#[test]
+fn a_broken_connection_is_known_by_its_silence() {
+    let mut primary = Primary::new();
+    let old = Row { pid: "1".to_owned(), ..row("db2", DB2, "sync", 100) };
+    let new = Row { pid: "2".to_owned(), began: Some(2), ..row("db2", DB2, "potential", 150) };
+    assert!(primary.look("db2", std::slice::from_ref(&old))[0].awaited);
+    let both = [old.clone(), Row { sync: "sync".to_owned(), ..new.clone() }];
+    let seen = primary.look("db2", &both);
+    assert!(!seen[0].awaited, "it may be another program: {seen:?}");
+    assert!(seen[0].state.contains("two connections"), "{}", seen[0].state);
+    let error = primary.awaiting.names(&["db2".to_owned()], &nodes()).unwrap_err().to_string();
+    assert!(error.contains("two connections") && error.contains("set application_name"), "{error}");
+    primary.now += Duration::from_secs(2);
+    assert!(primary.look("db2", &both)[0].awaited, "nothing comes from it any more");
+    let alive = [Row { flush: Some(Lsn::new(120)), ..old }, both[1].clone()];
+    assert!(!primary.look("db2", &alive)[0].awaited, "it lives");
+    primary.now += Duration::from_secs(2);
+    let idle = [Row { flush: Some(Lsn::new(150)), ..alive[0].clone() }, both[1].clone()];
+    primary.look("db2", &idle);
+    primary.now += Duration::from_secs(2);
+    assert!(!primary.look("db2", &idle)[0].awaited, "it lacks nothing");
+}
+
+#[test]
+fn what_only_keeps_wal_is_no_standby() {
+    let keeper = Row { replays: false, ..row("db2", DB2, "sync", 100) };
+    let seen = Primary::new().look("db2", &[keeper]);
+    assert!(!seen[0].awaited && !seen[0].streaming, "{seen:?}");
+    let archive = Row { replays: false, ..row("pg_receivewal", DB2, "async", 100) };
+    let backup = Row { state: "backup".to_owned(), ..row("db2", DB2, "async", 0) };
+    let rows = [row("db2", DB2, "sync", 100), archive, backup];
+    let rows: Vec<_> =
+        rows.into_iter().enumerate().map(|(n, row)| Row { pid: n.to_string(), ..row }).collect();
+    assert!(Primary::new().look("db2", &rows)[0].confirmed);
+}
+
+#[test]
+fn settings_are_believed_when_all_sessions_have_them() {
+    let mut primary = Primary::new();
+    let rows = [row("db2", DB2, "sync", 100)];
+    primary.settled = false;
+    assert!(!primary.look("db2", &rows)[0].awaited);
+    primary.settled = true;
+    assert!(primary.look("db2", &rows)[0].awaited);
+    primary.settled = false;
+    assert!(primary.look("db2", &rows)[0].awaited, "a checkpoint takes nothing back");
+    primary.settled = true;
+    let early = primary.now;
+    primary.now += Duration::from_millis(10);
+    let mut answer = |asked| {
+        primary.now += Duration::from_millis(10);
+        let (end, came) = (Some(Lsn::new(100)), primary.now);
+        let answer = Answer {
+            rows: &rows,
+            commits: commits("FIRST 1 (db2)"),
+            end,
+            settled: true,
+            asked,
+            came,
+        };
+        primary.awaiting.look(&nodes(), &answer)[0].awaited
     };
-    assert_eq!(
-        waits("FIRST 1 (\"DB2\")", &rows),
-        (true, false),
-        "the case of letters is no matter"
-    );
-    assert_eq!(waits("FIRST 1 (db2,db3)", &rows), (false, false), "db3 may take its place");
-    assert_eq!(waits("*", &rows), (false, false), "anybody may take its place");
-    let quorum = [row("db2", None, "quorum", 100), row("db3", None, "quorum", 100)];
-    assert_eq!(waits("ANY 2 (db2,db3)", &quorum), (true, true));
-    assert_eq!(waits("ANY 1 (db2,db3)", &quorum), (false, false));
-    let off = Demand { waits: false, ..demand("FIRST 1 (db2)") };
-    let seen = Confirmations::default().look(&nodes, &rows, off, Some(Lsn::new(100)), true);
-    assert!(!seen[0].waits, "synchronous_commit = off");
-    let shared =
-        [row("db2", Some("192.0.2.12"), "sync", 9), row("db2", Some("fd00::3"), "potential", 9)];
-    assert_eq!(waits("FIRST 1 (db2)", &shared), (false, false));
+    assert!(!answer(early), "new settings");
+    assert!(!answer(early), "asked before they were seen");
+    let later = early + Duration::from_secs(1);
+    assert!(answer(later));
 }
 
 #[test]
-fn confirmed_is_what_has_passed_the_end_of_the_log_at_the_begin_of_the_demand() {
-    let nodes = nodes();
-    let known = Confirmations::default();
-    let look = |names: &str, end, settled, flush| {
-        let rows = [row("db2", None, "sync", flush)];
-        let seen = known.look(&nodes, &rows, demand(names), Some(Lsn::new(end)), settled);
-        (seen[0].waits, seen[0].confirmed, seen[0].lag)
+fn confirmed_is_what_has_passed_the_end_of_wal_at_the_begin_of_the_wait() {
+    let mut primary = Primary::new();
+    let mut look = |names: &str, end, settled, flush| {
+        (primary.end, primary.settled) = (end, settled);
+        let seen = primary.asked(commits(names), &[row("db2", DB2, "sync", flush)]);
+        (seen[0].awaited, seen[0].confirmed, seen[0].lag)
     };
     let names = "FIRST 1 (db2)";
-    assert_eq!(look(names, 1000, false, 1000), (true, false, Some(0)), "not in force for all yet");
+    assert_eq!(look(names, 1000, true, 1000), (false, false, Some(0)), "not in force for all yet");
     assert_eq!(look(names, 1200, true, 1200), (true, false, Some(0)), "in force, but since when");
     assert_eq!(look(names, 1500, true, 1200), (true, false, Some(300)));
     assert_eq!(look(names, 2000, false, 1499), (true, false, Some(501)));
@@ -109,31 +261,30 @@ fn confirmed_is_what_has_passed_the_end_of_the_log_at_the_begin_of_the_demand() 
         "commits wait for the rest"
     );
     let other = "FIRST 1 (\"db2\") ";
-    assert_eq!(look(other, 4000, true, 4000), (true, false, Some(0)), "a new demand");
+    assert_eq!(look(other, 4000, true, 4000), (false, false, Some(0)), "new settings");
+    look(other, 4000, true, 4000);
     assert_eq!(look(other, 4000, true, 4000), (true, true, Some(0)));
-    known.forget();
-    assert_eq!(look(other, 5000, true, 5000), (true, false, Some(0)));
-    let seen = known.look(&nodes, &[], demand(other), Some(Lsn::new(5000)), true);
-    assert_eq!((seen[0].confirmed, seen[0].state.as_str()), (false, "absent"));
+    primary.awaiting.forget();
+    assert!(!primary.asked(commits(other), &[row("db2", DB2, "sync", 5000)])[0].awaited);
 }
 
 #[test]
-fn peers_are_demanded_by_the_names_that_they_show() {
-    let nodes = nodes();
-    let wanted = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    let rows = [row("walreceiver", Some("192.0.2.12"), "async", 1)];
-    let names = application_names(&wanted(&["db2", "db3"]), &nodes, &rows).unwrap();
-    assert_eq!(names, ["walreceiver", "db3"], "db3 is absent");
-
-    let both = [rows[0].clone(), row("WALreceiver", Some("fd00::3"), "async", 1)];
-    let error = application_names(&wanted(&["db2"]), &nodes, &both).unwrap_err().to_string();
-    assert!(error.contains("another standby") && error.contains("set application_name"), "{error}");
-
-    let several = [rows[0].clone(), row("pg_receivewal", Some("192.0.2.12"), "async", 1)];
-    let error = application_names(&wanted(&["db2"]), &nodes, &several).unwrap_err().to_string();
-    assert!(error.contains("several connections"), "{error}");
-    let backup = Row { state: "backup".to_owned(), ..several[1].clone() };
-    let rows = [rows[0].clone(), backup];
-    assert_eq!(application_names(&wanted(&["db2"]), &nodes, &rows).unwrap(), ["walreceiver"]);
-    assert!(application_names(&wanted(&["db9"]), &nodes, &rows).is_err());
+fn names_that_do_not_tell_peers_apart_are_refused() {
+    let mut primary = Primary::new();
+    let both = [row("walreceiver", DB2, "async", 1), row("WALreceiver", DB3, "async", 1)];
+    primary.look("", &both);
+    let names = |primary: &Primary, wanted: &[&str]| {
+        let wanted: Vec<_> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        primary.awaiting.names(&wanted, &nodes()).map_err(|error| error.to_string())
+    };
+    let error = names(&primary, &["db2"]).unwrap_err();
+    assert!(error.contains("fd00::3 calls itself") && error.contains("set application"), "{error}");
+    primary.look("", &[row("*", DB2, "async", 1)]);
+    assert!(names(&primary, &["db2"]).unwrap_err().contains("calls itself \"*\""));
+    assert!(names(&primary, &["db9"]).is_err());
+    primary.look("", &[row("walreceiver", DB2, "async", 1)]);
+    assert_eq!(names(&primary, &["db2"]).unwrap(), ["walreceiver"]);
+    primary.look("", &[]);
+    let error = names(&primary, &["db2", "db3"]).unwrap_err();
+    assert!(error.contains("another peer is called"), "{error}");
 }

@@ -8,7 +8,7 @@ use super::{
     sql::{self, Sql},
 };
 
-const SETTINGS: &str = "select name, setting from pg_settings where name in (\
+const SETTINGS: &str = "select name, setting from pg_catalog.pg_settings where name in (\
     'synchronous_commit', 'synchronous_standby_names', 'wal_log_hints', 'data_checksums', \
     'full_page_writes', 'fsync', 'hot_standby', 'max_wal_senders', 'primary_conninfo', \
     'most_available_sync')";

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use tokio::{sync::Mutex, task::AbortHandle, time::timeout};
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, config::SslMode, error::DbError};
 
-use super::{local::Local, socket};
+use super::{Process, Server, local::Local, socket};
 
 /// The longest that one question may take, with connecting. A server that does not answer it
 /// within a second is of no use to clients either.
@@ -35,6 +35,9 @@ pub enum Error {
     /// The server answered, with an error.
     #[error("{}: {}", .0.severity(), .0.message())]
     Server(Box<DbError>),
+    /// The server answered, and ogha cannot log in as it wants.
+    #[error("the login failed: {}", cause(.0))]
+    Login(#[source] tokio_postgres::Error),
     /// The connection broke.
     #[error("the connection was lost: {0}")]
     Lost(#[source] tokio_postgres::Error),
@@ -53,6 +56,41 @@ impl From<tokio_postgres::Error> for Error {
 }
 
 impl Error {
+    /// Why a connection was not opened.
+    fn at_login(error: tokio_postgres::Error) -> Self {
+        let broken =
+            std::error::Error::source(&error).is_some_and(|source| source.is::<io::Error>());
+        match Self::from(error) {
+            Self::Lost(error) if !broken && !error.is_closed() => Self::Login(error),
+            other => other,
+        }
+    }
+
+    /// Whether only a server that lives can have said that.
+    #[must_use]
+    pub fn proves_life(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Login(_))
+    }
+
+    /// Whether the server has another role than the statement needs.
+    #[must_use]
+    pub fn is_wrong_state(&self) -> bool {
+        matches!(self, Self::Server(error) if error.code().code() == "55000")
+    }
+
+    /// Whether nobody listens at the socket, for sure.
+    #[must_use]
+    pub fn nobody_listens(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        matches!(self, Self::Connect { source, .. } if matches!(source.kind(), ConnectionRefused | NotFound))
+    }
+
+    /// Whether the agent itself could not ask: it has no descriptor left, or no right.
+    fn is_own_fault(&self) -> bool {
+        use io::ErrorKind::WouldBlock;
+        matches!(self, Self::Connect { source, .. } if !self.nobody_listens() && source.kind() != WouldBlock)
+    }
+
     /// Whether the server ended the connection, or could not: such a connection is not kept.
     fn is_final(&self) -> bool {
         match self {
@@ -61,7 +99,7 @@ impl Error {
                 matches!(error.severity(), "FATAL" | "PANIC")
                     || error.code().code().starts_with("57P")
             }
-            Self::Connect { .. } | Self::Lost(_) | Self::Timeout(_) => true,
+            Self::Connect { .. } | Self::Login(_) | Self::Lost(_) | Self::Timeout(_) => true,
         }
     }
 }
@@ -159,13 +197,20 @@ impl Sql {
         let stream = socket::connect(path.clone(), self.local.login.connect_as())
             .await
             .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
+        // The kernel says who listens, whether or not that server lets anybody in.
+        if let Ok(listener) = stream.peer_cred()
+            && let Some(pid) = listener.pid().and_then(|pid| u32::try_from(pid).ok())
+        {
+            self.local.note_listener(pid, listener.uid());
+        }
         let (client, connection) = Config::new()
             .user(&self.local.server.user)
             .dbname(&self.local.server.dbname)
             .application_name("ogha")
             .ssl_mode(SslMode::Disable)
             .connect_raw(stream, NoTls)
-            .await?;
+            .await
+            .map_err(Error::at_login)?;
         let driver = tokio::spawn(async move {
             // Its error reaches whoever asks; notices are of no interest.
             drop(connection.await);
@@ -184,19 +229,43 @@ fn rows(messages: &[SimpleQueryMessage]) -> Vec<Row> {
     messages.iter().filter_map(row).collect()
 }
 
+/// The reason behind the library's own words.
+fn cause(error: &tokio_postgres::Error) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
 /// The word for people of a server that did not answer.
 ///
 /// Both servers refuse connections while they change their state with SQLSTATE 57P03
 /// (`cannot_connect_now`) and tell the state only in the message, which the server may translate;
 /// then "not ready" is all that can be said.
 #[must_use]
-pub fn state(error: &Error, lives: bool) -> &'static str {
+pub fn state(error: &Error, process: Process) -> &'static str {
     match error {
         Error::Server(error) => refusal(error.code().code(), error.message()),
-        Error::Connect { .. } | Error::Lost(_) if !lives => "stopped",
+        Error::Login(_) => LOGIN_REFUSED,
+        Error::Connect { .. } | Error::Lost(_) if process == Process::Gone => "stopped",
+        _ if error.is_own_fault() => "unknown",
         Error::Connect { .. } | Error::Lost(_) | Error::Timeout(_) => "unreachable",
     }
 }
+
+/// The reason for people: what does not let ogha in is named.
+#[must_use]
+pub fn reason(error: &Error, server: &Server) -> String {
+    if state(error, Process::Unknown) != LOGIN_REFUSED {
+        return error.to_string();
+    }
+    format!(
+        "ogha cannot log in to database {:?} as role {:?}: {error}; see pg_hba.conf, and whether both \
+         exist",
+        server.dbname, server.user
+    )
+}
+
+/// The state of a server that lives and does not let ogha in.
+const LOGIN_REFUSED: &str = "login refused";
 
 fn refusal(code: &str, message: &str) -> &'static str {
     let says = |words: &str| message.contains(words);
@@ -208,6 +277,9 @@ fn refusal(code: &str, message: &str) -> &'static str {
         "57P03" => "not ready",
         "57P01" | "57P02" => "shutting down",
         "53300" => "too many connections",
+        // Wrong role, password or pg_hba.conf; no such database; no right to connect.
+        _ if code.starts_with("28") => LOGIN_REFUSED,
+        "3D000" | "42501" => LOGIN_REFUSED,
         _ => "refused",
     }
 }
@@ -231,18 +303,24 @@ mod tests {
             assert_eq!(refusal("57P03", message), word, "{message}");
         }
         assert_eq!(refusal("53300", "sorry, too many clients already"), "too many connections");
-        assert_eq!(refusal("28000", "role \"omm\" does not exist"), "refused");
+        assert_eq!(refusal("28000", "role \"omm\" does not exist"), LOGIN_REFUSED);
+        assert_eq!(refusal("28P01", "password authentication failed"), LOGIN_REFUSED);
+        assert_eq!(refusal("3D000", "database \"x\" does not exist"), LOGIN_REFUSED);
     }
 
     #[test]
     fn a_dead_server_is_stopped_and_a_silent_one_unreachable() {
-        let refused = || Error::Connect {
-            path: "/tmp/.s".to_owned(),
-            source: io::ErrorKind::ConnectionRefused.into(),
-        };
-        assert_eq!(state(&refused(), false), "stopped");
-        assert_eq!(state(&refused(), true), "unreachable");
-        assert_eq!(state(&Error::Timeout(DEADLINE), true), "unreachable");
-        assert_eq!(state(&Error::Timeout(DEADLINE), false), "unreachable");
+        let failed = |source| Error::Connect { path: "/tmp/.s".to_owned(), source };
+        let refused = failed(io::ErrorKind::ConnectionRefused.into());
+        assert!(refused.nobody_listens() && !refused.proves_life());
+        assert_eq!(state(&refused, Process::Gone), "stopped");
+        assert_eq!(state(&refused, Process::Running(7)), "unreachable");
+        assert_eq!(state(&Error::Timeout(DEADLINE), Process::Running(7)), "unreachable");
+        assert_eq!(state(&Error::Timeout(DEADLINE), Process::Gone), "unreachable");
+        for errno in [libc::EMFILE, libc::ENFILE, libc::EACCES] {
+            let own = failed(io::Error::from_raw_os_error(errno));
+            assert!(!own.nobody_listens(), "{errno}");
+            assert_eq!(state(&own, Process::Unknown), "unknown");
+        }
     }
 }

@@ -23,7 +23,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{local::Local, pidfile};
+use super::{
+    local::Local,
+    pidfile::{self, Life},
+};
 
 /// How long a server may take to obey.
 const GRACE: Duration = Duration::from_millis(1000);
@@ -39,9 +42,14 @@ const RESCAN: Duration = Duration::from_millis(10);
 pub async fn immediate(local: &Local) -> anyhow::Result<()> {
     let dir = fs::canonicalize(&local.server.data_dir)
         .with_context(|| format!("cannot open {}", local.server.data_dir.display()))?;
-    if let Some(main) = local.main_pid()? {
-        signal(main, Signal::SIGQUIT)?;
-        gone_within(GRACE, main, &dir).await;
+    match local.main_pid() {
+        Ok(Some(main)) => {
+            signal(main, Signal::SIGQUIT)?;
+            gone_within(GRACE, main, &dir).await;
+        }
+        Ok(None) => {}
+        // A fence waits for no file: the processes themselves are killed.
+        Err(error) => tracing::warn!("{error:#}; the server's processes are killed"),
     }
     // The main process ends last. What is still there does not obey, or lost it long ago.
     let uid = local.login.uid().as_raw();
@@ -89,7 +97,7 @@ pub async fn fast(local: &Local, within: Duration) -> anyhow::Result<()> {
 /// Whether the process has gone in time.
 async fn gone_within(time: Duration, pid: u32, data_dir: &Path) -> bool {
     let deadline = Instant::now() + time;
-    while pidfile::serves(pid, data_dir) {
+    while pidfile::life(pid, data_dir) != Life::Gone {
         if Instant::now() >= deadline {
             return false;
         }
@@ -109,7 +117,10 @@ fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
 
 /// The server's processes: of its user, working in its data directory, and with the name of a
 /// server, so that an operator's shell that stands in the directory is spared.
-async fn processes(data_dir: PathBuf, uid: u32) -> anyhow::Result<Vec<u32>> {
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(super) async fn processes(data_dir: PathBuf, uid: u32) -> anyhow::Result<Vec<u32>> {
     let scan = move || {
         let entries = fs::read_dir("/proc").context("cannot list the processes in /proc")?;
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());

@@ -22,6 +22,8 @@ pub(super) async fn examine(findings: &mut Findings, node: &str, instance: &Inst
         Ok(driver) => driver,
         Err(e) => return findings.fail(format!("{e:#}")),
     };
+    // The first one only sees what is set, the second that it is in force.
+    driver.observe().await;
     let seen = driver.observe().await;
     if seen.role == Role::Unknown {
         let why = seen.error.unwrap_or_default();
@@ -29,7 +31,7 @@ pub(super) async fn examine(findings: &mut Findings, node: &str, instance: &Inst
     }
     findings.ok(format!("the database is a {}, {}", seen.role.as_str(), seen.state));
     examine_replication(findings, instance, &seen);
-    if let Some(pid) = seen.main_pid {
+    if let Some(pid) = seen.process.pid() {
         examine_unit(findings, pid);
     }
     match database::settings(&instance.database).await {
@@ -45,10 +47,11 @@ fn examine_replication(findings: &mut Findings, instance: &Instance, seen: &Obse
     for peer in &seen.replication {
         if !peer.streaming {
             findings.warn(format!("{} does not receive the log: {}", peer.peer, peer.state));
-        } else if instance.failover.synchronous && !peer.waits {
+        } else if instance.failover.synchronous && !peer.awaited {
             findings.warn(format!(
-                "commits do not wait for {}; the running agent changes that when it has caught up",
-                peer.peer
+                "commits do not wait for {}; the running agent changes that when it has caught up \
+                 ({})",
+                peer.peer, peer.state
             ));
         } else {
             findings.ok(format!("{} receives the log", peer.peer));

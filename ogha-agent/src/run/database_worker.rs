@@ -20,7 +20,7 @@ use super::{
 use crate::database::{Observation, Step};
 
 /// How often the database is observed when nothing happens.
-const OBSERVE_EVERY: Duration = Duration::from_millis(500);
+const OBSERVE_EVERY: Duration = Duration::from_millis(150);
 /// When an observation is given up. Each of its parts has a deadline of its own; this one is for what
 /// hangs all the same, as a read of a file does on a dead disk.
 const OBSERVE_LIMIT: Duration = Duration::from_secs(5);

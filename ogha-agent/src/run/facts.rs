@@ -6,17 +6,26 @@ use ogha_common::{
 };
 
 use super::{pace::Pace, peers::Peers};
-use crate::database::{Observation, Replication, Role};
+use crate::database::{Observation, Process, Replication, Role};
 
 /// The observation as the core needs it.
 pub fn database(seen: &Observation, peers: &Peers, pace: &Pace, asynchronous: bool) -> Database {
     let lsn = seen.lsn.unwrap_or_default();
-    match (seen.role, seen.main_pid) {
+    match (seen.role, seen.process) {
         (Role::Standby, _) => Database::Standby { lsn, receives: receives(seen, peers) },
         (Role::Primary, _) => Database::Primary(primary(seen, peers, pace, asynchronous)),
-        (Role::Unknown, Some(_)) => Database::Unresponsive,
-        (Role::Unknown, None) => Database::Stopped,
+        (Role::Unknown, Process::Running(_)) => Database::Unresponsive,
+        (Role::Unknown, Process::Gone) => Database::Stopped,
+        (Role::Unknown, Process::Unknown) => Database::Unknown,
     }
+}
+
+/// What could not be observed of the process is as it was; an answer by SQL proves that it lives.
+pub fn known(mut seen: Observation, before: &Observation) -> Observation {
+    if seen.process == Process::Unknown && seen.role != Role::Unknown {
+        seen.process = before.process;
+    }
+    seen
 }
 
 /// Without synchronous replication whoever receives is as good as can be asked for.
@@ -31,7 +40,7 @@ fn primary(seen: &Observation, peers: &Peers, pace: &Pace, asynchronous: bool) -
         streaming: set(&|peer| {
             peer.streaming && (asynchronous || pace.keeps_up(seen.lsn, peer.lag))
         }),
-        awaited: set(&|peer| peer.waits || asynchronous),
+        awaited: set(&|peer| peer.awaited || asynchronous),
         confirmed: set(&|peer| peer.confirmed || asynchronous && peer.streaming),
     }
 }
@@ -51,9 +60,9 @@ pub fn end_of_wal(seen: &Observation) -> Option<Lsn> {
 }
 
 /// Whether the observation was under way as the main process that it saw died: `died` was seen to.
-/// `lives`: whether that process is the database's, now.
-pub fn is_of_the_dead(seen: &Observation, died: Option<u32>, lives: impl Fn(u32) -> bool) -> bool {
-    seen.main_pid.is_some_and(|pid| died == Some(pid) && !lives(pid))
+/// `gone`: whether that process certainly is not the database's, now.
+pub fn is_of_the_dead(seen: &Observation, died: Option<u32>, gone: impl Fn(u32) -> bool) -> bool {
+    seen.process.pid().is_some_and(|pid| died == Some(pid) && gone(pid))
 }
 
 /// A database that is down, and whose role another node has, must not come up writable: it is disarmed,
@@ -75,7 +84,7 @@ impl Disarm {
     ) -> bool {
         let deposed = core.record().is_some_and(|record| record.primary != own);
         let fenced = core.phase() == PhaseName::Fenced;
-        let down = has_server && seen.main_pid.is_none();
+        let down = has_server && seen.process == Process::Gone;
         let wanted = deposed && fenced && down;
         let first = wanted && !self.done;
         self.done = wanted;
@@ -89,11 +98,14 @@ mod tests {
 
     #[test]
     fn what_was_seen_of_a_process_that_died_since_says_nothing() {
-        let seen = |main_pid| Observation { main_pid, ..Observation::default() };
-        assert!(is_of_the_dead(&seen(Some(7)), Some(7), |_| false));
-        assert!(!is_of_the_dead(&seen(Some(7)), Some(7), |_| true), "the number was used again");
-        assert!(!is_of_the_dead(&seen(Some(8)), Some(7), |_| false));
-        assert!(!is_of_the_dead(&seen(Some(7)), None, |_| false));
-        assert!(!is_of_the_dead(&seen(None), Some(7), |_| false));
+        let seen = |process| Observation { process, ..Observation::default() };
+        let (seven, eight) = (seen(Process::Running(7)), seen(Process::Running(8)));
+        assert!(is_of_the_dead(&seven, Some(7), |_| true));
+        assert!(!is_of_the_dead(&seven, Some(7), |_| false), "the number was used again");
+        assert!(!is_of_the_dead(&eight, Some(7), |_| true));
+        assert!(!is_of_the_dead(&seven, None, |_| true));
+        for process in [Process::Gone, Process::Unknown] {
+            assert!(!is_of_the_dead(&seen(process), Some(7), |_| true));
+        }
     }
 }

@@ -128,8 +128,8 @@ impl Ports for Fake {
         true
     }
 
-    fn is_database(&self, _: u32) -> bool {
-        true
+    fn is_gone(&self, _: u32) -> bool {
+        false
     }
 
     fn start(&mut self, id: JobId, job: Job) {

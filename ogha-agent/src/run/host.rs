@@ -31,7 +31,11 @@ use super::{
 use crate::{
     arbiter::{Answers, Arbiter},
     clock, config,
-    database::{Database, Progress, pidfile, ping::ping},
+    database::{
+        Database, Progress,
+        pidfile::{self, Life},
+        ping::ping,
+    },
     kernel::Kernel,
     net::{
         addresses::Addresses, announce::Announcer, interface::Interface, listeners,
@@ -138,9 +142,9 @@ impl Ports for Host<'_> {
         self.effects.server.port().is_some_and(listeners::listening)
     }
 
-    fn is_database(&self, pid: u32) -> bool {
+    fn is_gone(&self, pid: u32) -> bool {
         let server = self.effects.server.server();
-        server.is_some_and(|server| pidfile::serves(pid, &server.data_dir))
+        server.is_none_or(|server| pidfile::life(pid, &server.data_dir) == Life::Gone)
     }
 
     fn start(&mut self, id: JobId, job: Job) {

@@ -32,7 +32,10 @@ use super::{
     retry::Trouble,
     timeline::Begun,
 };
-use crate::{config, database::Observation};
+use crate::{
+    config,
+    database::{Observation, Process},
+};
 
 /// A timer that fires so late means that this agent was not running. Below that it is the grain
 /// of the timers.
@@ -443,10 +446,11 @@ impl<C: Decides> Instance<C> {
 
     /// The database was observed: the watch follows its main process.
     fn observed(&mut self, seen: Observation, ports: &mut impl Ports) {
-        if facts::is_of_the_dead(&seen, self.died, |pid| ports.is_database(pid)) {
+        if facts::is_of_the_dead(&seen, self.died, |pid| ports.is_gone(pid)) {
             return self.database.observe(ports);
         }
-        self.follow_process(seen.main_pid, ports);
+        let seen = facts::known(seen, &self.seen);
+        self.follow_process(seen.process, ports);
         self.pace.note(ports.now(), facts::end_of_wal(&seen));
         let asynchronous = !self.config.failover.synchronous;
         let database = facts::database(&seen, &self.peers, &self.pace, asynchronous);
@@ -457,8 +461,12 @@ impl<C: Decides> Instance<C> {
         self.input(Input::Database(database), ports);
     }
 
-    fn follow_process(&mut self, main_pid: Option<u32>, ports: &mut impl Ports) {
-        let tgid = main_pid.unwrap_or(0);
+    fn follow_process(&mut self, process: Process, ports: &mut impl Ports) {
+        let tgid = match process {
+            Process::Running(pid) => pid,
+            Process::Gone => 0,
+            Process::Unknown => return,
+        };
         if tgid == self.watch.tgid {
             return;
         }
@@ -503,7 +511,7 @@ impl<C: Decides> Instance<C> {
                 // An event is a reason to look; what is there now may be another listener.
                 self.listening = ports.is_listening();
                 // A reload closes listeners too; only with its process is a database dead.
-                if self.watch.tgid != 0 && !ports.is_database(self.watch.tgid) {
+                if self.watch.tgid != 0 && ports.is_gone(self.watch.tgid) {
                     self.database_died(at, Sign::ListenerGone, ports);
                 } else {
                     self.database.observe(ports);
@@ -525,6 +533,7 @@ impl<C: Decides> Instance<C> {
 
     fn database_died(&mut self, at: Moment, sign: Sign, ports: &mut impl Ports) {
         self.died = Some(self.watch.tgid);
+        self.seen.process = Process::Gone;
         self.watch.tgid = 0;
         self.listening = false;
         self.input(Input::DatabaseDied { at, sign }, ports);

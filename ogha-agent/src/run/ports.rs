@@ -80,8 +80,8 @@ pub trait Ports {
 
     /// Whether the database's port has a listener.
     fn is_listening(&self) -> bool;
-    /// Whether that process lives, and is the database's main process.
-    fn is_database(&self, pid: u32) -> bool;
+    /// Whether that process certainly is not the database's main process any more.
+    fn is_gone(&self, pid: u32) -> bool;
 
     /// Starts a job. One of the same lane that was aborted has ended before this one begins.
     fn start(&mut self, id: JobId, job: Job);

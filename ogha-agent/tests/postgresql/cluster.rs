@@ -16,7 +16,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, geteuid},
 };
-use ogha_agent::database::{DatabaseKind, Nodes, Peer, Server, pidfile};
+use ogha_agent::database::{
+    DatabaseKind, Nodes, Peer, Server,
+    pidfile::{self, PidFile},
+};
 use tempfile::TempDir;
 
 pub struct Cluster {
@@ -58,18 +61,25 @@ impl Cluster {
     }
 
     pub fn standby_called(&self, name: &'static str) -> Self {
+        self.standby_from("127.0.0.1", name)
+    }
+
+    /// A standby that the primary does not see at the address of any peer: it comes through the
+    /// Unix socket.
+    pub fn stranger_called(&self, name: &'static str) -> Self {
+        self.standby_from(self.dir.path().to_str().unwrap(), name)
+    }
+
+    fn standby_from(&self, host: &str, name: &'static str) -> Self {
         let standby = Self::empty(name);
-        let source = format!("host=127.0.0.1 port={} application_name={name}", self.port);
+        let source = format!("host={host} port={} application_name={name}", self.port);
         let data = standby.data();
         let data = data.to_str().unwrap();
         standby.tool("pg_basebackup", ["-D", data, "-R", "-d", &source, "-c", "fast", "--no-sync"]);
         standby.append("postgresql.conf", &standby.own_settings());
         standby.start();
-        let streaming = format!(
-            "select count(*) from pg_stat_replication \
-             where state = 'streaming' and application_name = '{name}'"
-        );
-        eventually("the standby streams", || self.sql(&streaming) == "1");
+        let streaming = "select status from pg_stat_wal_receiver";
+        eventually("the standby streams", || standby.sql(streaming) == "streaming");
         standby
     }
 
@@ -157,7 +167,8 @@ impl Cluster {
 
     /// The main process, if it lives.
     pub fn runs(&self) -> Option<u32> {
-        pidfile::main_pid(&self.data()).unwrap()
+        let file = PidFile::read(&self.data()).unwrap()?;
+        pidfile::serves(file.pid, &self.data()).then_some(file.pid)
     }
 
     pub fn main_pid(&self) -> u32 {

@@ -3,16 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
+mod awaited;
 mod cluster;
+mod promotion;
 mod rejoin;
 mod synchronize;
+mod unknown;
 
 use std::time::{Duration, Instant};
 
 use cluster::{Cluster, eventually};
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
-use ogha_agent::database::{Nodes, Role, Step, open};
+use ogha_agent::database::{Nodes, Process, Role, Step, open};
 
 /// A primary and its standby are told apart, by role, position and state.
 #[tokio::test]
@@ -25,10 +28,12 @@ async fn observe_a_primary_and_its_standby() {
     let seen = first.observe().await;
     assert_eq!((seen.role, seen.state.as_str()), (Role::Primary, "normal"), "{seen:?}");
     assert!(seen.writable && seen.error.is_none());
-    assert_eq!(seen.main_pid, Some(primary.main_pid()));
+    assert_eq!(seen.process, Process::Running(primary.main_pid()));
     assert_eq!(seen.timeline, Some(1));
+    let identifier = primary.sql("select system_identifier from pg_control_system()");
+    assert_eq!(seen.system_identifier, identifier.parse().ok());
     let replication = &seen.replication[0];
-    assert!(replication.streaming && !replication.waits && !replication.confirmed, "{seen:?}");
+    assert!(replication.streaming && !replication.awaited && !replication.confirmed, "{seen:?}");
     assert_eq!((replication.peer.as_str(), replication.state.as_str()), ("n2", "streaming"));
 
     primary.sql("create table t as select generate_series(1, 1000)");
@@ -112,7 +117,8 @@ async fn stop_at_once() {
     assert_eq!(primary.processes(), [0; 0]);
     busy.wait().unwrap();
     let seen = database.observe().await;
-    assert_eq!((seen.role, seen.state.as_str(), seen.main_pid), (Role::Unknown, "stopped", None));
+    assert_eq!((seen.role, seen.state.as_str()), (Role::Unknown, "stopped"));
+    assert_eq!(seen.process, Process::Gone);
     assert!(!seen.writable && seen.error.is_some());
     database.perform(Step::StopImmediate).await.expect("what is stopped is stopped");
 
@@ -156,7 +162,7 @@ async fn a_hung_server_does_not_hang_the_agent() {
         let seen = database.observe().await;
         let took = begun.elapsed();
         assert_eq!((seen.role, seen.state.as_str()), (Role::Unknown, "unreachable"), "{seen:?}");
-        assert_eq!(seen.main_pid, Some(primary.main_pid()));
+        assert_eq!(seen.process, Process::Running(primary.main_pid()));
         assert!((Duration::from_millis(900)..Duration::from_secs(20)).contains(&took), "{took:?}");
     }
     primary.signal(Signal::SIGCONT);
@@ -199,7 +205,7 @@ async fn promote_without_a_connection() {
     eventually("no connection is free", || standby.sql("select 1").is_empty());
     let database = open(&standby.kind(), Nodes::default()).await.unwrap();
     let seen = database.observe().await;
-    assert_eq!((seen.state.as_str(), seen.main_pid.is_some()), ("too many connections", true));
+    assert_eq!((seen.state.as_str(), seen.process.pid().is_some()), ("too many connections", true));
 
     let order = database.perform(Step::Promote);
     let promoted = async {

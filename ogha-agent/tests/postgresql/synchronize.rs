@@ -10,11 +10,11 @@ use super::{
     eventually_async,
 };
 
-async fn n2(database: &dyn Database) -> Replication {
+pub async fn n2(database: &dyn Database) -> Replication {
     database.observe().await.replication[0].clone()
 }
 
-fn wait_for(names: &[&str]) -> Step {
+pub fn wait_for(names: &[&str]) -> Step {
     Step::Synchronize(names.iter().map(|name| (*name).to_owned()).collect())
 }
 
@@ -28,7 +28,7 @@ async fn commits_hang_for_a_dead_standby_until_nobody_is_waited_for() {
     let database = open(&primary.kind(), primary.with([&standby])).await.unwrap();
     database.perform(wait_for(&["n2"])).await.unwrap();
     let seen = eventually_async(|| database.observe(), |seen| seen.replication[0].confirmed).await;
-    assert!(seen.replication[0].waits, "{seen:?}");
+    assert!(seen.replication[0].awaited, "{seen:?}");
     assert_eq!(primary.sql("insert into t values (1)"), "INSERT 0 1");
 
     standby.kill();
@@ -38,7 +38,8 @@ async fn commits_hang_for_a_dead_standby_until_nobody_is_waited_for() {
     eventually_async(|| database.observe(), |seen| seen.replication[0].state == "absent").await;
     std::thread::sleep(Duration::from_millis(500));
     assert!(client.try_wait().unwrap().is_none(), "the commit returned without the standby");
-    assert!(!n2(&*database).await.confirmed);
+    let cut = n2(&*database).await;
+    assert!(cut.awaited && !cut.confirmed, "nobody else is called as the setting says: {cut:?}");
 
     database.perform(wait_for(&[])).await.unwrap();
     eventually("the commit returns", || client.try_wait().unwrap().is_some());
@@ -61,12 +62,12 @@ async fn confirmed_only_after_catching_up() {
     database.perform(wait_for(&["n2"])).await.unwrap();
     for _ in 0..20 {
         let seen = n2(&*database).await;
-        assert!(seen.waits && !seen.confirmed && seen.lag > Some(0), "{seen:?}");
+        assert!(seen.awaited && !seen.confirmed && seen.lag > Some(0), "{seen:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
     send(receiver, Signal::SIGCONT);
     let seen = eventually_async(|| database.observe(), |seen| seen.replication[0].confirmed).await;
-    assert!(seen.replication[0].waits);
+    assert!(seen.replication[0].awaited);
 }
 
 /// What postgresql.conf says gives way, on a standby as well, so that it does not hang once promoted.
@@ -91,13 +92,13 @@ async fn a_star_is_no_promise() {
     let database = open(&primary.kind(), primary.with([&standby])).await.unwrap();
     let sync = "select sync_state from pg_stat_replication";
     eventually("the server calls it sync", || primary.sql(sync) == "sync");
-    assert!(!n2(&*database).await.waits);
+    assert!(!n2(&*database).await.awaited);
     database.perform(wait_for(&["n2"])).await.unwrap();
-    assert!(n2(&*database).await.waits);
+    assert!(n2(&*database).await.awaited);
     assert_eq!(primary.sql("show synchronous_standby_names"), "FIRST 1 (\"n2\")");
     primary.sql("alter system set synchronous_commit = local");
     primary.sql("select pg_reload_conf()");
-    eventually_async(|| database.observe(), |seen| !seen.replication[0].waits).await;
+    eventually_async(|| database.observe(), |seen| !seen.replication[0].awaited).await;
 }
 
 /// Two standbys of one primary, which dies: one is promoted, the other follows it and keeps what its

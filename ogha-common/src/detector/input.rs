@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{AcceptQueue, Passive, Stall};
+use super::{AcceptQueue, CheckOutcome, Passive, Stall};
 use crate::{maps::Passage, units::Instant, wire::probe::Status};
 
 /// What the peer's kernel said in a reply, of the instant at which it answered.
@@ -21,19 +21,6 @@ pub struct Facts {
     pub agent_exited: bool,
     /// What the peer's agent last said of itself.
     pub status: Status,
-}
-
-/// What came of an active check (an SSLRequest ping, a look at the process).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckOutcome {
-    /// The database answered.
-    Answered,
-    /// It was reached and did not answer in the check's time.
-    NoAnswer,
-    /// The connection was refused: nobody listens, or a firewall says so.
-    Refused,
-    /// The check could not be made; that changes nothing.
-    Unknown,
 }
 
 /// What the detector learns. Paths are numbered from 0; an input of a path that there is not

@@ -34,10 +34,12 @@ mod path;
 mod verdict;
 
 pub use self::{
-    input::{CheckOutcome, Facts, Input},
+    input::{Facts, Input},
     own::Own,
     pace::{Beat, Pace, Stall},
-    verdict::{AcceptQueue, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict},
+    verdict::{
+        AcceptQueue, CheckOutcome, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict,
+    },
 };
 
 use core::time::Duration;

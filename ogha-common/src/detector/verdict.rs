@@ -5,7 +5,20 @@ use core::{
     time::Duration,
 };
 
-use super::{CheckOutcome, MAX_PATHS, Stall};
+use super::{MAX_PATHS, Stall};
+
+/// What came of an active check (an SSLRequest ping, a look at the process).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckOutcome {
+    /// The database answered.
+    Answered,
+    /// It was reached and did not answer in the check's time.
+    NoAnswer,
+    /// The connection was refused: nobody listens, or a firewall says so.
+    Refused,
+    /// The check could not be made; that changes nothing.
+    Unknown,
+}
 
 /// What is thought of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

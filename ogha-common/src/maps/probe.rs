@@ -278,6 +278,7 @@ pub struct ProbeCounters {
     /// Refused: a reply to no probe of ours.
     pub echo: u64,
     /// Refused: its term is so far ahead that it cannot be true.
+    #[cfg_attr(feature = "user", serde(default))]
     pub leap: u64,
 }
 

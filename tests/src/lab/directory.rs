@@ -89,7 +89,11 @@ fn remove_where(condition: impl Fn((i32, u64)) -> bool) -> Result<()> {
     for entry in fs::read_dir(base())? {
         let path = entry?.path();
         if owner(&path).is_some_and(&condition) {
-            remove(&path).with_context(|| format!("cannot remove the lab {}", path.display()))?;
+            let removed = remove(&path);
+            // Whoever else removed it meanwhile has done this work.
+            if path.exists() {
+                removed.with_context(|| format!("cannot remove the lab {}", path.display()))?;
+            }
         }
     }
     Ok(())

@@ -150,7 +150,8 @@ impl Filter {
     }
 
     fn put(&mut self, now: Instant, input: Input, sink: &mut dyn FnMut(Action)) {
-        if !is_usual(&input) {
+        // Of a loop without an end the last turns are told.
+        if !is_usual(&input) || self.view.inputs.get().1 + 20 > ENDLESS {
             self.note(|| format!("<- {input:?}"));
         }
         if self.view.spins(now) {

@@ -6,7 +6,7 @@
 //! Force by an operator, and asynchronous replication, may lose writes; two gates they may not open.
 
 use ogha_common::{
-    failover::{Arbiter, PhaseName},
+    failover::{Arbiter, Cause, PhaseName},
     maps::{GATE_CLOSED, Gate, Passage},
 };
 
@@ -114,9 +114,8 @@ impl World {
         let kernel = &host.kernel;
         let end = kernel.gate.lease_end_ns(&kernel.heard);
         // Where a consensus store says that this node is alone, nobody else may be promoted.
-        let alone = kernel.granters == [false; MAX]
-            && kernel.granters_set_ns < end
-            && !self.has_register();
+        let alone =
+            kernel.granters == [false; MAX] && kernel.granters_set_ns < end && !self.has_register();
         let same = host.kernel.gate.term == gate.term && host.kernel.gate.state == gate.state;
         let decided = host.view.decided_at.get().ns();
         if alone && same && host.kernel.passage(decided) == Passage::Lapsed {
@@ -133,9 +132,9 @@ impl World {
         if self.story.setting.max_lag.is_some() {
             return;
         }
-        if names.includes(&record.others()) {
-            self.ledger.by_hand[node] = None;
-        } else if self.ledger.by_hand[node].is_none_or(|at| self.is_late(node, at)) {
+        if !names.includes(&record.others())
+            && self.ledger.by_hand[node].is_none_or(|at| self.is_late(node, at))
+        {
             self.violated(Violation::NotWaiting(node));
         }
     }
@@ -167,8 +166,13 @@ impl World {
         let record = host.view.record.get();
         let named = record.is_none_or(|record| record.primary == self.ids[node]);
         let healthy = host.database.answers() && host.up;
+        // It did not answer a moment ago; or it is the second primary of a split.
+        let sentenced = matches!(
+            host.view.cause.get(),
+            Some(Cause::DatabaseHung | Cause::SplitBrain(_))
+        );
         let settled = self.now.saturating_sub(host.database.started_at) > JUST_STARTED;
-        if healthy && settled && (named || !host.database.primary) {
+        if healthy && settled && !sentenced && (named || !host.database.primary) {
             self.violated(Violation::Stopped(node));
         }
     }

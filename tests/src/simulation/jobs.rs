@@ -2,7 +2,7 @@
 //! arbiter. Each job takes a while, may fail, and may have its effect though it is reported as failed.
 
 use ogha_agent::{
-    database::{Observation, Replication, Step, Upstream},
+    database::{Observation, Process, Replication, Step, Upstream},
     run::{
         message::Message,
         ports::{End, Job, JobId},
@@ -139,6 +139,7 @@ impl World {
                 let may = database.answers();
                 if may {
                     database.synchronize(named);
+                    self.ledger.by_hand[node] = None;
                     self.acknowledge(node);
                 }
                 may
@@ -253,10 +254,16 @@ impl World {
     fn observation(&mut self, node: usize) -> Observation {
         let now = self.now;
         let nodes = self.nodes.len();
+        // What can't be observed is neither dead nor alive.
+        let blind = self.nodes[node].observations_fail && self.random.permille(500);
         let host = &mut self.nodes[node];
-        let main_pid = host.database.running.then_some(host.database.process);
+        let process = match host.database.running {
+            _ if blind => Process::Unknown,
+            true => Process::Running(host.database.process),
+            false => Process::Gone,
+        };
         if !host.database.answers() || host.observations_fail {
-            return Observation { main_pid, ..Observation::default() };
+            return Observation { process, ..Observation::default() };
         }
         let (streaming, confirmed): ([bool; MAX], [bool; MAX]) = host.database.standbys(now);
         let database = &mut host.database;
@@ -267,7 +274,7 @@ impl World {
         let row = |place: usize| Replication {
             peer: NAMES[place].to_owned(),
             streaming: streaming[place],
-            waits: database.names[place],
+            awaited: database.names[place],
             confirmed: confirmed[place],
             lag: streaming[place]
                 .then(|| end.saturating_sub(database.senders[place].flushed as u64)),
@@ -286,7 +293,7 @@ impl World {
             role: if database.primary { Role::Primary } else { Role::Standby },
             writable: database.primary,
             lsn: Some(Lsn::new(end)),
-            main_pid,
+            process,
             replication,
             ..Observation::default()
         }

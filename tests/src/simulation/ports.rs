@@ -228,9 +228,9 @@ impl Ports for Host<'_> {
         self.world.nodes[self.node].database.running
     }
 
-    fn is_database(&self, pid: u32) -> bool {
+    fn is_gone(&self, pid: u32) -> bool {
         let database = &self.world.nodes[self.node].database;
-        database.running && database.process == pid
+        !database.running || database.process != pid
     }
 
     fn start(&mut self, id: JobId, job: Job) {

@@ -17,6 +17,7 @@ use crate::{
 on_both_versions![
     a_higher_term_closes_the_gate_in_the_kernel,
     an_unproven_higher_term_closes_nothing,
+    a_term_that_leaps_closes_nothing,
     an_answer_is_a_promise,
     a_withdrawn_word_is_given_no_more,
     a_grant_renews_the_lease_from_the_echoed_time_on,
@@ -78,6 +79,24 @@ fn an_unproven_higher_term_closes_nothing(version: Version) {
     tell(&play, &probe);
     assert_eq!(passage(&play), Passage::Open);
     assert_eq!(play.counters().unproven, 1);
+}
+
+/// Nor one of a peer whose term cannot be true: it would close the gate for ever, for no record could
+/// have a higher one.
+fn a_term_that_leaps_closes_nothing(version: Version) {
+    let mut play = Play::on(version, "lease-leap");
+    play.stage.gate(open());
+    play.ask();
+    for term in [TERM + Term::LEAP + 1, u64::MAX] {
+        let status = Status { term: Term::new(term), ..standby() };
+        let probe = Probe { status, ..play.probe() };
+        play.send(&probe);
+    }
+    // The node takes one after the other: when it has answered this one it has refused those.
+    play.ask();
+    assert_eq!(play.counters().leap, 2);
+    assert_eq!(passage(&play), Passage::Open);
+    assert_eq!(play.stage.kernel.heard(INSTANCE).unwrap().highest_term, TERM);
 }
 
 /// A node without an agent goes on granting what its agent has let it grant: each answer to the primary

@@ -17,7 +17,7 @@ use ogha_tests::lab::clock;
 
 use crate::{
     peer::{KEY, NODE, PEER, PROBES, Play, datagram, offer, serving, standby},
-    stage::{INSTANCE, PORT, Version, open},
+    stage::{INSTANCE, PORT, TERM, Version, open},
     test_run::{DROP, RETURN, TestRun},
 };
 
@@ -174,6 +174,8 @@ fn what_is_refused_moves_only_its_counter(version: Version) {
         (good(&Probe { kind: ProbeKind::Reply, echo_ns: 0, ..probe }), |c| c.echo += 1),
         (good(&Probe { kind: ProbeKind::Reply, echo_ns: 1, ..probe }), |c| c.echo += 1),
         (good(&Probe { kind: ProbeKind::Reply, echo_ns: u64::MAX, ..probe }), |c| c.echo += 1),
+        (good(&of_term(&probe, u64::MAX)), |c| c.leap += 1),
+        (good(&of_term(&probe, TERM + Term::LEAP + 1)), |c| c.leap += 1),
     ];
     let mut expected = play.counters();
     for (index, (datagram, count)) in bad.into_iter().enumerate() {
@@ -188,6 +190,11 @@ fn what_is_refused_moves_only_its_counter(version: Version) {
         assert_eq!(play.counters(), expected, "number {index}");
         assert_eq!(before.said, known.said, "number {index}");
     }
+}
+
+/// One whose sender's record has this term.
+fn of_term(probe: &Probe, term: u64) -> Probe {
+    Probe { status: Status { term: Term::new(term), ..probe.status }, ..*probe }
 }
 
 fn good(probe: &Probe) -> Vec<u8> {

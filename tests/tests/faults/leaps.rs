@@ -81,7 +81,7 @@ fn say_term(pair: &Pair, term: u64) {
     let tag = |body: &probe::Body| siphash::tag(KEY, body);
     let seen = python(&second.host, RECORD, &["eth0", &from.to_string()]);
     let datagrams = seen.lines().map(|line| probe::parse(&bytes(line), tag).unwrap());
-    let mut said = datagrams.filter(|said| said.kind == probe::Kind::Probe).last().unwrap();
+    let mut said = datagrams.filter(|said| said.kind == probe::ProbeKind::Probe).last().unwrap();
     let protocol = Some(Protocol::from(libc::IPPROTO_RAW));
     let open = || Socket::new(Domain::IPV4, Type::RAW, protocol).unwrap();
     let socket = second.host.namespace().enter(open);

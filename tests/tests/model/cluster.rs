@@ -1,13 +1,13 @@
 //! The cluster as a state machine: states, choices, and what must never be.
 
 use ogha_common::{
-    failover::{NodeSet, Record, Rule, Ruling},
+    failover::{NodeSet, Record, Ruling},
     maps::Passage,
     units::Term,
 };
 use stateright::{Checker as _, HasDiscoveries, Model, Property};
 
-use super::node::{Datagram, Node, ids};
+use super::node::{Broken, Datagram, Node, ids};
 
 /// How long a cut lasts, in steps.
 const CUT: u64 = 8;
@@ -72,7 +72,7 @@ pub struct State {
 pub struct Cluster {
     steps: u64,
     adversities: u8,
-    broken: Option<Rule>,
+    broken: Option<Broken>,
 }
 
 impl Cluster {
@@ -82,7 +82,7 @@ impl Cluster {
     }
 
     /// The same with cores that break that rule.
-    pub fn breaking(self, rule: Rule) -> Self {
+    pub fn breaking(self, rule: Broken) -> Self {
         Self { broken: Some(rule), ..self }
     }
 }

@@ -10,7 +10,7 @@ mod cluster;
 mod node;
 
 use cluster::{Cluster, check, finds};
-use ogha_common::failover::Rule;
+use node::Broken;
 
 #[test]
 fn a_pair_and_a_register() {
@@ -24,7 +24,7 @@ fn a_pair_and_a_register() {
 /// What the model is worth: rules that two nodes and a register need.
 #[test]
 fn a_broken_rule_is_found() {
-    for rule in [Rule::Withdraw, Rule::AskArbiter, Rule::NarrowAfterRecord] {
+    for rule in [Broken::Withdraw, Broken::AskArbiter, Broken::NarrowAfterRecord] {
         let found = finds(Cluster::new(15, 2).breaking(rule));
         assert!(found, "{rule:?} can be broken, and nobody sees it");
     }

@@ -8,8 +8,8 @@ use std::{
 use ogha_common::{
     election,
     failover::{
-        Action, Arbiter, Config, Core, Database, GateOrder, Input, NodeSet, Order, Record, Role,
-        Rule, Ruling, Sign,
+        Action, Arbiter, Config, Core, Database, GateOrder, Input, Marks, NodeSet, Order, Primary,
+        Record, Role, Ruling, Sign,
     },
     maps::{
         self, GATE_CLOSED, GATE_OPEN, Gate, Granters, Hearing, LeaseGrants, NS_PER_MS, Passage,
@@ -57,6 +57,17 @@ pub struct Datagram {
     agent_at: u64,
 }
 
+/// A rule that both nodes break: what the core does about it is undone at its boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Broken {
+    /// A node withdraws its lease grant before it reads what it had granted.
+    Withdraw,
+    /// The arbiter is asked for the next term.
+    AskArbiter,
+    /// Whose grant is needed is narrowed after the record.
+    NarrowAfterRecord,
+}
+
 /// What a node's kernel and host hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -79,7 +90,7 @@ pub struct Node {
     inbox: Vec<Input>,
     disk: Record,
     was_primary: bool,
-    broken: Option<Rule>,
+    broken: Option<Broken>,
 }
 
 impl Hash for Node {
@@ -104,7 +115,7 @@ const fn time(step: u64) -> u64 {
 
 impl Node {
     /// A node of a pair that has served till now, the first as its primary.
-    pub fn new(place: usize, record: Record, broken: Option<Rule>) -> Self {
+    pub fn new(place: usize, record: Record, broken: Option<Broken>) -> Self {
         let lease = time(0) + LEASE * STEP;
         let primary = place == 0;
         let mut gate = Gate::default();
@@ -156,7 +167,6 @@ impl Node {
             node: ids[self.place],
             nodes: NodeSet::of(ids[0]).with(ids[1]),
             priority,
-            database: true,
             arbiter: Arbiter::Etcd,
             lease: Duration::from_nanos(LEASE * STEP),
             agent_timeout: Duration::from_nanos(AGENT_TIMEOUT * STEP),
@@ -176,11 +186,7 @@ impl Node {
     }
 
     fn start(&mut self, step: u64) {
-        let mut core = Core::new(self.config());
-        if let Some(rule) = self.broken {
-            core.break_rule(rule);
-        }
-        self.core = Some(core);
+        self.core = Some(Core::new(self.config()));
         self.inbox.clear();
         let open = (self.passage(step) == Passage::Open).then(|| Term::new(self.gate.term));
         if self.peer.granted_until_ns > 0 {
@@ -188,7 +194,7 @@ impl Node {
             let term = Term::new(self.peer.granted_term);
             self.inbox.push(Input::Granted { node: ids()[1 - self.place], term, until });
         }
-        self.inbox.push(Input::Started { record: Some(self.disk), open, paused: false });
+        self.inbox.push(Input::Started { record: Some(self.disk), open, marks: Marks::default() });
         self.heard_at = step;
     }
 
@@ -266,14 +272,17 @@ impl Node {
     }
 
     fn look(&self, peer: Option<Role>) -> Database {
-        let role = self.database.unwrap_or_default();
-        let primary = role == Role::Primary;
-        let streams = primary && peer == Some(Role::Standby);
+        let lsn = Lsn::new(1);
+        let Some(role) = self.database else { return Database::Stopped };
+        if role == Role::Standby {
+            return Database::Standby { lsn, receives: false };
+        }
+        let streams = peer == Some(Role::Standby);
         let other = NodeSet::of(ids()[1 - self.place]);
         let streaming = if streams { other } else { NodeSet::EMPTY };
-        let confirmed = if streams && self.synchronized { other } else { NodeSet::EMPTY };
-        let alive = self.database.is_some();
-        Database { role, writable: primary, alive, lsn: Lsn::new(1), streaming, confirmed }
+        let awaited = if self.synchronized { other } else { NodeSet::EMPTY };
+        let confirmed = if streams { awaited } else { NodeSet::EMPTY };
+        Database::Primary(Primary { writable: true, lsn, streaming, awaited, confirmed })
     }
 
     fn input(&mut self, step: u64, input: Input, sent: &mut Vec<Parcel>) -> bool {
@@ -283,13 +292,21 @@ impl Node {
             let Some(core) = &mut self.core else { return promoted };
             let mut actions = vec![];
             core.handle(Instant::from_ns(time(step)), input, &mut |action| actions.push(action));
-            self.offer = Some((core.status(), core.grant().is_some()));
+            let (status, grant, record) = (core.status(), core.grant(), core.record());
+            let grants = grant.is_some() || self.grants_on(record);
+            self.offer = Some((status, grants));
             for action in actions {
                 promoted |= action == Action::Database(Order::Promote);
                 inputs.extend(self.effect(step, action, sent));
             }
         }
         promoted
+    }
+
+    /// [`Broken::Withdraw`]: it grants to the primary of its record, whatever it wants itself.
+    fn grants_on(&self, record: Option<Record>) -> bool {
+        let primary = record.map(|record| record.primary);
+        self.broken == Some(Broken::Withdraw) && primary.is_some_and(|node| node != ids()[self.place])
     }
 
     fn effect(&mut self, step: u64, action: Action, sent: &mut Vec<Parcel>) -> Option<Input> {
@@ -314,7 +331,15 @@ impl Node {
                 let promised_until = Instant::from_ns(self.peer.promised_until_ns);
                 return Some(Input::Withdrawn { promised_until });
             }
-            Action::Propose(record) => sent.push(Parcel::Propose(self.place, record)),
+            Action::Propose(record) if self.broken == Some(Broken::AskArbiter) => {
+                return Some(Input::Ruled(Ruling::Granted(record.term)));
+            }
+            Action::Propose(record) => {
+                if self.broken == Some(Broken::NarrowAfterRecord) {
+                    self.counts = record.in_sync.len() > 1;
+                }
+                sent.push(Parcel::Propose(self.place, record));
+            }
             Action::Consult => sent.push(Parcel::Consult(self.place)),
             Action::Persist(record) => {
                 self.disk = record;

@@ -26,7 +26,7 @@ async fn a_promotion_is_seen_before_gs_ctl_returns() {
         (Role::Standby, "normal", false),
         "{seen:?}"
     );
-    assert!(seen.lsn.is_some() && seen.main_pid.is_some() && seen.error.is_none(), "{seen:?}");
+    assert!(seen.lsn.is_some() && seen.process.pid().is_some() && seen.error.is_none(), "{seen:?}");
 
     // A long second, so that a busy machine cannot be the reason.
     pair.standby.set_faults(&Faults { tick_ms: 10_000, ..Faults::default() });
@@ -171,9 +171,10 @@ async fn a_hung_server_is_not_taken_for_a_primary() {
     assert!(begun.elapsed() < Duration::from_secs(4));
     assert_eq!(
         (seen.role, seen.state.as_str(), seen.writable),
-        (Role::Primary, "unreachable", false)
+        (Role::Unknown, "unreachable", false),
+        "the state file says Primary, and is no observation"
     );
-    assert_eq!((seen.lsn, seen.main_pid), (None, pair.primary.runs()));
+    assert_eq!((seen.lsn, seen.process.pid()), (None, pair.primary.runs()));
     let query = driver.query().await.unwrap();
     assert!(matches!(&query, Query::Stale { file, .. } if file.role == Role::Primary), "{query:?}");
     driver.perform(Step::StopImmediate).await.unwrap();

@@ -13,7 +13,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, geteuid},
 };
-use ogha_agent::database::{self, Nodes, Server, opengauss::Opengauss, pidfile};
+use ogha_agent::database::{
+    self, Nodes, Server,
+    opengauss::Opengauss,
+    pidfile::{self, PidFile},
+};
 use ogha_tests::{
     lab::postgres::BIN,
     opengauss::{Faults, Node, Peer, Started},
@@ -130,7 +134,8 @@ impl Host {
     }
 
     pub fn runs(&self) -> Option<u32> {
-        pidfile::main_pid(&self.data()).unwrap()
+        let file = PidFile::read(&self.data()).unwrap()?;
+        pidfile::serves(file.pid, &self.data()).then_some(file.pid)
     }
 
     /// Signals the main process.

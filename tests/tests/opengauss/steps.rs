@@ -40,10 +40,10 @@ async fn commits_hang_for_a_dead_standby_until_nobody_is_waited_for() {
     let driver = pair.primary.driver().await;
     pair.primary.gsql("create table t (n int)");
     let before = driver.observe().await;
-    assert!(before.replication[0].streaming && !before.replication[0].waits, "{before:?}");
+    assert!(before.replication[0].streaming && !before.replication[0].awaited, "{before:?}");
     driver.perform(wait_for(&["n2"])).await.unwrap();
     let now = seen(&driver, |seen| seen.replication[0].confirmed).await;
-    assert!(now.replication[0].waits && now.replication[0].peer == "n2", "{now:?}");
+    assert!(now.replication[0].awaited && now.replication[0].peer == "n2", "{now:?}");
     assert_eq!(pair.primary.gsql("show synchronous_standby_names"), "FIRST 1 (n2)");
 
     pair.standby.kill();
@@ -52,9 +52,40 @@ async fn commits_hang_for_a_dead_standby_until_nobody_is_waited_for() {
     eventually("the commit waits", || pair.primary.gsql(hangs) == "1");
     seen(&driver, |seen| seen.replication[0].state == "absent").await;
     assert!(client.try_wait().unwrap().is_none());
+    let cut = driver.observe().await.replication[0].clone();
+    assert!(cut.awaited && !cut.confirmed, "nobody else is called as the setting says: {cut:?}");
     driver.perform(wait_for(&[])).await.unwrap();
     eventually("the commit returns", || client.try_wait().unwrap().is_some());
     assert_eq!(pair.primary.gsql("select count(*) from t"), "1");
+}
+
+/// A backend is killed and the server recovers: it lives all the time, and has no role meanwhile.
+#[tokio::test]
+async fn a_server_that_recovers_from_a_crash_lives() {
+    let pair = Pair::start();
+    let driver = pair.primary.driver().await;
+    assert!(driver.observe().await.writable);
+    let main = pair.primary.runs();
+    let mut client = pair.primary.client("select pg_sleep(600)");
+    let asleep = "select pid from pg_stat_activity where wait_event = 'PgSleep'";
+    eventually("a backend sleeps", || !pair.primary.gsql(asleep).is_empty());
+    let backend = pair.primary.gsql(asleep).parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(backend), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    client.wait().unwrap();
+    let begun = Instant::now();
+    let mut words = Vec::new();
+    loop {
+        let seen = driver.observe().await;
+        assert_eq!(seen.process.pid(), main, "{seen:?}");
+        if seen.role == Role::Unknown {
+            words.push(seen.state);
+        } else if !words.is_empty() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{words:?}");
+    }
+    assert!(words.iter().any(|word| word == "recovery"), "{words:?}");
 }
 
 /// Stopped in order and fenced, a server does not start whatever an operator types; as the primary

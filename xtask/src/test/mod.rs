@@ -96,7 +96,8 @@ impl Options {
         match class {
             Class::Unit => Duration::from_secs(3 * 60),
             Class::Scenario | Class::Alone => Duration::from_secs(5 * 60),
-            Class::Heavy => self.longer() + Duration::from_secs(15 * 60),
+            // Beside all others it may hardly get a processor before they have ended.
+            Class::Heavy => self.longer() + TOTAL_LIMIT,
         }
     }
 

@@ -63,7 +63,7 @@ impl Program {
     pub fn command(&self, test: &str) -> Command {
         let mut command = if self.class == Class::Heavy {
             let mut nice = Command::new("nice");
-            nice.args(["-n", "19"]).arg(&self.path);
+            nice.args(["-n", "10"]).arg(&self.path);
             nice
         } else {
             Command::new(&self.path)

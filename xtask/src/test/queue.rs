@@ -9,7 +9,7 @@ pub enum Class {
     Unit,
     /// It builds a lab, and waits more than it computes: several run at a time.
     Scenario,
-    /// It computes on all processors for long: one at a time, at the lowest priority.
+    /// It computes on all processors for long: one at a time, at low priority.
     Heavy,
     /// It loads the machine on purpose: nothing runs beside it.
     Alone,

@@ -38,13 +38,13 @@ impl Report {
         if tally.failed > 0 {
             println!("\n---- {name} said\n{}\n----", end_of(output));
         }
-        println!("{how:<7}{:>8.2} s  {name}", took.as_secs_f64());
+        let why = complaint.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        println!("{how:<7}{:>8.2} s  {name}{why}", took.as_secs_f64());
         let known = self.programs.entry(program.clone()).or_default();
         known.0 += *tally;
         known.1 += *took;
         self.times.push((*took, name.clone()));
         if !tally.is_good() {
-            let why = complaint.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             self.complaints.push(format!("{how} {name}{why}"));
         }
     }

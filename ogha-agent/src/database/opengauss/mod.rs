@@ -8,22 +8,22 @@ use std::{
     ffi::OsStr,
     fs,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use ogha_common::units::Lsn;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 
 use super::{
-    Database, Nodes, Observation, Progress, Role, Server, Step,
+    Database, Nodes, Observation, Process, Progress, Role, Server, Step,
+    awaiting::Awaiting,
+    commits::Commits,
+    identity::Identity,
     local::Local,
+    main_process,
     progress::Reporter,
-    promotion::{self, Trigger},
-    replication::{Confirmations, Demand},
+    promotion::{self, Repeat, Trigger},
     sql::{self, Row, Sql},
     stop,
 };
@@ -38,13 +38,16 @@ pub mod state_file;
 use state_file::StateFile;
 
 /// Any user may ask this; the first four columns are what openGauss's own tools ask.
-const OBSERVE: &str = "select local_role, db_state, detail_information, pg_is_in_recovery(), \
-    current_setting('transaction_read_only') from pg_stat_get_stream_replications()";
+const OBSERVE: &str = "select local_role, db_state, detail_information, \
+    pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only'), \
+    extract(epoch from pg_catalog.pg_postmaster_start_time()) \
+    from pg_catalog.pg_stat_get_stream_replications()";
+const STARTED: usize = 5;
 /// Asked separately, as [`replication::PRIMARY`] is: on the other role each of the two is an error or
 /// has a different type. The first column is text, the second a record: `(term,lsn)`.
-const STANDBY: &str = "select pg_last_xlog_receive_location(), pg_last_xlog_replay_location(), \
-    receiver.channel from (select 1) as once \
-    left join pg_stat_get_wal_receiver() as receiver on true";
+const STANDBY: &str = "select pg_catalog.pg_last_xlog_receive_location(), \
+    pg_catalog.pg_last_xlog_replay_location(), receiver.channel from (select 1) as once \
+    left join pg_catalog.pg_stat_get_wal_receiver() as receiver on true";
 
 /// Longer than the promotion itself may take, for it ends a second after it.
 const FAILOVER_DEADLINE: Duration = Duration::from_secs(65);
@@ -66,9 +69,11 @@ pub struct Opengauss {
     sql: Sql,
     /// What gives orders, so that none is behind an observation.
     orders: Sql,
-    confirmations: Confirmations,
-    /// Since when the demand on commits has been the same.
-    steady: Mutex<Option<(Demand, Instant)>>,
+    question: String,
+    awaiting: Awaiting,
+    /// Since when the settings about commits have been the same.
+    steady: Mutex<Option<(Commits, Instant)>>,
+    identity: Identity,
     progress: Reporter,
 }
 
@@ -84,7 +89,9 @@ impl Opengauss {
             orders: Sql::new(Arc::clone(&local)),
             local,
             nodes,
-            confirmations: Confirmations::default(),
+            question: replication::question(),
+            awaiting: Awaiting::default(),
+            identity: Identity::default(),
             steady: Mutex::default(),
             progress: Reporter::new(),
         })
@@ -105,21 +112,21 @@ impl Opengauss {
     async fn look(&self) -> Observation {
         let answer = timeout(sql::DEADLINE, self.ask()).await;
         let answer = answer.unwrap_or(Err(sql::Error::Timeout(sql::DEADLINE)));
-        let (main_pid, pid_error) = match self.local.main_pid() {
-            Ok(pid) => (pid, None),
-            Err(error) => (None, Some(format!("{error:#}"))),
-        };
+        let (process, why) = main_process::find(&self.local, answer.as_ref().err()).await;
         match answer {
-            Ok(observation) => Observation { main_pid, error: pid_error, ..observation },
-            Err(error) => self.guess(&error, main_pid),
+            Ok(observation) => Observation { process, error: why, ..observation },
+            Err(error) => self.guess(&error, process, why),
         }
     }
 
     async fn ask(&self) -> Result<Observation, sql::Error> {
+        let asked = Instant::now();
         let rows = self.sql.query(OBSERVE, sql::DEADLINE).await?;
+        let started = cell(&rows, STARTED);
         let mut seen = read(&rows);
+        seen.system_identifier = self.identity.of(&self.sql, started).await;
         let question = match seen.role {
-            Role::Primary => replication::PRIMARY,
+            Role::Primary => &self.question,
             Role::Standby => STANDBY,
             Role::Unknown => return Ok(seen),
         };
@@ -127,35 +134,33 @@ impl Opengauss {
         let rows = self.sql.query(question, sql::DEADLINE).await.unwrap_or_default();
         seen.lsn = furthest(&rows);
         if seen.role == Role::Primary {
-            let server = self.local.main_pid().ok().flatten();
-            seen.replication = self.replication(&rows, server);
+            seen.replication = self.replication(&rows, started, asked);
         } else {
-            self.confirmations.forget();
+            self.awaiting.forget();
             seen.upstream =
                 cell(&rows, 2).and_then(|channel| replication::upstream(channel, &self.nodes));
         }
         Ok(seen)
     }
 
-    /// Without SQL there is the state file. It is as old as the server's last change of state, so
-    /// it says something only while the server lives, and never that it takes writes.
-    fn guess(&self, error: &sql::Error, main_pid: Option<u32>) -> Observation {
+    /// Without SQL there is the state file, for a word. It is as old as the server's last change of
+    /// state, so it says something only while the server lives, and nothing about its role.
+    fn guess(&self, error: &sql::Error, process: Process, why: Option<String>) -> Observation {
         let path = self.local.server.data_dir.join("gaussdb.state");
-        let hint = main_pid.and_then(|_| StateFile::parse(&fs::read(path).ok()?));
-        let word = sql::state(error, main_pid.is_some());
+        let hint = process.pid().and_then(|_| StateFile::parse(&fs::read(path).ok()?));
+        let word = sql::state(error, process);
         let state = match hint.map(|hint| hint.state) {
             Some(state @ ("starting" | "promoting" | "demoting" | "building"))
-                if word != "unreachable" =>
+                if !matches!(word, "unreachable" | "unknown" | "recovery") =>
             {
                 state
             }
             _ => word,
         };
         Observation {
-            role: hint.map_or(Role::Unknown, |hint| hint.role),
             state: state.to_owned(),
-            main_pid,
-            error: Some(error.to_string()),
+            process,
+            error: Some(main_process::reasons(sql::reason(error, &self.local.server), why)),
             ..Observation::default()
         }
     }
@@ -170,29 +175,51 @@ impl Opengauss {
     async fn promote(&self) -> anyhow::Result<()> {
         // Declared before the command, and so dropped after it: it would create the file again.
         let trigger = Trigger::guard(self.local.server.data_dir.join("failover"));
-        let mut command = failover(Arc::clone(&self.local)).boxed();
         let mut seen =
             timeout(promotion::DEADLINE, promotion::seen(|| self.writable(), || ())).boxed();
-        let ended = tokio::select! {
-            biased;
-            seen = &mut seen => {
-                seen.map_err(|_| self.not_seen("gs_ctl failover still runs"))?;
-                // It ends in its own time.
-                tokio::spawn(command);
-                trigger.done();
-                return Ok(());
+        let mut repeat = Repeat::new();
+        loop {
+            let mut command = failover(Arc::clone(&self.local)).boxed();
+            let ended = tokio::select! {
+                biased;
+                seen = &mut seen => {
+                    seen.map_err(|_| self.not_seen("gs_ctl failover still runs"))?;
+                    // It ends in its own time.
+                    tokio::spawn(command);
+                    break;
+                }
+                ended = &mut command => ended,
+            };
+            // "Completed" may be a lie: a dead former primary gets it too, out of its state file.
+            // And a failure may have come just too early.
+            match timeout(VERDICT_GRACE, &mut seen).await {
+                Ok(Ok(())) => break,
+                Ok(Err(_)) => return Err(self.not_seen("gs_ctl failover was repeated")),
+                Err(_) if !timed_out(&ended) && self.may_promote_yet().await => {}
+                Err(_) => {
+                    ended?;
+                    return Err(self.not_seen("gs_ctl failover said that it was completed"));
+                }
             }
-            ended = &mut command => ended,
-        };
-        // "Completed" may be a lie: a dead former primary gets it too, out of its state file. And
-        // a failure may have come just too early.
-        let seen = timeout(VERDICT_GRACE, seen).await.is_ok_and(|seen| seen.is_ok());
-        if !seen {
-            ended?;
-            return Err(self.not_seen("gs_ctl failover said that it was completed"));
+            // The order is lost if the server restarted its processes meanwhile.
+            let failed = ended.err().unwrap_or_else(|| self.not_seen("gs_ctl failover ended"));
+            repeat.tell(&failed);
+            repeat.pause().await;
         }
         trigger.done();
         Ok(())
+    }
+
+    /// Whether an order to promote may have been lost: the server lives, and is a standby still or
+    /// has no role yet.
+    async fn may_promote_yet(&self) -> bool {
+        let seen = self.look().await;
+        let comes_up = matches!(seen.state.as_str(), "starting" | "recovery" | "not ready");
+        match seen.role {
+            Role::Standby => true,
+            Role::Unknown => seen.process.pid().is_some() && comes_up,
+            Role::Primary => false,
+        }
     }
 
     fn not_seen(&self, command: &str) -> anyhow::Error {
@@ -257,6 +284,11 @@ async fn failover(local: Arc<Local>) -> anyhow::Result<()> {
     let outcome = local.run("gs_ctl", arguments, FAILOVER_DEADLINE).await?;
     tracing::debug!(status = %outcome.status, "gs_ctl failover: {}", outcome.text());
     outcome.success("gs_ctl failover")
+}
+
+/// Whether the command gave its order each second until its own deadline: such an order is not lost.
+fn timed_out(ended: &anyhow::Result<()>) -> bool {
+    ended.as_ref().is_err_and(|error| format!("{error:#}").contains("failover timeout"))
 }
 
 fn cell(rows: &[Row], column: usize) -> Option<&str> {

@@ -103,7 +103,7 @@ impl Opengauss {
         // Its exit code says little.
         loop {
             let seen = self.look().await;
-            if seen.role != Role::Unknown && seen.error.is_none() {
+            if seen.role != Role::Unknown {
                 return Ok(());
             }
             anyhow::ensure!(

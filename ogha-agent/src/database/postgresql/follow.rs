@@ -24,7 +24,7 @@ impl Postgresql {
     pub(super) async fn follow(&self, node: &str) -> anyhow::Result<()> {
         let peer = self.nodes.peer(node)?;
         let rows = self
-            .order("select pg_is_in_recovery(), current_setting('primary_conninfo')")
+            .order("select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('primary_conninfo')")
             .await
             .context("cannot ask the standby for its primary_conninfo")?;
         anyhow::ensure!(
@@ -36,7 +36,7 @@ impl Postgresql {
         let statement =
             format!("alter system set primary_conninfo = {}", literal(&conninfo.to_string()));
         self.order(&statement).await?;
-        self.order("select pg_reload_conf()").await?;
+        self.order("select pg_catalog.pg_reload_conf()").await?;
         let last = self.streams_within(peer, None, DEADLINE).await;
         last.map_err(|last| {
             anyhow::anyhow!(

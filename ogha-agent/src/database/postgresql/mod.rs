@@ -1,6 +1,13 @@
 //! PostgreSQL: SQL for all that SQL can do, `pg_ctl` for the rest.
 
-use std::{ffi::OsStr, sync::Arc, time::Duration};
+use std::{
+    ffi::OsStr,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -8,16 +15,16 @@ use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
-use tokio::time::timeout;
-
 use tokio::sync::watch;
 
 use super::{
     Database, Nodes, Observation, Progress, Server, Step,
+    awaiting::Awaiting,
+    identity::Identity,
     local::Local,
+    main_process, pidfile,
     progress::Reporter,
-    promotion::{self, Trigger},
-    replication::Confirmations,
+    promotion::{self, Repeat, Trigger},
     sql::{self, Sql},
     stop,
 };
@@ -33,13 +40,13 @@ mod synchronize;
 
 use observe::cell;
 
-const WRITABLE: &str =
-    "select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'";
+const WRITABLE: &str = "select not pg_catalog.pg_is_in_recovery() \
+    and pg_catalog.current_setting('transaction_read_only') = 'off'";
 
 /// Only asks: it creates the signal file and signals the main process (PostgreSQL 12 and later).
 /// Returns the process that replays the log.
-const PROMOTE: &str = "select pid from pg_stat_activity, pg_promote(wait => false) \
-    where backend_type = 'startup'";
+const PROMOTE: &str = "select pid from pg_catalog.pg_stat_activity, \
+    pg_catalog.pg_promote(wait => false) where backend_type = 'startup'";
 
 /// How long `pg_ctl promote -W`, which only asks as well, may take.
 const PG_CTL_DEADLINE: Duration = Duration::from_secs(5);
@@ -53,7 +60,9 @@ pub struct Postgresql {
     sql: Sql,
     /// What gives orders: its session has settings of its own.
     orders: Sql,
-    confirmations: Confirmations,
+    question: String,
+    awaiting: Awaiting,
+    identity: Identity,
     progress: Reporter,
 }
 
@@ -69,27 +78,29 @@ impl Postgresql {
             orders: Sql::new(Arc::clone(&local)),
             local,
             nodes,
-            confirmations: Confirmations::default(),
+            question: observe::question(),
+            awaiting: Awaiting::default(),
+            identity: Identity::default(),
             progress: Reporter::new(),
         })
     }
 
     async fn look(&self) -> Observation {
-        let answer = self.sql.query(observe::OBSERVE, sql::DEADLINE).await;
-        let (main_pid, pid_error) = match self.local.main_pid() {
-            Ok(pid) => (pid, None),
-            Err(error) => (None, Some(format!("{error:#}"))),
-        };
+        let asked = Instant::now();
+        let answer = self.sql.query(&self.question, sql::DEADLINE).await;
+        let (process, why) = main_process::find(&self.local, answer.as_ref().err()).await;
+        let server = &self.local.server;
         match answer {
             Ok(rows) => Observation {
-                main_pid,
-                error: pid_error,
-                ..observe::read(&rows, &self.nodes, &self.confirmations, main_pid)
+                process,
+                error: why,
+                system_identifier: self.identity.of(&self.sql, observe::started(&rows)).await,
+                ..observe::read(&rows, server, &self.nodes, &self.awaiting, asked)
             },
             Err(error) => Observation {
-                state: sql::state(&error, main_pid.is_some()).to_owned(),
-                main_pid,
-                error: Some(error.to_string()),
+                state: sql::state(&error, process).to_owned(),
+                process,
+                error: Some(main_process::reasons(sql::reason(&error, server), why)),
                 ..Observation::default()
             },
         }
@@ -100,35 +111,50 @@ impl Postgresql {
         answer.is_ok_and(|rows| cell(&rows, 0) == Some("t"))
     }
 
+    /// Asks again and again, for an order can be lost: if one of its processes dies, the server
+    /// restarts the others, and is a standby that knows of no promotion.
     async fn promote(&self) -> anyhow::Result<()> {
         let trigger = Trigger::guard(self.local.server.data_dir.join("promote"));
-        let promoted = async {
-            let startup = self.ask_to_promote().await?;
-            promotion::seen(|| self.writable(), || nudge(startup)).await;
-            Ok(())
-        };
-        match timeout(promotion::DEADLINE, promoted).await {
-            Ok(Ok(())) => {
-                trigger.done();
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => anyhow::bail!(
+        let startup = AtomicI32::new(0);
+        let nudge = || self.nudge(startup.load(Ordering::Relaxed));
+        tokio::select! {
+            biased;
+            error = self.keep_asking(&startup) => return Err(error),
+            () = promotion::seen(|| self.writable(), nudge) => {}
+            () = tokio::time::sleep(promotion::DEADLINE) => anyhow::bail!(
                 "the promotion was asked for and not seen within {:?}; see the server's log",
                 promotion::DEADLINE
             ),
         }
+        trigger.done();
+        Ok(())
     }
 
-    /// Returns the process that replays the log, where it is known.
-    async fn ask_to_promote(&self) -> anyhow::Result<Option<Pid>> {
-        let refusal = match self.sql.query(PROMOTE, sql::DEADLINE).await {
-            Ok(rows) => {
-                return Ok(cell(&rows, 0).and_then(|pid| pid.parse().ok()).map(Pid::from_raw));
+    /// Orders the promotion, with growing pauses. Ends only if there is nothing to promote.
+    async fn keep_asking(&self, startup: &AtomicI32) -> anyhow::Error {
+        let mut repeat = Repeat::new();
+        loop {
+            match self.ask_to_promote().await {
+                Ok(pid) => startup.store(pid.unwrap_or(0), Ordering::Relaxed),
+                Err(error) => {
+                    if self.local.main_pid().is_ok_and(|main| main.is_none()) {
+                        return error.context("no server runs there");
+                    }
+                    repeat.tell(&error);
+                }
             }
+            repeat.pause().await;
+        }
+    }
+
+    /// Returns the process that replays the WAL, where it is known.
+    async fn ask_to_promote(&self) -> anyhow::Result<Option<i32>> {
+        let refusal = match self.sql.query(PROMOTE, sql::DEADLINE).await {
+            Ok(rows) => return Ok(cell(&rows, 0).and_then(|pid| pid.parse().ok())),
             Err(refusal) => refusal,
         };
-        if self.is_writable().await {
+        // A primary that takes no writes yet, or never will.
+        if refusal.is_wrong_state() {
             return Ok(None);
         }
         tracing::warn!("pg_promote() failed ({refusal}); trying pg_ctl promote");
@@ -140,15 +166,16 @@ impl Postgresql {
             .with_context(|| format!("pg_promote() said: {refusal}"))?;
         Ok(None)
     }
-}
 
-/// Wakes the process that replays the log. One that has just lost its stream sleeps for
-/// `wal_retrieve_retry_interval` (5 s unless set) and may miss the promotion's own signal; a
-/// reload wakes it and changes nothing.
-fn nudge(startup: Option<Pid>) {
-    if let Some(startup) = startup {
-        // One that is gone has done its work.
-        let _ = signal::kill(startup, Signal::SIGHUP);
+    /// Wakes the process that replays the WAL. One that has just lost its stream sleeps for
+    /// `wal_retrieve_retry_interval` (5 s unless set) and may miss the promotion's own signal; a
+    /// reload wakes it and changes nothing.
+    fn nudge(&self, startup: i32) {
+        let pid = u32::try_from(startup).unwrap_or(0);
+        // Its number may be another process's by now, which a reload may kill.
+        if pid != 0 && pidfile::serves(pid, &self.local.server.data_dir) {
+            let _ = signal::kill(Pid::from_raw(startup), Signal::SIGHUP);
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! One question, and what its answer means.
 
+use std::time::Instant;
+
 use ogha_common::units::Lsn;
 
 use super::super::{
-    Nodes, Observation, Role, Upstream,
-    replication::{Confirmations, Demand, Row as Standby},
+    Nodes, Observation, Role, Server, Upstream,
+    awaiting::{Answer, Awaiting},
+    commits::{self, Commits},
+    replication::Row as Standby,
     sql::Row,
 };
 
@@ -14,39 +18,64 @@ use super::super::{
 /// elsewhere. A standby's received position starts at the segment's begin when the receiver starts,
 /// so the replayed one may be ahead; both are NULL before there was any. A primary's timeline is
 /// that of the segment it writes: the control file learns of a promotion only by the checkpoint
-/// after it.
-pub const OBSERVE: &str = "select pg_is_in_recovery(), \
-    current_setting('transaction_read_only'), \
-    case when pg_is_in_recovery() \
-        then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
-        else pg_current_wal_flush_lsn() end, \
-    case when pg_is_in_recovery() then (select lpad(to_hex(greatest(receiver.received_tli, \
-            min_recovery_end_timeline, timeline_id)), 8, '0') \
-            from pg_control_recovery(), pg_control_checkpoint()) \
-        else left(pg_walfile_name(pg_current_wal_flush_lsn()), 8) end, \
-    receiver.status, receiver.sender_host, \
-    current_setting('synchronous_standby_names'), current_setting('synchronous_commit'), \
-    (select wait_event from pg_stat_activity where backend_type = 'checkpointer'), \
-    sender.application_name, host(sender.client_addr), sender.state, sender.sync_state, \
-    sender.flush_lsn \
-    from (select) as once \
-    left join pg_stat_wal_receiver as receiver on true \
-    left join pg_stat_replication as sender on not pg_is_in_recovery()";
+/// after it. All names are qualified: what somebody made in another schema is not asked.
+pub fn question() -> String {
+    let overrides = commits::OVERRIDES;
+    format!(
+        "select pg_catalog.pg_is_in_recovery(), \
+         pg_catalog.current_setting('transaction_read_only'), \
+         case when pg_catalog.pg_is_in_recovery() \
+             then greatest(pg_catalog.pg_last_wal_receive_lsn(), \
+                 pg_catalog.pg_last_wal_replay_lsn()) \
+             else pg_catalog.pg_current_wal_flush_lsn() end, \
+         case when pg_catalog.pg_is_in_recovery() \
+             then (select pg_catalog.lpad(pg_catalog.to_hex(greatest(receiver.received_tli, \
+                     min_recovery_end_timeline, timeline_id)), 8, '0') \
+                 from pg_catalog.pg_control_recovery(), pg_catalog.pg_control_checkpoint()) \
+             else pg_catalog.left( \
+                 pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_flush_lsn()), 8) end, \
+         receiver.status, receiver.sender_host, \
+         pg_catalog.current_setting('synchronous_standby_names'), \
+         pg_catalog.current_setting('synchronous_commit'), \
+         {CHECKPOINTER}, \
+         extract(epoch from pg_catalog.pg_postmaster_start_time()), \
+         {overrides}, \
+         sender.pid, sender.application_name, pg_catalog.host(sender.client_addr), sender.state, \
+         sender.sync_state, sender.flush_lsn, sender.replay_lsn is not null, \
+         (extract(epoch from sender.backend_start) * 1000000)::pg_catalog.int8, sender.reply_time \
+         from (select) as once \
+         left join pg_catalog.pg_stat_wal_receiver as receiver on true \
+         left join pg_catalog.pg_stat_replication as sender \
+             on not pg_catalog.pg_is_in_recovery()"
+    )
+}
 
-/// Where the columns about a standby begin in [`OBSERVE`].
-const STANDBY: usize = 9;
+/// Where the checkpointer waits; see [`settled`].
+pub const CHECKPOINTER: &str = "(select wait_event from pg_catalog.pg_stat_activity \
+    where backend_type = 'checkpointer')";
+
+/// Where columns are in the answer to [`question`].
+const STARTED: usize = 9;
+const OVERRIDES: usize = 10;
+const STANDBY: usize = 11;
 
 /// The cell of a column in the first row.
 pub fn cell(rows: &[Row], column: usize) -> Option<&str> {
     rows.first()?.get(column)?.as_deref()
 }
 
-/// Reads the answer to [`OBSERVE`] of the server with that main process.
+/// When the server that gave the answer had started.
+pub fn started(rows: &[Row]) -> Option<&str> {
+    cell(rows, STARTED)
+}
+
+/// Reads the answer to [`question`], which was asked then.
 pub fn read(
     rows: &[Row],
+    server: &Server,
     nodes: &Nodes,
-    known: &Confirmations,
-    server: Option<u32>,
+    known: &Awaiting,
+    asked: Instant,
 ) -> Observation {
     let role = match cell(rows, 0) {
         Some("f") => Role::Primary,
@@ -64,12 +93,15 @@ pub fn read(
     };
     let lsn = cell(rows, 2).and_then(Lsn::parse);
     let replication = if role == Role::Primary {
-        let demand = Demand {
-            names: cell(rows, 6).unwrap_or_default().to_owned(),
-            waits: matches!(cell(rows, 7), Some("on" | "remote_apply" | "remote_write")),
-            server,
+        let answer = Answer {
+            rows: &standbys(rows),
+            commits: commits(rows, server),
+            end: lsn,
+            settled: settled(cell(rows, 8)),
+            asked,
+            came: Instant::now(),
         };
-        known.look(nodes, &standbys(rows, STANDBY), demand, lsn, settled(cell(rows, 8)))
+        known.look(nodes, &answer)
     } else {
         known.forget();
         Vec::new()
@@ -86,16 +118,28 @@ pub fn read(
     }
 }
 
-/// The rows about standbys, whose five columns begin at `first`.
-pub fn standbys(rows: &[Row], first: usize) -> Vec<Standby> {
-    let cells = |row: &Row, column: usize| row.get(first + column).cloned().flatten();
+fn commits(rows: &[Row], server: &Server) -> Commits {
+    let overrides = cell(rows, OVERRIDES);
+    Commits {
+        names: cell(rows, 6).unwrap_or_default().to_owned(),
+        refusal: commits::refusal(cell(rows, 7), overrides, &server.user, &server.dbname),
+        server: started(rows).map(str::to_owned),
+    }
+}
+
+fn standbys(rows: &[Row]) -> Vec<Standby> {
+    let cells = |row: &Row, column: usize| row.get(STANDBY + column).cloned().flatten();
     let standby = |row: &Row| {
         Some(Standby {
-            state: cells(row, 2)?,
-            application_name: cells(row, 0).unwrap_or_default(),
-            client: cells(row, 1).and_then(|address| address.parse().ok()),
-            sync: cells(row, 3).unwrap_or_default(),
-            flush: cells(row, 4).and_then(|position| Lsn::parse(&position)),
+            pid: cells(row, 0)?,
+            application_name: cells(row, 1).unwrap_or_default(),
+            client: cells(row, 2).and_then(|address| address.parse().ok()),
+            state: cells(row, 3).unwrap_or_default(),
+            sync: cells(row, 4).unwrap_or_default(),
+            flush: cells(row, 5).and_then(|position| Lsn::parse(&position)),
+            replays: cells(row, 6).as_deref() == Some("t"),
+            began: cells(row, 7).and_then(|began| began.parse().ok()),
+            replied: cells(row, 8),
         })
     };
     rows.iter().filter_map(standby).collect()
@@ -137,8 +181,19 @@ mod tests {
 
     fn look(cells: &[Option<&str>]) -> Observation {
         let mut row: Row = cells.iter().map(|cell| cell.map(str::to_owned)).collect();
-        row.resize(STANDBY + 5, None);
-        read(&[row], &nodes(), &Confirmations::default(), Some(7))
+        row.resize(STANDBY + 9, None);
+        read(&[row], &server(), &nodes(), &Awaiting::default(), Instant::now())
+    }
+
+    fn server() -> Server {
+        Server {
+            port: 5432,
+            data_dir: "/data".into(),
+            user: "postgres".to_owned(),
+            bin_dir: None,
+            socket_dir: None,
+            dbname: "postgres".to_owned(),
+        }
     }
 
     #[test]
@@ -176,25 +231,34 @@ mod tests {
             Some("FIRST 1 (\"x\")"),
             Some("on"),
             Some("CheckpointerMain"),
+            Some("1790000000.5"),
+            None,
+            Some("41"),
             Some("x"),
             Some("192.0.2.12"),
             Some("streaming"),
             Some("sync"),
             Some("0/5000148"),
+            Some("t"),
+            Some("1790000001000000"),
+            None,
         ];
         let row: Row = cells.map(|cell| cell.map(str::to_owned)).into();
-        let known = Confirmations::default();
-        let look = || read(std::slice::from_ref(&row), &nodes(), &known, Some(7));
-        assert!(!look().replication[0].confirmed, "the first look only sees the setting");
-        let seen = look();
-        let peer = &seen.replication[0];
-        assert!(peer.streaming && peer.waits && peer.confirmed, "{peer:?}");
+        let known = Awaiting::default();
+        let look = || {
+            let rows = std::slice::from_ref(&row);
+            read(rows, &server(), &nodes(), &known, Instant::now()).replication[0].clone()
+        };
+        assert!(!look().awaited, "the first look only sees the setting");
+        assert!(look().awaited);
+        let peer = look();
+        assert!(peer.streaming && peer.awaited && peer.confirmed, "{peer:?}");
         assert_eq!((peer.peer.as_str(), peer.lag), ("db2", Some(0)));
     }
 
     #[test]
     fn an_answer_without_rows_tells_nothing() {
-        let nothing = read(&[], &nodes(), &Confirmations::default(), None);
+        let nothing = read(&[], &server(), &nodes(), &Awaiting::default(), Instant::now());
         assert_eq!((nothing.role, nothing.writable, nothing.lsn), (Role::Unknown, false, None));
     }
 }

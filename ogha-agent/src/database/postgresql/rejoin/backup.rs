@@ -95,7 +95,7 @@ impl Rejoin<'_> {
 
     /// The databases' size there, else this node's own.
     async fn has_room(&self) -> anyhow::Result<()> {
-        let asked = self.sql("select sum(pg_database_size(oid)) from pg_database").await;
+        let asked = self.sql("select pg_catalog.sum(pg_catalog.pg_database_size(oid)) from pg_catalog.pg_database").await;
         let told = asked.ok().and_then(|text| text.trim().parse::<u64>().ok());
         self.act(move |data_dir| {
             let needed = told.map_or_else(|| size(data_dir), Ok)? + SPARE;

@@ -20,8 +20,8 @@ const STOP: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(50);
 
 /// How far it has replayed, and what the process that does it waits for.
-const LOOK: &str = "select pg_last_wal_replay_lsn(), \
-    (select wait_event from pg_stat_activity where backend_type = 'startup')";
+const LOOK: &str = "select pg_catalog.pg_last_wal_replay_lsn(), \
+    (select wait_event from pg_catalog.pg_stat_activity where backend_type = 'startup')";
 
 /// Settings of this one run, over all files. The log stays whole, for what is lost is in it; and the
 /// timeline stays, even if an earlier try has brought the history of another one.
