@@ -167,10 +167,8 @@ impl World {
         let named = record.is_none_or(|record| record.primary == self.ids[node]);
         let healthy = host.database.answers() && host.up;
         // It did not answer a moment ago; or it is the second primary of a split.
-        let sentenced = matches!(
-            host.view.cause.get(),
-            Some(Cause::DatabaseHung | Cause::SplitBrain(_))
-        );
+        let sentenced =
+            matches!(host.view.cause.get(), Some(Cause::DatabaseHung | Cause::SplitBrain(_)));
         let settled = self.now.saturating_sub(host.database.started_at) > JUST_STARTED;
         if healthy && settled && !sentenced && (named || !host.database.primary) {
             self.violated(Violation::Stopped(node));

@@ -306,7 +306,8 @@ impl Node {
     /// [`Broken::Withdraw`]: it grants to the primary of its record, whatever it wants itself.
     fn grants_on(&self, record: Option<Record>) -> bool {
         let primary = record.map(|record| record.primary);
-        self.broken == Some(Broken::Withdraw) && primary.is_some_and(|node| node != ids()[self.place])
+        self.broken == Some(Broken::Withdraw)
+            && primary.is_some_and(|node| node != ids()[self.place])
     }
 
     fn effect(&mut self, step: u64, action: Action, sent: &mut Vec<Parcel>) -> Option<Input> {
