@@ -8,8 +8,8 @@ use std::{cell::Cell, rc::Rc};
 use ogha_agent::run::decides::Decides;
 use ogha_common::{
     failover::{
-        Action, Cause, Command, Config, Core, Database, GateOrder, Input, Order, PhaseName,
-        Primary, Record, Refusal, Role, Ruling,
+        Action, Cause, Command, Config, Core, Database, GateOrder, Input, NodeSet, Order,
+        PhaseName, Primary, Record, Refusal, Role, Ruling,
     },
     units::{Instant, NodeId},
     wire::probe::{self, Status},
@@ -111,6 +111,8 @@ pub struct Filter {
     view: Rc<View>,
     /// The promise is being read.
     reads_promise: bool,
+    /// Whose grants the kernel is to count once the record says so.
+    held: Option<NodeSet>,
     /// The end of the lease that the core gave itself last.
     lease_until: Instant,
     told: Option<(&'static str, Rc<Scribe>)>,
@@ -130,6 +132,7 @@ impl Filter {
             broken,
             view,
             reads_promise: false,
+            held: None,
             lease_until: Instant::default(),
             told,
         }
@@ -232,6 +235,7 @@ impl Filter {
             (Some(Rule::WidenBeforeRecord), Action::SetGranters(set))
                 if self.core.record().is_some_and(|record| !record.others().includes(&set)) =>
             {
+                self.held = Some(set);
                 self.put(now, Input::GrantersSet(set), sink);
             }
             (Some(Rule::NarrowAfterRecord), Action::Propose(record))
@@ -279,6 +283,15 @@ impl Filter {
                 if self.core.phase() == PhaseName::Waiting {
                     let later = now + self.config.agent_timeout * 2;
                     self.put(later, Input::Tick, sink);
+                }
+            }
+            Some(Rule::WidenBeforeRecord) => {
+                // The record counts the node in by now.
+                let counted = |set: &NodeSet| {
+                    self.core.record().is_some_and(|record| record.others().includes(set))
+                };
+                if let Some(set) = self.held.take_if(|set| counted(set)) {
+                    sink(Action::SetGranters(set));
                 }
             }
             Some(Rule::RenewOnlyAlone) if self.config.grants() => {

@@ -113,9 +113,10 @@ impl World {
         let host = &self.nodes[node];
         let kernel = &host.kernel;
         let end = kernel.gate.lease_end_ns(&kernel.heard);
-        // Where a consensus store says that this node is alone, nobody else may be promoted.
-        let alone =
-            kernel.granters == [false; MAX] && kernel.granters_set_ns < end && !self.has_register();
+        // Where the arbiter has let this node go on alone, nobody else may be promoted.
+        let alone = kernel.granters == [false; MAX]
+            && kernel.granters_set_ns < end
+            && self.story.setting.arbiter == Arbiter::None;
         let same = host.kernel.gate.term == gate.term && host.kernel.gate.state == gate.state;
         let decided = host.view.decided_at.get().ns();
         if alone && same && host.kernel.passage(decided) == Passage::Lapsed {

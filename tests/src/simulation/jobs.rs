@@ -26,7 +26,7 @@ use super::{
 const SQL_TIMEOUT: u64 = 300 * MS;
 const CHECK_TIMEOUT: u64 = 200 * MS;
 /// How late an observation is where they are late.
-const VERY_LATE: u64 = 3000 * MS;
+const VERY_LATE: u64 = 2000 * MS;
 /// How often a write that hangs is looked at.
 const HANGS: u64 = 50 * MS;
 
