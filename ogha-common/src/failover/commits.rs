@@ -35,6 +35,11 @@ impl Commits {
         self.set = None;
     }
 
+    /// How often in a row the database could not be told.
+    pub const fn failures(&self) -> u8 {
+        self.retry.failures()
+    }
+
     /// When an order that failed is due again.
     pub fn timer(&self) -> Option<Instant> {
         self.retry.at().filter(|_| self.ordered.is_none())
@@ -48,9 +53,11 @@ impl Commits {
     }
 
     fn did(&mut self, now: Instant, set: NodeSet, ok: bool) {
-        if self.ordered == Some(set) {
-            self.ordered = None;
+        // Of an order that a newer one has replaced nothing holds any more.
+        if self.ordered != Some(set) {
+            return;
         }
+        self.ordered = None;
         self.set = ok.then_some(set);
         if ok {
             self.retry.succeeded();

@@ -27,6 +27,11 @@ impl Retry {
         *self = Self::default();
     }
 
+    /// How often in a row it failed.
+    pub const fn failures(&self) -> u8 {
+        self.failures
+    }
+
     /// Whether it may be tried now: it never failed, or its pause is over.
     pub fn is_due(&self, now: Instant) -> bool {
         self.at.is_none_or(|at| now >= at)

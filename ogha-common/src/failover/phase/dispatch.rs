@@ -144,7 +144,7 @@ impl Phase {
             (Order::Synchronize(set), phase) => {
                 cx.commits_ordered(set, ok);
                 match phase {
-                    Self::Restarting(restart) if ok => restart.open_if_ready(cx),
+                    Self::Restarting(restart) => restart.commits_ordered(cx, ok),
                     Self::TakingOver(takeover) if ok => takeover.open_if_ready(cx),
                     other => other.tend(cx),
                 }
@@ -172,6 +172,8 @@ impl Phase {
             Self::Standby(standby) => Some(&mut standby.rejoin),
             Self::Fenced(fenced) => Some(&mut fenced.rejoin),
             Self::TakingOver(takeover) => Some(&mut takeover.back.rejoin),
+            Self::Restarting(restart) => Some(&mut restart.rejoin),
+            Self::Closing(closing) => Some(&mut closing.rejoin),
             _ => None,
         }
     }

@@ -145,8 +145,8 @@ impl Serving {
             |since: Option<Instant>, limit| since.is_some_and(|since| now.since(since) >= limit);
         let receives = primary(known).is_none_or(|primary| primary.streaming.contains(node));
         let broken = !receives && for_long(self.membership.broken_since, RECONNECT);
-        let unawaited =
-            !known.commits.wait_for(node) && for_long(self.membership.unawaited_since, NOT_AWAITED);
+        let awaited = primary(known).is_none_or(|primary| primary.awaited.contains(node));
+        let unawaited = !awaited && for_long(self.membership.unawaited_since, NOT_AWAITED);
         let ungranted = known.config.grants() && now >= ungranted_at(known, node);
         lost || without_database || broken || unawaited || ungranted
     }

@@ -12,6 +12,9 @@ use crate::{
     units::Instant,
 };
 
+/// So often in a row the database may refuse to let commits wait.
+const UNORDERED: u8 = 3;
+
 /// A start in place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::failover) struct Restart {
@@ -72,6 +75,16 @@ impl Restart {
         }
         let cause = Cause::DatabaseDied(Sign::Observed);
         Phase::Restarting(self).close(cx, cx.now, cause, Why::NotRestarted)
+    }
+
+    /// Commits wait for the others, or can't be made to: then this node does not serve with them. It
+    /// closes, for one of them to take over, or for itself to begin anew without them.
+    pub fn commits_ordered(self, cx: &mut Context<'_>, ok: bool) -> Phase {
+        if !ok && cx.known.commits.failures() >= UNORDERED {
+            let phase = Phase::Restarting(self);
+            return phase.close(cx, cx.now, Cause::PromotionFailed, Why::NotAwaited);
+        }
+        self.open_if_ready(cx)
     }
 
     /// Rule 1.

@@ -138,6 +138,7 @@ reasons! {
     DatabaseHangs = "the database hangs";
     RestartInPlace = "the database died, and is started again in place";
     NotRestarted = "the database could not be started in place";
+    NotAwaited = "commits could not be made to wait for the in-sync standbys";
     NotWritable = "the database has become a standby";
     PromotionFailed = "the database could not be promoted";
     DiskFailed = "the record could not be written";

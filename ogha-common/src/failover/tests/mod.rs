@@ -9,6 +9,7 @@ mod operator;
 mod start;
 mod takeover;
 mod transitions;
+mod verified;
 
 use std::{vec, vec::Vec};
 

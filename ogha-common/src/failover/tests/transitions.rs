@@ -12,7 +12,7 @@ use std::{
 use super::*;
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/failover/transitions.txt");
-const CORES: u64 = 3000;
+const CORES: u64 = 20_000;
 const INPUTS: u64 = 400;
 const THIRD: NodeId = NodeId::new(3);
 
@@ -43,6 +43,8 @@ struct Explorer {
     outcomes: VecDeque<Input>,
     /// Nobody says anything for a while.
     quiet: bool,
+    /// Most effects fail for a while.
+    fails: bool,
     seen: BTreeSet<Transition>,
 }
 
@@ -65,7 +67,7 @@ impl Explorer {
             config.promotion_timeout = Duration::from_secs(20);
         });
         let (outcomes, seen) = (VecDeque::new(), BTreeSet::new());
-        Self { random, core: node.core, now: node.now, outcomes, quiet: false, seen }
+        Self { random, core: node.core, now: node.now, outcomes, quiet: false, fails: false, seen }
     }
 
     fn input(&mut self, input: Input) {
@@ -77,7 +79,8 @@ impl Explorer {
     /// Most effects succeed, some fail, some are never heard of.
     fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
-            let (fails, silent) = (self.random.chance(6), self.random.chance(3));
+            let often = if self.fails { 70 } else { 6 };
+            let (fails, silent) = (self.random.chance(often), self.random.chance(3));
             let outcome = match action {
                 Action::Entered(transition) => {
                     self.seen.insert(transition);
@@ -99,6 +102,12 @@ impl Explorer {
                 Action::Persist(record) if fails => Input::PersistFailed(record.term),
                 Action::Persist(record) => Input::Persisted(record.term),
                 Action::HoldAddresses => Input::AddressesHeld,
+                // Rare, and wanted: a database that starts and then refuses its settings.
+                Action::Database(order @ Order::Synchronize(_))
+                    if self.core.phase() == PhaseName::Restarting =>
+                {
+                    Input::DatabaseDid { order, ok: self.random.chance(20) }
+                }
                 Action::Database(order) => Input::DatabaseDid { order, ok: !fails },
                 _ => continue,
             };
@@ -226,6 +235,7 @@ impl Explorer {
         for step in 0..INPUTS {
             if step % 40 == 0 {
                 self.quiet = self.random.chance(40);
+                self.fails = self.random.chance(10);
             }
             self.step();
         }
