@@ -84,10 +84,7 @@ impl Serving {
         let granted = grants.then(|| others.iter().map(|node| ungranted_at(known, node)).min());
         let membership = &self.membership;
         let broken = membership.broken_since.map(|since| since + RECONNECT);
-        // Where the order to wait was carried out since, the next observation tells.
-        let waited = others.iter().all(|node| known.commits.wait_for(node));
-        let unawaited = membership.unawaited_since.filter(|_| !waited);
-        let unawaited = unawaited.map(|since| since + NOT_AWAITED);
+        let unawaited = membership.unawaited_since.map(|since| since + NOT_AWAITED);
         let inherited = self.granters.inherited.then_some(known.facts.listening_since);
         let waiting = lost.chain(granted.flatten()).chain(broken).chain(unawaited).chain(inherited);
         // What was due and did not happen waits for the next status, or for the next try.
@@ -158,6 +155,7 @@ impl Serving {
         let (now, others) = (cx.now, cx.known.others());
         let Some(primary) = cx.known.facts.database.writable().copied() else {
             self.membership.broken_since = None;
+            self.membership.unawaited_since = None;
             return;
         };
         cx.verify_commits(primary.awaited);
