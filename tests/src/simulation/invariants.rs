@@ -104,7 +104,9 @@ impl World {
     pub fn check_open(&mut self, node: usize, gate: &Gate) {
         let host = &self.nodes[node];
         let wrote = host.database.wrote_at;
-        let seen = wrote.is_some_and(|at| self.now - at < SEEN_WRITABLE);
+        // The time of a pause is none for a host.
+        let lately = |at: u64| self.now - at < SEEN_WRITABLE;
+        let seen = wrote.is_some_and(lately) || host.thawed_at.is_some_and(lately);
         if !seen && host.kernel.gate.state == GATE_CLOSED {
             self.violated(Violation::NotWritable(node));
         }
