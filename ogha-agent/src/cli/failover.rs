@@ -36,6 +36,9 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
         return Err(Failure::start_up(anyhow!(WHY_NOT)));
     }
     let accepted = args.order.give(&Request::Force(args.order.about()))?;
+    if let Some(loses) = &accepted.loses {
+        order::tell(&format!("this may lose {loses}"));
+    }
     let mut moved = false;
     args.order.follow(&accepted, Some(args.timeout), |view, passed| {
         let waits = matches!(view.phase.as_str(), "standby" | "listening");

@@ -6,6 +6,7 @@
 
 mod check;
 mod doctor;
+mod explain;
 mod failover;
 mod history;
 mod import_keepalived;
@@ -45,13 +46,13 @@ enum Command {
     Status(status::Args),
     /// Show the failovers, each as a timeline
     History(history::Args),
-    /// Hand the role to another node, without losing a write; ordered at the node that serves
+    /// Planned switchover, without losing a write (run on the node that serves)
     Switchover(switchover::Args),
-    /// Take over here though the rules forbid it; asks for --force
+    /// Force promotion here, bypassing safety checks; asks for --force
     Failover(failover::Args),
-    /// Let nobody take over until `resume`
+    /// Pause automatic failover until `resume`
     Pause(order::Args),
-    /// Failovers again
+    /// Resume automatic failover
     Resume(order::Args),
     /// Make the database here a standby of the node that serves
     Rejoin(rejoin::Args),
@@ -61,6 +62,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Write a configuration from a keepalived.conf, with blanks for what only you know
     ImportKeepalived(import_keepalived::Args),
+    /// Print the phases of an instance, and why each is left for which
+    Explain(explain::Args),
     /// Attach the data plane without an agent, for looking at it with bpftool
     Load(load::Args),
     /// Remove the data plane
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => top::command(&args),
         Command::Doctor(args) => doctor::command(&args),
         Command::ImportKeepalived(args) => import_keepalived::command(&args),
+        Command::Explain(args) => explain::command(&args),
         Command::Load(args) => load::command(&args),
         Command::Unload(args) => unload::command(&args),
     };

@@ -121,6 +121,6 @@ impl Args {
 }
 
 /// Where standard error is closed nobody wants to hear it.
-fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

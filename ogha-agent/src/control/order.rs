@@ -30,4 +30,7 @@ pub struct Accepted {
     pub instance: String,
     /// Of a switchover: the node that is to serve.
     pub to: Option<String>,
+    /// Of a forced failover: what it may lose.
+    #[serde(default)]
+    pub loses: Option<String>,
 }

@@ -2,7 +2,7 @@
 //! to do instead.
 
 use ogha_common::{
-    failover::{Command, Refusal},
+    failover::{Command, Loss, Refusal},
     units::NodeId,
 };
 use tracing::info;
@@ -25,10 +25,9 @@ pub fn carry_out(
     history: &mut History,
 ) -> Response {
     match accept(&order, seats, kernel, history) {
-        Ok((instance, to)) => {
-            info!(instance, ?order, "an operator's order was accepted");
-            let node = node.to_owned();
-            Response::Accepted(Accepted { node, instance, to })
+        Ok(accepted) => {
+            info!(instance = accepted.instance, ?order, "an operator command was accepted");
+            Response::Accepted(Accepted { node: node.to_owned(), ..accepted })
         }
         Err(why) => Response::Error(why),
     }
@@ -39,7 +38,7 @@ fn accept(
     seats: &mut [Seat],
     kernel: &mut Kernel,
     history: &mut History,
-) -> Result<(String, Option<String>), String> {
+) -> Result<Accepted, String> {
     let about = match order {
         Request::Switchover(Switchover { instance, .. })
         | Request::Force(About { instance })
@@ -59,10 +58,11 @@ fn accept(
         _ => Command::Rejoin,
     };
     let (instance, mut host) = seat.ports(kernel, history);
+    let loses = (command == Command::Force).then(|| loss(instance));
     let done = instance.command(command, &mut host);
     done.map_err(|refusal| words(instance, command, refusal))?;
     let to = instance.core().switching_to().map(|node| instance.name_of(node));
-    Ok((instance.config.name.clone(), to))
+    Ok(Accepted { node: String::new(), instance: instance.config.name.clone(), to, loses })
 }
 
 /// The instance of that name; without one, the only one.
@@ -81,6 +81,23 @@ fn choose<'a>(seats: &'a mut [Seat], name: Option<&str>) -> Result<&'a mut Seat,
     })
 }
 
+/// What a forced failover to this node may lose, with the old primary's name.
+fn loss(instance: &Instance) -> String {
+    let loss = instance.core().loss_if_forced();
+    match instance.core().record().filter(|_| loss != Loss::Nothing) {
+        Some(record) => {
+            format!("{loss}; the old primary is {}", instance.name_of(record.primary))
+        }
+        None => loss.to_string(),
+    }
+}
+
+/// The node from which the database here receives WAL.
+fn upstream(instance: &Instance) -> &str {
+    let upstream = instance.seen.upstream.as_ref();
+    upstream.map_or("another node", |up| up.peer.as_deref().unwrap_or(&up.host))
+}
+
 /// With the names of nodes, and what to do instead.
 fn words(instance: &Instance, command: Command, refusal: Refusal) -> String {
     let name = |node| instance.name_of(node);
@@ -96,8 +113,18 @@ fn words(instance: &Instance, command: Command, refusal: Refusal) -> String {
             name(node)
         ),
         Refusal::NotReady(node) => {
-            format!("{} is not heard, or its database is no standby", name(node))
+            format!("{} is unreachable, or its database is no standby", name(node))
         }
+        Refusal::PrimaryLives => format!(
+            "the database here streams from the primary at {0}, which lives: to promote it would make \
+             two primaries. Start the agent at {0}, or stop the database there first",
+            upstream(instance)
+        ),
+        Refusal::PrimaryAt(node) => format!(
+            "the database at {0} is a primary, and its agent runs: `ogha-agent status` at {0} tells \
+             what it waits for",
+            name(node)
+        ),
         Refusal::PausedAt(node) => {
             format!("resumed here, but {0} has paused too: order `resume` at {0}", name(node))
         }

@@ -139,7 +139,7 @@ impl Instance {
             }
             Wait::Force(blocker) => format!(
                 "an operator: {blocker}. Only if no other node serves: `ogha-agent failover --force` \
-                 here, which loses {}",
+                 here; it may lose {}",
                 self.core().loss_if_forced()
             ),
             Wait::Resume => "`ogha-agent resume`: an operator has paused failovers".to_owned(),

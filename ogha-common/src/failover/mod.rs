@@ -58,7 +58,7 @@ pub use self::{
     core::Core,
     input::{Database, Input, Marks, Primary, Role, Ruling, Sign},
     operator::{Command, Loss, Refusal},
-    phase::{PhaseName, Transition, Why},
+    phase::{PhaseName, TRANSITIONS, Transition, Why},
     record::{MAX_NODES, NodeSet, Record},
     rules::Blocker,
     timeline::{Cause, Outcome, Step},

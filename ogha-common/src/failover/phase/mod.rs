@@ -14,7 +14,7 @@ mod switchover;
 mod takeover;
 mod transition;
 
-pub use self::transition::{PhaseName, Transition, Why};
+pub use self::transition::{PhaseName, TRANSITIONS, Transition, Why};
 pub(super) use self::{
     closing::{Closing, ClosingStep},
     fenced::Fenced,

@@ -86,6 +86,10 @@ pub struct Transition {
     pub why: Why,
 }
 
+/// Each transition that the core makes, a line each behind a heading: phase, input, next phase, why. Made by
+/// a test from the core itself, and kept true by it.
+pub const TRANSITIONS: &str = include_str!("../transitions.txt");
+
 /// Declares [`Why`] with the sentence for each reason.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
