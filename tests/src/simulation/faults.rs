@@ -43,6 +43,8 @@ pub enum Fault {
     AnswersLost,
     /// What is asked of the arbiter arrives late.
     ArbiterSlow,
+    /// The arbiter says at once what makes no sense.
+    ArbiterNonsense,
     /// Packets get lost, so many of a thousand.
     Loss(u64),
     /// Packets are late, and overtake each other.
@@ -180,7 +182,7 @@ fn kind(random: &mut Random, setting: &Setting) -> Fault {
     let count = if random.permille(600) { Count::Weighty } else { Count::All };
     let most = if count == Count::Weighty { 6 } else { 60 };
     let steps = random.below(most) as u32;
-    match random.below(37) {
+    match random.below(38) {
         0 => Fault::AgentDies(node),
         1 => Fault::AgentStops(node),
         2 | 3 => Fault::AgentDiesAtStep(node, steps, count),
@@ -212,6 +214,7 @@ fn kind(random: &mut Random, setting: &Setting) -> Fault {
         32 => Fault::SettingsByHand(node),
         33 => Fault::CrashRecovery(node),
         34 => Fault::HostFrozen(node),
+        35 => Fault::ArbiterNonsense,
         _ => Fault::Operator(node, command(random, setting)),
     }
 }

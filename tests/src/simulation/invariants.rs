@@ -21,6 +21,8 @@ use super::{
 /// How long ago a database may have been seen to accept writes when its gate opens.
 const SEEN_WRITABLE: u64 = 2500 * MS;
 
+/// So many orders and questions in a second are a loop.
+const MOST_A_SECOND: u32 = 60;
 /// How long it may take to set right what somebody has changed by hand.
 const BY_HAND: u64 = 3000 * MS;
 /// A database that was started a moment ago may be stopped: what died before is fenced.
@@ -39,6 +41,8 @@ pub struct Ledger {
     pub forced: bool,
     /// Since when commits may not wait for whom they should, for somebody has changed that by hand.
     pub by_hand: [Option<u64>; MAX],
+    /// In which second how much was ordered or asked.
+    pub pace: [(u64, u32); MAX],
     /// When all faults were over.
     pub healed_at: u64,
 }
@@ -175,6 +179,17 @@ impl World {
         let settled = self.now.saturating_sub(host.database.started_at) > JUST_STARTED;
         if healthy && settled && !sentenced && (named || !host.database.primary) {
             self.violated(Violation::Stopped(node));
+        }
+    }
+
+    /// An agent has ordered or asked something: it must not do so as fast as it fails.
+    pub fn check_pace(&mut self, node: usize) {
+        let second = self.now / (1000 * MS);
+        let (at, count) = &mut self.ledger.pace[node];
+        *count = if *at == second { *count + 1 } else { 1 };
+        *at = second;
+        if *count > MOST_A_SECOND {
+            self.violated(Violation::Floods(node));
         }
     }
 

@@ -33,6 +33,9 @@ const HANGS: u64 = 50 * MS;
 impl World {
     /// An agent has started a job.
     pub fn start_job(&mut self, node: usize, life: u32, id: JobId, job: Job) {
+        if matches!(job, Job::Propose(_) | Job::Consult | Job::Database(_) | Job::Save(_)) {
+            self.check_pace(node);
+        }
         let takes = match &job {
             Job::Observe => return self.start_observation(node, life, id),
             Job::Propose(_) | Job::Consult => return self.ask_arbiter(node, life, id, job),

@@ -272,6 +272,12 @@ impl World {
             Job::Propose(record) => End::Ruled(Ruling::Unknown(record.term)),
             _ => End::Consulted(Err("the arbiter does not answer".to_owned())),
         };
+        let register = self.story.setting.arbiter == Arbiter::Etcd;
+        if register && self.network.arbiter_nonsense > 0 && self.network.reaches_arbiter(node) {
+            return self
+                .queue
+                .push(self.now + MS, Event::Ended { node, life, id, end: unanswered });
+        }
         if self.network.reaches_arbiter(node) {
             self.queue.push(there, Event::Asked { node, life, id, job });
         }

@@ -114,6 +114,8 @@ pub enum Violation {
     Advert(usize),
     /// A serving primary's commits do not wait for a member of its record.
     NotWaiting(usize),
+    /// An agent orders or asks the same again and again, without a pause.
+    Floods(usize),
     /// A healthy database was stopped that nobody has replaced.
     Stopped(usize),
     /// A core wants to be woken again and again at one time.
@@ -146,6 +148,7 @@ impl fmt::Display for Violation {
             Self::NotWaiting(node) => {
                 write!(f, "{}'s commits do not wait for a member of its record", NAMES[*node])
             }
+            Self::Floods(node) => write!(f, "{} tries again without a pause", NAMES[*node]),
             Self::Stopped(node) => write!(f, "{}'s healthy database was stopped", NAMES[*node]),
             Self::Spins(node) => write!(f, "{} is never done", NAMES[*node]),
         }

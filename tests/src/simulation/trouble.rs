@@ -139,6 +139,7 @@ impl World {
             Fault::ArbiterDown => &mut network.arbiter_down,
             Fault::AnswersLost => &mut network.answers_lost,
             Fault::ArbiterSlow => &mut network.arbiter_slow,
+            Fault::ArbiterNonsense => &mut network.arbiter_nonsense,
             _ => return,
         };
         *count = count.saturating_add_signed(by);
