@@ -279,11 +279,9 @@ impl Filter {
                     self.skip_listening(now, record, sink);
                 }
             }
-            Some(Rule::WaitForPromise) => {
-                if self.core.phase() == PhaseName::Waiting {
-                    let later = now + self.config.agent_timeout * 2;
-                    self.put(later, Input::Tick, sink);
-                }
+            Some(Rule::WaitForPromise) if self.core.phase() == PhaseName::Waiting => {
+                let later = now + self.config.agent_timeout * 2;
+                self.put(later, Input::Tick, sink);
             }
             Some(Rule::WidenBeforeRecord) => {
                 // The record counts the node in by now.
@@ -294,10 +292,10 @@ impl Filter {
                     sink(Action::SetGranters(set));
                 }
             }
-            Some(Rule::RenewOnlyAlone) if self.config.grants() => {
-                if self.core.phase() == PhaseName::Serving {
-                    sink(Action::Renew { until: now + self.config.agent_timeout });
-                }
+            Some(Rule::RenewOnlyAlone)
+                if self.config.grants() && self.core.phase() == PhaseName::Serving =>
+            {
+                sink(Action::Renew { until: now + self.config.agent_timeout });
             }
             _ => {}
         }

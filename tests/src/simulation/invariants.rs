@@ -111,7 +111,10 @@ impl World {
         // The time of a pause is none for a host.
         let lately = |at: u64| self.now - at < SEEN_WRITABLE;
         let seen = wrote.is_some_and(lately) || host.thawed_at.is_some_and(lately);
-        if !seen && host.kernel.gate.state == GATE_CLOSED {
+        // An agent that hangs between decision and deed can't know; its lease goes on meanwhile.
+        let decided = host.view.decided_at.get().ns();
+        let at_once = host.local(self.now).saturating_sub(decided) < MS;
+        if !seen && at_once && host.kernel.gate.state == GATE_CLOSED {
             self.violated(Violation::NotWritable(node));
         }
         // A lease that the peers grant may lapse, and come back when they grant again. One that lapses
