@@ -365,8 +365,9 @@ impl<C: Decides> Instance<C> {
         }
         let has_server = self.config.database.server().is_some();
         if self.disarm.is_due(self.core.core(), self.peers.own(), has_server, &self.seen) {
-            // Nothing that the core would hear comes of it.
-            self.database.disarm(ports, &mut Vec::new());
+            let mut inputs = Vec::new();
+            self.database.disarm(ports, &mut inputs);
+            self.inputs(inputs, ports);
         }
         let core = self.core.core();
         self.hooks.look(hooks::State::of(core), core.term(), &self.peers, ports);

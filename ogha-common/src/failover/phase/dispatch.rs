@@ -172,6 +172,8 @@ impl Phase {
             Self::Standby(standby) => Some(&mut standby.rejoin),
             Self::Fenced(fenced) => Some(&mut fenced.rejoin),
             Self::TakingOver(takeover) => Some(&mut takeover.back.rejoin),
+            Self::Restarting(restart) => Some(&mut restart.rejoin),
+            Self::Closing(closing) => Some(&mut closing.rejoin),
             _ => None,
         }
     }

@@ -157,6 +157,7 @@ impl Serving {
         let (now, others) = (cx.now, cx.known.others());
         let Some(primary) = cx.known.facts.database.writable().copied() else {
             self.membership.broken_since = None;
+            self.membership.unawaited_since = None;
             return;
         };
         cx.verify_commits(primary.awaited);
