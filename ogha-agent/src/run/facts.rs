@@ -5,7 +5,7 @@ use ogha_common::{
     units::{Lsn, NodeId},
 };
 
-use super::{pace::Pace, peers::Peers};
+use super::{pace::Pace, peer::Peer, peers::Peers};
 use crate::database::{Observation, Process, Replication, Role};
 
 /// The observation as the core needs it.
@@ -50,7 +50,8 @@ fn primary(seen: &Observation, peers: &Peers, pace: &Pace, asynchronous: bool) -
 fn receives(seen: &Observation, peers: &Peers) -> bool {
     let upstream = seen.upstream.as_ref().filter(|upstream| upstream.streaming);
     upstream.and_then(|upstream| upstream.peer.as_deref()).is_some_and(|name| {
-        peers.list.iter().any(|peer| peer.name == name && peer.database_answers())
+        let lives = |peer: &Peer| peer.database_answers() && peer.listening() != Some(false);
+        peers.list.iter().any(|peer| peer.name == name && lives(peer))
     })
 }
 

@@ -103,7 +103,9 @@ impl Known {
         }
         match self.facts.database {
             Database::Primary(primary) if primary.writable => Ok(()),
-            Database::Standby { receives: true, .. } => Err(Refusal::PrimaryLives),
+            Database::Standby { receives: true, .. } if !self.primary_is_down(now) => {
+                Err(Refusal::PrimaryLives)
+            }
             Database::Standby { .. } => {
                 let there = |peer: &&PeerFacts| peer.is_there(now, &self.config);
                 let mut peers = self.facts.known_peers().filter(there);
@@ -114,6 +116,13 @@ impl Known {
             }
             _ => Err(Refusal::NoDatabaseHere),
         }
+    }
+
+    /// The agent of the node that the record names says that its database is no primary. It knows that
+    /// before the observation here does.
+    fn primary_is_down(&self, now: Instant) -> bool {
+        let primary = self.record().map(|record| record.primary);
+        self.speaking(now).any(|peer| Some(peer.node) == primary && peer.role() != Role::Primary)
     }
 
     /// What a force would lose.
