@@ -22,8 +22,12 @@ impl Config {
 }
 
 fn instance(instance: &Instance) -> Vec<Problem> {
-    let key = Key::load(&instance.liveness.key_file).err().map(|error| format!("{error:#}"));
-    let mut found = vec![("interface", interface(&instance.interface)), ("liveness.key_file", key)];
+    let mut found = vec![("interface", interface(&instance.interface))];
+    // Only nodes with a database send probes.
+    if instance.database.server().is_some() {
+        let key = Key::load(&instance.liveness.key_file).err().map(|error| format!("{error:#}"));
+        found.push(("liveness.key_file", key));
+    }
     if let Some(server) = instance.database.server() {
         found.push(("database.user", user(server)));
         found.push(("database.data_dir", directory("data directory", &server.data_dir)));

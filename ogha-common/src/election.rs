@@ -163,6 +163,13 @@ impl Election {
         }
     }
 
+    /// A backup listens until then, at least (ogha's own).
+    pub fn listen_until(&mut self, at: Instant) {
+        if let State::Backup { active_down_at, .. } = &mut self.state {
+            *active_down_at = (*active_down_at).max(at);
+        }
+    }
+
     /// The kernel had an advert of the active router at this time (ogha's own): what it says comes
     /// later, or was lost on the way to this router.
     pub fn heard(&mut self, at: Instant) {

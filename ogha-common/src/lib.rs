@@ -12,5 +12,6 @@ pub mod failover;
 pub mod gate;
 pub mod maps;
 pub mod reason;
+pub mod router;
 pub mod units;
 pub mod wire;

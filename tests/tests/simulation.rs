@@ -5,7 +5,7 @@
 
 use std::{env, time::Instant};
 
-use ogha_tests::simulation::{Mutation, Story, Tally, run, tell};
+use ogha_tests::simulation::{Mutation, Rule, Story, Tally, run, tell};
 
 /// How many stories a test run tells: about a minute of them. A release tells a million.
 const STORIES: u64 = 20_000;
@@ -59,6 +59,19 @@ fn no_story_ends_badly() {
 fn a_seed_is_a_story() {
     for seed in [1, 17, 4711] {
         assert_eq!(tell(Story::of(seed)), tell(Story::of(seed)));
+    }
+}
+
+/// Each rule of the core, broken on purpose at all nodes.
+#[test]
+fn each_rule_of_the_core_is_needed() {
+    for rule in Rule::ALL {
+        let broken = |seed| Story { broken: Some(rule), ..Story::of(seed) };
+        let tally = run(0..PATIENCE, 1, broken);
+        let found = tally.failures.first();
+        assert!(found.is_some(), "{rule:?} can be broken, and nobody sees it");
+        let found = found.map(|failure| format!("seed {}: {}", failure.seed, failure.violation));
+        println!("{rule:?}: after {} stories, {}", tally.stories, found.unwrap_or_default());
     }
 }
 

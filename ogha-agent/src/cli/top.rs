@@ -84,12 +84,17 @@ fn render(status: &Status, before: Option<&Status>, longest: &[u64], every: Dura
 
 /// Writing to a string does not fail.
 fn write_instance(page: &mut String, node: &str, instance: &InstanceView, longest: u64) {
-    let InstanceView { name, term, gate, lease_ms, database, .. } = instance;
+    let InstanceView { name, gate, lease_ms, database, .. } = instance;
+    // A router without a database has no terms.
+    let term = match instance.term {
+        0 if database.kind == "none" => String::new(),
+        term => format!("  term {term}"),
+    };
     let filled = (BAR as u64 * lease_ms / longest.max(1)).min(BAR as u64) as usize;
     let bar = format!("{}{}", "#".repeat(filled), ".".repeat(BAR - filled));
     let _ = write!(
         page,
-        "\n{name}  term {term}  gate {gate}  lease [{bar}] {lease_ms} ms  failovers {}\n",
+        "\n{name}{term}  gate {gate}  lease [{bar}] {lease_ms} ms  failovers {}\n",
         instance.failovers
     );
     if let Some(wait) = &instance.waits_for {

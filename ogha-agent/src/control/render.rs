@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use super::view::{
-    AnswerView, ArbiterView, Failover, History, InstanceView, PeerView, ProbeCounters, RejoinView,
-    Status,
+use super::{
+    render_router,
+    view::{
+        AdvertCounters, AnswerView, ArbiterView, ArpCounters, Counters, Failover, History,
+        InstanceView, PeerView, ProbeCounters, RejoinView, Status,
+    },
 };
 
 impl fmt::Display for Status {
@@ -20,6 +23,9 @@ impl fmt::Display for Status {
 
 impl fmt::Display for InstanceView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if render_router::is_router(self) {
+            return render_router::write(f, self);
+        }
         let Self { name, vrid, vrrp, phase, term, .. } = self;
         writeln!(f, "instance {name} (virtual router {vrid}): {phase}, {vrrp}, term {term}")?;
         writeln!(f, "  addresses  {}", self.vips.join(", "))?;
@@ -43,34 +49,12 @@ impl fmt::Display for InstanceView {
             writeln!(f, "  rejoin     {}", self::rejoin(rejoin))?;
         }
         writeln!(f, "  arbiter    {}", arbiter(&self.arbiter))?;
-        let tcp = &self.counters;
-        writeln!(
-            f,
-            "  tcp        SYN in {}, SYN-ACK out {}, RST in {}, RST out {}",
-            tcp.syn_in, tcp.synack_out, tcp.rst_in, tcp.rst_out
-        )?;
-        let arp = &self.arp;
-        writeln!(
-            f,
-            "  arp        answered {}, dropped {}, conflicts {}, defended {}, suppressed {}",
-            arp.answered, arp.dropped, arp.conflicts, arp.defended, arp.suppressed
-        )?;
+        writeln!(f, "  tcp        {}", tcp(&self.counters))?;
+        writeln!(f, "  arp        {}", arp(&self.arp))?;
         writeln!(f, "  probes     {}", probes(&self.probes))?;
         let adverts = &self.adverts;
-        writeln!(
-            f,
-            "  adverts    heard {}, refused: {}",
-            adverts.accepted,
-            reasons(&[
-                ("ttl", adverts.ttl),
-                ("version", adverts.version),
-                ("kind", adverts.kind),
-                ("length", adverts.length),
-                ("checksum", adverts.checksum),
-                ("field", adverts.field),
-                ("stranger", adverts.stranger),
-            ])
-        )?;
+        let refused = refused_adverts(adverts);
+        writeln!(f, "  adverts    heard {}, refused: {refused}", adverts.accepted)?;
         writeln!(f, "  failovers  {}", self.failovers)?;
         if self.peers.is_empty() {
             return Ok(());
@@ -82,8 +66,32 @@ impl fmt::Display for InstanceView {
     }
 }
 
+pub(super) fn tcp(tcp: &Counters) -> String {
+    let Counters { syn_in, synack_out, rst_in, rst_out } = tcp;
+    format!("SYN in {syn_in}, SYN-ACK out {synack_out}, RST in {rst_in}, RST out {rst_out}")
+}
+
+pub(super) fn arp(arp: &ArpCounters) -> String {
+    format!(
+        "answered {}, dropped {}, conflicts {}, defended {}, suppressed {}",
+        arp.answered, arp.dropped, arp.conflicts, arp.defended, arp.suppressed
+    )
+}
+
+pub(super) fn refused_adverts(adverts: &AdvertCounters) -> String {
+    reasons(&[
+        ("ttl", adverts.ttl),
+        ("version", adverts.version),
+        ("kind", adverts.kind),
+        ("length", adverts.length),
+        ("checksum", adverts.checksum),
+        ("field", adverts.field),
+        ("stranger", adverts.stranger),
+    ])
+}
+
 /// A line with its label, and as many more as it takes to stay readable on 80 columns.
-fn wrapped(label: &str, text: &str) -> String {
+pub(super) fn wrapped(label: &str, text: &str) -> String {
     let mut lines = label.to_owned();
     let mut column = label.len();
     for (place, word) in text.split(' ').enumerate() {
@@ -123,11 +131,7 @@ fn arbiter(arbiter: &ArbiterView) -> String {
 
 fn database(instance: &InstanceView) -> String {
     let database = &instance.database;
-    let mut words = vec![database.kind.clone()];
-    if database.kind != "none" {
-        words.push(database.role.clone());
-        words.push(database.state.clone());
-    }
+    let mut words = vec![database.kind.clone(), database.role.clone(), database.state.clone()];
     words.extend(database.lsn.as_ref().map(|lsn| format!("at {lsn}")));
     if instance.restarts > 0 {
         words.push(format!("restarted {} times", instance.restarts));
@@ -178,7 +182,7 @@ fn peer(peer: &PeerView) -> [String; 8] {
 }
 
 /// Columns as wide as their widest cell, two blanks between them, none at the end of a line.
-fn table<const N: usize>(
+pub(super) fn table<const N: usize>(
     f: &mut fmt::Formatter<'_>,
     header: &[String; N],
     rows: &[[String; N]],
@@ -209,8 +213,10 @@ impl fmt::Display for History {
 
 impl fmt::Display for Failover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { started, instance, term, cause, outcome, .. } = self;
-        writeln!(f, "{started}  {instance}, term {term}: {outcome}")?;
+        let Self { started, instance, cause, outcome, .. } = self;
+        // A router without a database has no terms.
+        let term = if self.term == 0 { String::new() } else { format!(", term {}", self.term) };
+        writeln!(f, "{started}  {instance}{term}: {outcome}")?;
         writeln!(f, "  {:>12}  {cause}", "0.000 ms")?;
         for step in &self.steps {
             let (ms, us) = (step.offset_us / 1000, step.offset_us % 1000);
@@ -222,7 +228,7 @@ impl fmt::Display for Failover {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::{AdvertCounters, ArpCounters, Counters, DatabaseView, FailoverStep};
+    use super::super::view::{DatabaseView, FailoverStep};
     use super::*;
 
     fn serving() -> InstanceView {
@@ -309,8 +315,8 @@ mod tests {
 
     #[test]
     fn status_is_a_page() {
-        let service = InstanceView {
-            name: "WEB".into(),
+        let waiting = InstanceView {
+            name: "VI_2".into(),
             vrid: 60,
             vrrp: "backup".into(),
             phase: "standby".into(),
@@ -327,13 +333,15 @@ mod tests {
             }),
             restarts: 2,
             database: DatabaseView {
-                kind: "none".into(),
+                kind: "postgresql".into(),
+                role: "unknown".into(),
+                state: "unreachable".into(),
                 verdict: "healthy".into(),
                 ..DatabaseView::default()
             },
             ..InstanceView::default()
         };
-        let status = Status { node: "opengaussdb1".into(), instances: vec![serving(), service] };
+        let status = Status { node: "opengaussdb1".into(), instances: vec![serving(), waiting] };
         assert_eq!(
             status.to_string(),
             "\
@@ -358,14 +366,14 @@ instance VI_1 (virtual router 59): serving, active, term 7
   opengaussdb2  alive   alive   standby  43 us  yes      512 B   healthy
   db3           silent  silent  unknown  -      no       -       suspect: not heard yet
 
-instance WEB (virtual router 60): standby, backup, term 0
+instance VI_2 (virtual router 60): standby, backup, term 0
   addresses  10.0.0.9/24
   WAITS FOR  the database here to be started
   PAUSED     nobody takes over until `ogha-agent resume`
   record     none yet
   gate       closed
   hook       tcx
-  database   none, restarted 2 times, not listening
+  database   postgresql, unknown, unreachable, restarted 2 times, not listening
   rejoin     copying, 37 %; only here: timeline 3
   arbiter    none
   tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0

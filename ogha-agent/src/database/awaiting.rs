@@ -15,7 +15,7 @@ use ogha_common::units::Lsn;
 
 use super::{
     Nodes, Peer,
-    commits::Commits,
+    commits::{self, Commits},
     replication::{Replication, Row},
     standby_names::Names,
 };
@@ -91,7 +91,12 @@ impl Awaiting {
         *self.memory() = Memory::default();
     }
 
-    /// Why some commits wait for nobody, as last seen.
+    /// Whether the server's own setting, which ogha may write, lets the commits of all return at once.
+    pub fn releases_all(&self) -> bool {
+        self.memory().commits.refusal.as_deref().is_some_and(commits::is_of_the_server)
+    }
+
+    /// Why the commits of some session wait for nobody.
     pub fn refusal(&self) -> Option<String> {
         self.memory().commits.refusal.clone()
     }

@@ -16,9 +16,18 @@ pub(super) struct Commits {
 const WAITING: [&str; 8] =
     ["on", "true", "yes", "1", "remote_apply", "remote_write", "remote_receive", "2"];
 
+/// How the reason begins that is the server's own setting.
+const SERVER: &str = "synchronous_commit = ";
+const UNKNOWN: &str = "unknown";
+
 /// Whether commits wait with this value of `synchronous_commit`.
 pub(super) fn waits(value: &str) -> bool {
     WAITING.iter().any(|waiting| value.eq_ignore_ascii_case(waiting))
+}
+
+/// Whether that reason is the server's own setting, not one of a role or a database.
+pub(super) fn is_of_the_server(refusal: &str) -> bool {
+    refusal.strip_prefix(SERVER).is_some_and(|value| value != UNKNOWN)
 }
 
 /// Why the commits of some session wait for nobody: the value that the asking session sees, and what
@@ -30,9 +39,9 @@ pub(super) fn refusal(
     user: &str,
     dbname: &str,
 ) -> Option<String> {
-    let value = value.unwrap_or("unknown");
+    let value = value.unwrap_or(UNKNOWN);
     if !waits(value) {
-        return Some(format!("synchronous_commit = {value}"));
+        return Some(format!("{SERVER}{value}"));
     }
     let all: Vec<_> = overrides.unwrap_or_default().lines().filter_map(Override::parse).collect();
     if let Some(bad) = all.iter().find(|own| !waits(own.value)) {
@@ -95,8 +104,11 @@ mod tests {
         assert_eq!(of(Some("remote_apply"), Some("")), None);
         assert_eq!(of(None, None).unwrap(), "synchronous_commit = unknown");
         assert_eq!(of(Some("local"), None).unwrap(), "synchronous_commit = local");
+        assert!(is_of_the_server(&of(Some("local"), None).unwrap()));
+        assert!(!is_of_the_server(&of(None, None).unwrap()));
         let off = of(Some("on"), Some("app\t\tON\nbatch\t\toff")).unwrap();
         assert_eq!(off, "role batch has synchronous_commit = off");
+        assert!(!is_of_the_server(&off));
         let database = of(Some("on"), Some("\tshop\tlocal")).unwrap();
         assert_eq!(database, "database shop has synchronous_commit = local");
         let both = of(Some("on"), Some("app\tshop\tfalse")).unwrap();

@@ -10,7 +10,7 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use futures_util::future::BoxFuture;
 use ogha_common::units::Lsn;
 pub use ogha_common::wire::probe::Role;
@@ -27,7 +27,6 @@ mod local;
 mod login;
 mod lost;
 mod main_process;
-pub mod none;
 pub mod opengauss;
 pub mod pidfile;
 pub mod ping;
@@ -173,8 +172,7 @@ pub struct Observation {
     /// A primary's end of the log on disk; what a standby has received or replayed, whichever is
     /// further. `None` when not known.
     pub lsn: Option<Lsn>,
-    /// The main process. An answer by SQL proves that it lives: `Gone` comes never with a role. Of
-    /// a service without a database no process is known; `Gone` says that nobody listens.
+    /// The main process. An answer by SQL proves that it lives: `Gone` comes never with a role.
     pub process: Process,
     /// The timeline: of what a primary writes, or a standby receives. openGauss has but one.
     pub timeline: Option<u32>,
@@ -219,9 +217,9 @@ pub struct Server {
 /// Which driver, and what it needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseKind {
-    /// A VIP for any service, with a TCP check of a port on this host.
+    /// No database: a virtual address for any service. There is no driver.
     None {
-        /// The port to check, if any.
+        /// The service's port, if it is known: its traffic is counted, its listener watched.
         port: Option<u16>,
     },
     /// PostgreSQL.
@@ -234,10 +232,10 @@ pub enum DatabaseKind {
 /// second, and is why this is not done when it is needed). The database may be down.
 ///
 /// # Errors
-/// When the user does not exist on this host.
+/// When the user does not exist on this host, or when there is no database.
 pub async fn open(kind: &DatabaseKind, nodes: Nodes) -> anyhow::Result<Arc<dyn Database>> {
     Ok(match kind {
-        DatabaseKind::None { port } => Arc::new(none::Service::new(*port)),
+        DatabaseKind::None { .. } => bail!("kind = \"none\": there is no database to open"),
         DatabaseKind::Postgresql(server) => Arc::new(
             postgresql::Postgresql::open(server, nodes).await.context("opening PostgreSQL")?,
         ),

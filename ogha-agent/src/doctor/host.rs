@@ -116,8 +116,10 @@ pub(super) fn examine_instance(findings: &mut Findings, instance: &Instance, run
         )),
         Err(e) => findings.fail(format!("{e:#}")),
     }
-    let key = &instance.liveness.key_file;
-    findings.check(format!("key {}", key.display()), Key::load(key).map(drop));
+    if instance.database.server().is_some() {
+        let key = &instance.liveness.key_file;
+        findings.check(format!("key {}", key.display()), Key::load(key).map(drop));
+    }
     let vips: Vec<_> = instance.virtual_addresses.iter().map(|vip| vip.address).collect();
     examine_keepalived(findings, &vips);
     for vip in vips.iter().filter(|_| !runs) {

@@ -96,7 +96,10 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings.about("host");
     host::examine(&mut findings);
     findings.about("node");
-    host::examine_state_dir(&mut findings, &config.node.state_dir);
+    // Without a database it holds the history alone.
+    if config.instances.iter().any(|instance| instance.database.server().is_some()) {
+        host::examine_state_dir(&mut findings, &config.node.state_dir);
+    }
     let running = running(&config.node.run_dir, &mut findings);
     for instance in &config.instances {
         findings.about(&instance.name);

@@ -13,7 +13,8 @@ pub(super) async fn examine_peers(
     instance: &Instance,
     running: Option<&InstanceView>,
 ) {
-    match running {
+    // A router without a database sends no probes, and as a backup nothing at all.
+    match running.filter(|_| instance.database.server().is_some()) {
         Some(view) => view.peers.iter().for_each(|peer| seen(findings, instance, peer)),
         None => ask(findings, instance).await,
     }

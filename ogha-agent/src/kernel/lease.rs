@@ -50,6 +50,17 @@ impl Kernel {
         Ok(self.gate(instance)?.passage(&self.heard(instance)?, now_ns))
     }
 
+    /// Forgets all peers of an instance, what they have said, and whose grants count: no probe is taken
+    /// or answered, and only the agent renews the lease.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn forget_peers(&mut self, instance: u32) -> anyhow::Result<()> {
+        self.forget_probes(instance)?;
+        self.forget_lease(instance)
+    }
+
     /// The instance is no more: neither is what its peers have said.
     pub(super) fn forget_lease(&mut self, instance: u32) -> anyhow::Result<()> {
         self.set_granters(instance, &[])?;

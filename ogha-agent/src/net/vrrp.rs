@@ -124,20 +124,48 @@ impl VrrpSocket {
                 socket::receive(socket, Family::of(self.source), &mut buffer)
             });
             let Some((ip, range)) = read.await? else { continue };
-            let message = buffer.get(range);
-            let stranger = match &self.transport {
-                Transport::Multicast => ip.source == self.source,
-                Transport::Unicast(peers) => !peers.contains(&ip.source),
-            };
-            // Other virtual routers share the link; their adverts are none of our business.
-            let ours = message.get(1) == Some(&self.expected.vrid.get());
-            if stranger || !ours {
-                continue;
+            if let Some(advert) = self.understand(ip, buffer.get(range))? {
+                return Ok((ip.source, advert));
             }
-            let refused = |e: vrrp::Error| Refused::Advert(ip.source, e);
-            let (advert, _) = vrrp::parse(message, ip).map_err(refused)?;
-            self.expected.check(&advert).map_err(refused)?;
-            return Ok((ip.source, advert));
         }
+    }
+
+    /// The next advert that has arrived already, as [`receive`](Self::receive) gives it; `None` if
+    /// there is none. It asks the kernel, whatever the runtime has noticed so far.
+    ///
+    /// # Errors
+    /// The reason for which an advert was refused, or the socket's error.
+    pub fn waiting(&self) -> Result<Option<(IpAddr, Advert)>, Refused> {
+        let mut buffer = socket::Buffer::default();
+        loop {
+            let family = Family::of(self.source);
+            let read = socket::receive(self.socket.get_ref(), family, &mut buffer);
+            let (ip, range) = match read {
+                Ok(Some(packet)) => packet,
+                Ok(None) => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(e) => return Err(e.into()),
+            };
+            if let Some(advert) = self.understand(ip, buffer.get(range))? {
+                return Ok(Some((ip.source, advert)));
+            }
+        }
+    }
+
+    /// `None` for a packet that is not for this virtual router, or from nobody that it listens to.
+    fn understand(&self, ip: Ip, message: &[u8]) -> Result<Option<Advert>, Refused> {
+        let stranger = match &self.transport {
+            Transport::Multicast => ip.source == self.source,
+            Transport::Unicast(peers) => !peers.contains(&ip.source),
+        };
+        // Other virtual routers share the link; their adverts are none of our business.
+        let ours = message.get(1) == Some(&self.expected.vrid.get());
+        if stranger || !ours {
+            return Ok(None);
+        }
+        let refused = |e: vrrp::Error| Refused::Advert(ip.source, e);
+        let (advert, _) = vrrp::parse(message, ip).map_err(refused)?;
+        self.expected.check(&advert).map_err(refused)?;
+        Ok(Some(advert))
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use ogha_common::{failover::Input, units::Instant};
+use ogha_common::units::Instant;
 
 use super::{
-    ports::{End, Job, JobId, Lane, Ports, Slot, no_end},
+    ports::{End, Job, JobId, Lane, Slot, Work, no_end},
     retry::Trouble,
 };
 
@@ -31,13 +31,13 @@ impl AddressWorker {
     }
 
     /// Wishes the addresses on the interface, or off it.
-    pub fn hold(&mut self, hold: bool, ports: &mut impl Ports) {
+    pub fn hold(&mut self, hold: bool, ports: &mut impl Work) {
         self.wanted = Some(hold);
         self.trouble.retry.worked();
         self.go_on(ports);
     }
 
-    fn go_on(&mut self, ports: &mut impl Ports) {
+    fn go_on(&mut self, ports: &mut impl Work) {
         if !self.slot.is_busy()
             && self.trouble.retry.is_due(ports.now())
             && let Some(hold) = self.wanted.take()
@@ -47,27 +47,21 @@ impl AddressWorker {
         }
     }
 
-    /// An attempt has ended.
-    pub fn ended(&mut self, id: JobId, end: End, ports: &mut impl Ports, out: &mut Vec<Input>) {
-        if let End::Done(result) = end
-            && self.slot.ended(id)
-        {
-            self.attempted(&result, ports, out);
+    /// An attempt has ended. Says whether the addresses are on the interface, once they are as was last
+    /// wished.
+    pub fn ended(&mut self, id: JobId, end: End, ports: &mut impl Work) -> Option<bool> {
+        match end {
+            End::Done(result) if self.slot.ended(id) => self.attempted(&result, ports),
+            _ => None,
         }
     }
 
-    fn attempted(
-        &mut self,
-        result: &Result<(), String>,
-        ports: &mut impl Ports,
-        out: &mut Vec<Input>,
-    ) {
+    fn attempted(&mut self, result: &Result<(), String>, ports: &mut impl Work) -> Option<bool> {
+        let mut settled = None;
         match result {
             Ok(()) => {
                 self.trouble.worked();
-                if self.at && self.wanted.is_none() {
-                    out.push(Input::AddressesHeld);
-                }
+                settled = Some(self.at).filter(|_| self.wanted.is_none());
             }
             Err(reason) => {
                 self.trouble.failed(ports.now(), reason);
@@ -75,6 +69,7 @@ impl AddressWorker {
             }
         }
         self.go_on(ports);
+        settled
     }
 
     /// When [`AddressWorker::tick`] is due.
@@ -87,9 +82,9 @@ impl AddressWorker {
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Instant, ports: &mut impl Ports, out: &mut Vec<Input>) {
+    pub fn tick(&mut self, now: Instant, ports: &mut impl Work) {
         if self.slot.give_up(now, ports) {
-            self.attempted(&Err(no_end(LIMIT)), ports, out);
+            self.attempted(&Err(no_end(LIMIT)), ports);
         } else {
             self.go_on(ports);
         }
@@ -101,11 +96,13 @@ mod tests {
     use super::*;
     use crate::run::fake::Fake;
 
-    fn end(worker: &mut AddressWorker, ports: &mut Fake, result: Result<(), String>) -> Vec<Input> {
+    fn end(
+        worker: &mut AddressWorker,
+        ports: &mut Fake,
+        result: Result<(), String>,
+    ) -> Option<bool> {
         let (id, _) = ports.take_job();
-        let mut out = vec![];
-        worker.ended(id, End::Done(result), ports, &mut out);
-        out
+        worker.ended(id, End::Done(result), ports)
     }
 
     #[test]
@@ -116,29 +113,28 @@ mod tests {
         worker.hold(true, &mut ports);
         worker.hold(false, &mut ports);
         assert_eq!(ports.jobs(), [Job::HoldAddresses(true)]);
-        assert_eq!(end(&mut worker, &mut ports, Ok(())), [], "they are not wanted any more");
+        assert_eq!(end(&mut worker, &mut ports, Ok(())), None, "they are not wanted any more");
         assert_eq!(ports.jobs(), [Job::HoldAddresses(false)]);
-        assert_eq!(end(&mut worker, &mut ports, Ok(())), []);
+        assert_eq!(end(&mut worker, &mut ports, Ok(())), Some(false));
         worker.hold(true, &mut ports);
-        assert_eq!(end(&mut worker, &mut ports, Ok(())), [Input::AddressesHeld]);
+        assert_eq!(end(&mut worker, &mut ports, Ok(())), Some(true));
     }
 
     #[test]
     fn what_fails_or_hangs_is_tried_again_after_a_pause() {
         let (mut worker, mut ports) = (AddressWorker::new("VI_1"), Fake::default());
         worker.hold(true, &mut ports);
-        assert_eq!(end(&mut worker, &mut ports, Err("no interface".to_owned())), []);
+        assert_eq!(end(&mut worker, &mut ports, Err("no interface".to_owned())), None);
         assert!(ports.jobs().is_empty());
-        let mut out = vec![];
         ports.pass(100);
-        worker.tick(ports.now(), &mut ports, &mut out);
+        worker.tick(ports.now(), &mut ports);
         assert_eq!(ports.jobs().len(), 1);
         ports.pass(2000);
-        worker.tick(ports.now(), &mut ports, &mut out);
+        worker.tick(ports.now(), &mut ports);
         assert!(ports.jobs().is_empty(), "the one that hangs is given up");
         ports.pass(200);
-        worker.tick(ports.now(), &mut ports, &mut out);
-        assert_eq!(end(&mut worker, &mut ports, Ok(())), [Input::AddressesHeld]);
-        assert_eq!((worker.next_timer(), out), (None, vec![]));
+        worker.tick(ports.now(), &mut ports);
+        assert_eq!(end(&mut worker, &mut ports, Ok(())), Some(true));
+        assert_eq!(worker.next_timer(), None);
     }
 }

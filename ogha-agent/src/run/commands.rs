@@ -7,7 +7,7 @@ use ogha_common::{
 };
 use tracing::info;
 
-use super::{history::History, instance::Instance, seat::Seat};
+use super::{history::History, hosted::Hosted, instance::Instance};
 use crate::{
     control::{
         order::{About, Accepted, Switchover},
@@ -20,11 +20,11 @@ use crate::{
 pub fn carry_out(
     order: Request,
     node: &str,
-    seats: &mut [Seat],
+    hosted: &mut [Hosted],
     kernel: &mut Kernel,
     history: &mut History,
 ) -> Response {
-    match accept(&order, seats, kernel, history) {
+    match accept(&order, hosted, kernel, history) {
         Ok(accepted) => {
             info!(instance = accepted.instance, ?order, "an operator command was accepted");
             Response::Accepted(Accepted { node: node.to_owned(), ..accepted })
@@ -35,7 +35,7 @@ pub fn carry_out(
 
 fn accept(
     order: &Request,
-    seats: &mut [Seat],
+    hosted: &mut [Hosted],
     kernel: &mut Kernel,
     history: &mut History,
 ) -> Result<Accepted, String> {
@@ -47,7 +47,10 @@ fn accept(
         | Request::Rejoin(About { instance }) => instance.as_deref(),
         Request::Status | Request::History => return Err("that is no order".to_owned()),
     };
-    let seat = choose(seats, about)?;
+    let seat = match choose(hosted, about)? {
+        Hosted::Database(seat) => seat,
+        Hosted::Router(router) => return Err(router.refusal()),
+    };
     let command = match order {
         Request::Switchover(Switchover { to, .. }) => {
             Command::Switchover { to: to.as_deref().map(NodeId::of) }
@@ -66,15 +69,15 @@ fn accept(
 }
 
 /// The instance of that name; without one, the only one.
-fn choose<'a>(seats: &'a mut [Seat], name: Option<&str>) -> Result<&'a mut Seat, String> {
-    let names: Vec<_> = seats.iter().map(|seat| seat.instance.config.name.clone()).collect();
+fn choose<'a>(hosted: &'a mut [Hosted], name: Option<&str>) -> Result<&'a mut Hosted, String> {
+    let names: Vec<_> = hosted.iter().map(|one| one.name().to_owned()).collect();
     let names = names.join(", ");
-    let found = match (name, seats.len()) {
-        (None, 1) => seats.first_mut(),
+    let found = match (name, hosted.len()) {
+        (None, 1) => hosted.first_mut(),
         (None, _) => {
             return Err(format!("there are several instances; name one by --instance: {names}"));
         }
-        (Some(name), _) => seats.iter_mut().find(|seat| seat.instance.config.name == name),
+        (Some(name), _) => hosted.iter_mut().find(|one| one.name() == name),
     };
     found.ok_or_else(|| {
         format!("there is no instance {:?} here, only {names}", name.unwrap_or_default())

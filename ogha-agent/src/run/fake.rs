@@ -11,7 +11,7 @@ use ogha_common::{
 
 use super::{
     hooks,
-    ports::{Job, JobId, Ports},
+    ports::{Job, JobId, Ports, Work},
     timeline::Timeline,
 };
 
@@ -35,6 +35,11 @@ pub struct Fake {
 }
 
 impl Fake {
+    /// What the clock says.
+    pub fn now(&self) -> Instant {
+        Instant::from_ns(1) + Duration::from_secs(1000) + self.now
+    }
+
     /// Time passes.
     pub fn pass(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
@@ -68,11 +73,22 @@ impl Fake {
     }
 }
 
-impl Ports for Fake {
+impl Work for Fake {
     fn now(&self) -> Instant {
-        Instant::from_ns(1) + Duration::from_secs(1000) + self.now
+        Self::now(self)
     }
 
+    fn start(&mut self, id: JobId, job: Job) {
+        self.jobs.push((id, job));
+    }
+
+    fn abort(&mut self, id: JobId) {
+        let place = self.jobs.iter().position(|(other, _)| *other == id);
+        self.aborted.extend(place.map(|place| self.jobs.remove(place).1));
+    }
+}
+
+impl Ports for Fake {
     fn monotonic_ns(&self) -> u64 {
         self.now().ns()
     }
@@ -130,15 +146,6 @@ impl Ports for Fake {
 
     fn is_gone(&self, _: u32) -> bool {
         false
-    }
-
-    fn start(&mut self, id: JobId, job: Job) {
-        self.jobs.push((id, job));
-    }
-
-    fn abort(&mut self, id: JobId) {
-        let place = self.jobs.iter().position(|(other, _)| *other == id);
-        self.aborted.extend(place.map(|place| self.jobs.remove(place).1));
     }
 
     fn record(&mut self, _: Timeline) {}

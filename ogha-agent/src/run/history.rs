@@ -1,15 +1,21 @@
 //! The history: the event timelines of all instances, kept on disk.
 
 use std::{
+    fmt::Display,
     fs::OpenOptions,
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
+use ogha_common::units::Term;
 use tracing::{debug, info, warn};
 
-use super::timeline::Timeline;
+use super::timeline::{Timeline, Told};
 use crate::control::view::{Failover, FailoverStep};
 
 /// How many timelines are kept in memory and shown.
@@ -21,7 +27,9 @@ pub struct History {
     path: PathBuf,
     failovers: Vec<Failover>,
     /// The last timeline of each instance.
-    last: Vec<(String, Timeline)>,
+    last: Vec<(String, Told)>,
+    /// The file could not be written when that was last tried.
+    failing: Arc<AtomicBool>,
 }
 
 impl History {
@@ -39,7 +47,7 @@ impl History {
             }
         }
         failovers.drain(..failovers.len().saturating_sub(KEPT));
-        Self { path, failovers, last: Vec::new() }
+        Self { path, failovers, last: Vec::new(), failing: Arc::default() }
     }
 
     /// The timelines, the newest last.
@@ -56,7 +64,12 @@ impl History {
 
     /// Adds a timeline and appends it to the file, on a thread of its own: a full disk must not hold
     /// the loop. One that failed as the one before did is not added.
-    pub fn add(&mut self, instance: &str, timeline: Timeline) {
+    pub fn add(
+        &mut self,
+        instance: &str,
+        timeline: &Timeline<impl Display, impl Display, impl Display>,
+    ) {
+        let timeline = timeline.told();
         let last = self.last.iter_mut().find(|(name, _)| name == instance);
         if last.as_ref().is_some_and(|(_, last)| timeline.repeats(last)) {
             return debug!(instance, "{}: {}, again", timeline.outcome, timeline.cause);
@@ -71,37 +84,49 @@ impl History {
         }
         let line = serde_json::to_string(&failover).unwrap_or_default();
         self.failovers.push(failover);
-        let path = self.path.clone();
+        let (path, failing) = (self.path.clone(), Arc::clone(&self.failing));
         tokio::task::spawn_blocking(move || {
             let append = || -> std::io::Result<()> {
                 let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
                 file.write_all(format!("{line}\n").as_bytes())
             };
-            if let Err(e) = append() {
-                warn!("the history {} can't be written: {e}", path.display());
+            match append() {
+                Ok(()) => failing.store(false, Ordering::Relaxed),
+                // Once, for each change of roles would say the same.
+                Err(e) if !failing.swap(true, Ordering::Relaxed) => warn!(
+                    "cannot write the history {}: {e}; it is kept in memory only",
+                    path.display()
+                ),
+                Err(_) => {}
             }
         });
     }
 }
 
 /// One readable line in the log, one entry in the history.
-fn describe(instance: &str, timeline: &Timeline) -> Failover {
-    let Timeline { cause, outcome, term, .. } = timeline;
+fn describe(instance: &str, timeline: &Told) -> Failover {
+    let Told { cause, outcome, term, .. } = timeline;
     let line =
         |(step, after): &(_, Duration)| format!("{step} +{:.1} ms", micros(*after) as f64 / 1000.0);
     let steps: Vec<String> = timeline.steps.iter().map(line).collect();
-    info!(instance, %term, "{outcome}: {cause}; {}", steps.join(", "));
+    let steps = steps.join(", ");
+    if *term == Term::ZERO {
+        // A router without a database has no terms.
+        info!(instance, "{outcome}: {cause}; {steps}");
+    } else {
+        info!(instance, %term, "{outcome}: {cause}; {steps}");
+    }
     let started = SystemTime::now() - timeline.took;
     Failover {
         instance: instance.to_owned(),
-        cause: cause.to_string(),
+        cause: cause.clone(),
         started: humantime::format_rfc3339_micros(started).to_string(),
         term: term.get(),
-        outcome: outcome.to_string(),
+        outcome: outcome.clone(),
         steps: timeline
             .steps
             .iter()
-            .map(|&(step, after)| FailoverStep { step: step.to_string(), offset_us: micros(after) })
+            .map(|(step, after)| FailoverStep { step: step.clone(), offset_us: micros(*after) })
             .collect(),
     }
 }

@@ -1,10 +1,10 @@
 //! The operator's own command, run on each transition: one after another, each with a deadline,
 //! and never in the path of a failover. Nothing here is waited for.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt::Display, path::PathBuf, time::Duration};
 
 use ogha_common::{
-    failover::{Cause, Core, Notice, PhaseName},
+    failover::{Core, Notice, PhaseName},
     units::{NodeId, Term},
 };
 use tokio::sync::mpsc;
@@ -77,7 +77,7 @@ impl Hooks {
     }
 
     /// An event timeline has begun.
-    pub fn cause(&mut self, cause: Cause) {
+    pub fn cause(&mut self, cause: impl Display) {
         self.cause = cause.to_string();
     }
 
@@ -104,6 +104,14 @@ impl Hooks {
         }
     }
 
+    /// What a router without a database does, perhaps as before: `serving`, `standby`; `None` on the way
+    /// from one to another. Gives what the command is to hear of it.
+    pub fn place(&mut self, place: Option<&'static str>) -> Option<Event> {
+        let place = place.filter(|_| place != self.state.place)?;
+        self.state.place = Some(place);
+        self.wanted.then(|| self.event(place, Term::ZERO, String::new(), String::new()))
+    }
+
     fn tell(
         &self,
         name: &'static str,
@@ -120,6 +128,11 @@ impl Hooks {
             Some(node) => peers.name_of(node).to_owned(),
             None => String::new(),
         };
+        let (primary, about) = (name_of(self.state.primary), name_of(about));
+        ports.run_hook(self.event(name, term, primary, about));
+    }
+
+    fn event(&self, name: &'static str, term: Term, primary: String, about: String) -> Event {
         let variables = [
             ("PATH", PATH.to_owned()),
             ("OGHA_INSTANCE", self.instance.clone()),
@@ -127,11 +140,11 @@ impl Hooks {
             ("OGHA_EVENT", name.to_owned()),
             ("OGHA_TERM", term.to_string()),
             ("OGHA_CAUSE", self.cause.clone()),
-            ("OGHA_PRIMARY", name_of(self.state.primary)),
-            ("OGHA_PEER", name_of(about)),
+            ("OGHA_PRIMARY", primary),
+            ("OGHA_PEER", about),
         ];
         let variables = variables.map(|(key, value)| (key.into(), value.into())).into();
-        ports.run_hook(Event { name, variables });
+        Event { name, variables }
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     history::History,
     hooks, inbox,
     message::Message,
-    ports::{Answer, End, Job, JobId, Lane, Ports},
+    ports::{Answer, End, Job, JobId, Lane, Ports, Work},
     supervise::Supervisor,
     timeline::Timeline,
 };
@@ -84,11 +84,21 @@ pub struct Host<'a> {
     pub effects: &'a mut Effects,
 }
 
-impl Ports for Host<'_> {
+impl Work for Host<'_> {
     fn now(&self) -> Instant {
         clock::now()
     }
 
+    fn start(&mut self, id: JobId, job: Job) {
+        self.effects.executor.start(id, job);
+    }
+
+    fn abort(&mut self, id: JobId) {
+        self.effects.executor.abort(id);
+    }
+}
+
+impl Ports for Host<'_> {
     fn monotonic_ns(&self) -> u64 {
         clock::monotonic_ns()
     }
@@ -147,16 +157,8 @@ impl Ports for Host<'_> {
         server.is_none_or(|server| pidfile::life(pid, &server.data_dir) == Life::Gone)
     }
 
-    fn start(&mut self, id: JobId, job: Job) {
-        self.effects.executor.start(id, job);
-    }
-
-    fn abort(&mut self, id: JobId) {
-        self.effects.executor.abort(id);
-    }
-
     fn record(&mut self, timeline: Timeline) {
-        self.history.add(&self.effects.name, timeline);
+        self.history.add(&self.effects.name, &timeline);
     }
 
     fn run_hook(&mut self, event: hooks::Event) {
@@ -173,40 +175,69 @@ pub struct Tools {
     pub database: Arc<dyn Database>,
     /// The record on disk.
     pub store: Store,
-    /// The interface's addresses.
-    pub addresses: Addresses,
-    /// Those of the instance.
-    pub vips: Vec<(IpAddr, u8)>,
+    /// The instance's addresses.
+    pub addresses: VirtualAddresses,
     /// Who decides about partitions.
     pub arbiter: Arc<dyn Arbiter>,
     /// Where databases are checked.
     pub servers: Vec<(Option<NodeId>, SocketAddr)>,
 }
 
+/// Carries jobs out.
+pub trait CarryOut: Send + Sync + 'static {
+    /// Carries out one job to its end.
+    fn carry_out(&self, job: Job) -> impl Future<Output = End> + Send;
+}
+
+/// The virtual addresses, on the interface or not.
+#[derive(Debug)]
+pub struct VirtualAddresses {
+    /// The interface's addresses.
+    pub interface: Addresses,
+    /// Those of the instance.
+    pub vips: Vec<(IpAddr, u8)>,
+}
+
+impl VirtualAddresses {
+    /// Puts all of them on the interface, or takes them off it, whatever becomes of one.
+    pub async fn hold(&self, hold: bool) -> Result<(), String> {
+        let mut done = Ok(());
+        for &(address, prefix) in &self.vips {
+            done = done.and(if hold {
+                self.interface.add(address, prefix).await
+            } else {
+                self.interface.remove(address, prefix).await
+            });
+        }
+        words(done)
+    }
+}
+
 /// Carries out the jobs of one instance on the background threads.
-pub struct Executor {
+pub struct Executor<T = Tools> {
     index: usize,
     name: String,
     supervisor: Supervisor,
-    tools: Arc<Tools>,
+    tools: Arc<T>,
     /// The last job of each lane: the next one begins when it has ended, or was dropped.
     lanes: HashMap<Lane, (u64, JoinHandle<()>)>,
 }
 
-impl std::fmt::Debug for Executor {
+impl<T> std::fmt::Debug for Executor<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Executor").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl Executor {
+impl<T: CarryOut> Executor<T> {
     /// An executor for the instance with that index.
-    pub fn new(index: usize, name: &str, supervisor: Supervisor, tools: Tools) -> Self {
+    pub fn new(index: usize, name: &str, supervisor: Supervisor, tools: T) -> Self {
         let (name, tools) = (name.to_owned(), Arc::new(tools));
         Self { index, name, supervisor, tools, lanes: HashMap::new() }
     }
 
-    fn start(&mut self, id: JobId, job: Job) {
+    /// Starts a job; the inbox hears of its end.
+    pub fn start(&mut self, id: JobId, job: Job) {
         let before = self.lanes.remove(&id.lane).map(|(_, handle)| handle);
         let (tools, inbox, index) =
             (Arc::clone(&self.tools), self.supervisor.inbox().clone(), self.index);
@@ -222,7 +253,8 @@ impl Executor {
         self.lanes.insert(id.lane, (id.number, handle));
     }
 
-    fn abort(&self, id: JobId) {
+    /// Ends a job of which nothing needs to be heard.
+    pub fn abort(&self, id: JobId) {
         if let Some((number, handle)) = self.lanes.get(&id.lane)
             && *number == id.number
         {
@@ -231,7 +263,7 @@ impl Executor {
     }
 }
 
-impl Tools {
+impl CarryOut for Tools {
     async fn carry_out(&self, job: Job) -> End {
         match job {
             Job::Observe => End::Observed(self.database.observe().await),
@@ -244,7 +276,7 @@ impl Tools {
                 let store = self.store.clone();
                 End::Done(self.write(move || store.save_marks(marks)).await)
             }
-            Job::HoldAddresses(hold) => End::Done(words(self.hold_addresses(hold).await)),
+            Job::HoldAddresses(hold) => End::Done(self.addresses.hold(hold).await),
             Job::Propose(record) => End::Ruled(self.arbiter.propose(record).await),
             Job::Consult => End::Consulted(words(self.arbiter.consult().await)),
             Job::ProbeArbiter => {
@@ -260,7 +292,9 @@ impl Tools {
             }
         }
     }
+}
 
+impl Tools {
     /// On a thread that may hang with the disk. (What was begun there can't be aborted.)
     async fn write(
         &self,
@@ -271,18 +305,6 @@ impl Tools {
             Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
             Err(e) => Err(e.to_string()),
         }
-    }
-
-    async fn hold_addresses(&self, hold: bool) -> anyhow::Result<()> {
-        let mut done = Ok(());
-        for &(address, prefix) in &self.vips {
-            done = done.and(if hold {
-                self.addresses.add(address, prefix).await
-            } else {
-                self.addresses.remove(address, prefix).await
-            });
-        }
-        done
     }
 }
 

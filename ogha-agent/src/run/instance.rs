@@ -224,7 +224,7 @@ impl<C: Decides> Instance<C> {
         self.gate.tick(now, ports, &mut inputs);
         self.database.tick(now, ports, &mut inputs);
         self.disk.tick(now, ports, &mut inputs);
-        self.addresses.tick(now, ports, &mut inputs);
+        self.addresses.tick(now, ports);
         self.arbiter.tick(now, ports, &mut inputs);
         if self.gate.reads_promise(now, self.core.grant().is_some()) {
             inputs.extend(self.read_promise(ports));
@@ -303,7 +303,11 @@ impl<C: Decides> Instance<C> {
                 let current = self.core().record();
                 self.disk.ended(id, end, current, ports, &mut inputs);
             }
-            Lane::Addresses => self.addresses.ended(id, end, ports, &mut inputs),
+            Lane::Addresses => {
+                if self.addresses.ended(id, end, ports) == Some(true) {
+                    inputs.push(Input::AddressesHeld);
+                }
+            }
             Lane::Propose | Lane::Consult | Lane::ProbeArbiter => {
                 self.arbiter.ended(id, end, ports, &mut inputs);
             }
@@ -361,8 +365,9 @@ impl<C: Decides> Instance<C> {
         }
         let has_server = self.config.database.server().is_some();
         if self.disarm.is_due(self.core.core(), self.peers.own(), has_server, &self.seen) {
-            // Nothing that the core would hear comes of it.
-            self.database.disarm(ports, &mut Vec::new());
+            let mut inputs = Vec::new();
+            self.database.disarm(ports, &mut inputs);
+            self.inputs(inputs, ports);
         }
         let core = self.core.core();
         self.hooks.look(hooks::State::of(core), core.term(), &self.peers, ports);
@@ -545,7 +550,7 @@ impl<C: Decides> Instance<C> {
     }
 }
 
-fn mac_of(detail: u64) -> String {
+pub(super) fn mac_of(detail: u64) -> String {
     let octets: Vec<String> =
         detail.to_be_bytes()[2..].iter().map(|o| format!("{o:02x}")).collect();
     octets.join(":")

@@ -19,6 +19,7 @@ pub mod health;
 mod history;
 pub mod hooks;
 mod host;
+mod hosted;
 mod inbox;
 pub mod instance;
 pub mod message;
@@ -29,6 +30,7 @@ pub mod peers;
 pub mod ports;
 mod prepare;
 pub mod retry;
+mod router;
 mod seat;
 mod sources;
 mod status;
@@ -39,7 +41,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use ogha_common::{failover::Input, units::Instant};
+use ogha_common::units::Instant;
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -48,7 +50,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::{history::History, inbox::Message, seat::Seat, supervise::Supervisor};
+use self::{history::History, hosted::Hosted, inbox::Message, supervise::Supervisor};
 use crate::{
     clock,
     config::Config,
@@ -60,6 +62,9 @@ use crate::{
 
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
 const REALTIME_PRIORITY: i32 = 20;
+
+/// How long the end of the agent waits for what its instances have to do before.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).
 ///
@@ -117,7 +122,7 @@ fn be_realtime() {
 struct Agent {
     node: String,
     kernel: Kernel,
-    seats: Vec<Seat>,
+    hosted: Vec<Hosted>,
     history: History,
     inbox: mpsc::UnboundedReceiver<Message>,
 }
@@ -131,19 +136,19 @@ impl Agent {
         let supervisor = Supervisor::new(background.clone(), send.clone());
         let interfaces = interfaces(config)?;
         let server = Server::bind(&config.node.run_dir)?;
-        let mut seats = Vec::new();
+        let mut hosted = Vec::new();
         for (index, instance) in config.instances.iter().enumerate() {
             let interface = interfaces
                 .iter()
                 .find(|interface| interface.name == instance.interface)
                 .context("every instance's interface was looked up")?;
-            let prepared = prepare::prepare(index, &config.node, instance, interface, &supervisor)
+            let prepared = Hosted::prepare(index, &config.node, instance, interface, &supervisor)
                 .await
                 .with_context(|| format!("instance {}", instance.name))?;
-            seats.push(prepared);
+            hosted.push(prepared);
         }
         let mut history = History::open(&config.node.state_dir);
-        let interfaces = with_paths(interfaces, &seats);
+        let interfaces = with_paths(interfaces, &hosted);
         let places = interfaces.iter().map(|at| prepare::place(config, at));
         let places = futures_util::future::join_all(places).await;
         let mut kernel = Kernel::start_at(&config.node.bpf_dir, &places)?;
@@ -152,20 +157,19 @@ impl Agent {
             sources::kernel_log(log, send.clone())?;
         }
         sources::control(server, send, &supervisor);
-        for seat in &mut seats {
-            let (instance, mut host) = seat.ports(&mut kernel, &mut history);
-            prepare::start(instance, &mut host)?;
+        for one in &mut hosted {
+            one.start(&mut kernel, &mut history)?;
         }
-        kernel.forget_instances_from(u32::try_from(seats.len())?)?;
-        info!(node = config.node.name, instances = seats.len(), "started");
-        Ok(Self { node: config.node.name.clone(), kernel, seats, history, inbox })
+        kernel.forget_instances_from(u32::try_from(hosted.len())?)?;
+        info!(node = config.node.name, instances = hosted.len(), "started");
+        Ok(Self { node: config.node.name.clone(), kernel, hosted, history, inbox })
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         loop {
-            let due = self.seats.iter().filter_map(|seat| seat.instance.next_timer()).min();
+            let due = self.hosted.iter().filter_map(Hosted::next_timer).min();
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message)?,
@@ -181,17 +185,42 @@ impl Agent {
             while let Ok(message) = self.inbox.try_recv() {
                 self.take(message)?;
             }
-            for seat in &mut self.seats {
-                let (instance, mut host) = seat.ports(&mut self.kernel, &mut self.history);
-                instance.wake(due, &mut host);
+            for one in &mut self.hosted {
+                one.wake(due, &mut self.kernel, &mut self.history);
             }
         }
-        info!("stopping; the data plane stays, and keeps its leases until they end");
-        for seat in &mut self.seats {
-            let (instance, mut host) = seat.ports(&mut self.kernel, &mut self.history);
-            instance.input(Input::Stopping, &mut host);
-        }
+        info!("stopping; the data plane stays loaded, and open gates end with their leases");
+        self.stop().await;
         Ok(())
+    }
+
+    /// Instances may have to do things in an order before the agent ends: what comes of the one is
+    /// waited for before the next.
+    async fn stop(&mut self) {
+        let (kernel, history) = (&mut self.kernel, &mut self.history);
+        for one in &mut self.hosted {
+            one.stop(kernel, history);
+        }
+        let give_up = clock::now() + STOP_PATIENCE;
+        let has_not = |one: &&Hosted| !one.has_stopped();
+        while self.hosted.iter().any(|one| has_not(&one)) && clock::now() < give_up {
+            let due = self.hosted.iter().filter(has_not).filter_map(Hosted::next_timer).min();
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(Message::Instance(index, message @ message::Message::Ended(..)))
+                        if !self.hosted[index].has_stopped() =>
+                    {
+                        self.hosted[index].take(message, kernel, history);
+                    }
+                    Some(_) => {}
+                    None => return,
+                },
+                () = sleep_until(Some(due.map_or(give_up, |due| due.min(give_up)))) => {}
+            }
+            for one in self.hosted.iter_mut().filter(|one| !one.has_stopped()) {
+                one.wake(due, kernel, history);
+            }
+        }
     }
 
     fn take(&mut self, message: Message) -> anyhow::Result<()> {
@@ -200,23 +229,21 @@ impl Agent {
             Message::Control(request, answer) => {
                 let response = match request {
                     Request::Status | Request::History => {
-                        status::answer(&request, &self.node, &self.seats, kernel, history)
+                        status::answer(&request, &self.node, &self.hosted, kernel, history)
                     }
                     order => {
-                        commands::carry_out(order, &self.node, &mut self.seats, kernel, history)
+                        commands::carry_out(order, &self.node, &mut self.hosted, kernel, history)
                     }
                 };
                 // Whoever asked may have gone.
                 let _ = answer.send(response);
             }
             Message::Instance(index, message) => {
-                let (instance, mut host) = self.seats[index].ports(kernel, history);
-                instance.take(message, &mut host);
+                self.hosted[index].take(message, kernel, history);
             }
             Message::Kernel(event) => {
-                if let Some(seat) = self.seats.get_mut(event.instance as usize) {
-                    let (instance, mut host) = seat.ports(kernel, history);
-                    instance.take(message::Message::Kernel(event), &mut host);
+                if let Some(one) = self.hosted.get_mut(event.instance as usize) {
+                    one.take(message::Message::Kernel(event), kernel, history);
                 }
             }
             Message::Broken(error) => return Err(error),
@@ -234,8 +261,8 @@ fn interfaces(config: &Config) -> anyhow::Result<Vec<Interface>> {
 }
 
 /// And those at which further paths to peers begin.
-fn with_paths(mut interfaces: Vec<Interface>, seats: &[Seat]) -> Vec<Interface> {
-    for interface in seats.iter().flat_map(|seat| seat.effects.sockets.interfaces()) {
+fn with_paths(mut interfaces: Vec<Interface>, hosted: &[Hosted]) -> Vec<Interface> {
+    for interface in hosted.iter().flat_map(Hosted::interfaces) {
         if !interfaces.contains(interface) {
             interfaces.push(interface.clone());
         }

@@ -50,6 +50,11 @@ pub fn tell(instance: &str, peers: &Peers, notice: Notice) {
              the standby leaves the in-sync set",
             name(node)
         ),
+        Notice::StrangerDesignated(term) => error!(
+            instance,
+            "the consensus store's record of term {term} names a primary that is not configured here: \
+             it is ignored. Compare the instance's name and the nodes of both configurations"
+        ),
         Notice::ImplausibleTerm(term) => error!(
             instance,
             "refused a record of term {term}: it is too far above the current one to follow it"

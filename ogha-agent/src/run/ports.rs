@@ -17,10 +17,18 @@ use ogha_common::{
 use super::{hooks, timeline::Timeline};
 use crate::database::{Observation, Step};
 
-/// The surroundings of one instance.
-pub trait Ports {
+/// A clock, and whoever carries jobs out.
+pub trait Work {
     /// `CLOCK_BOOTTIME`.
     fn now(&self) -> Instant;
+    /// Starts a job. One of the same lane that was aborted has ended before this one begins.
+    fn start(&mut self, id: JobId, job: Job);
+    /// The job's end is of no interest any more. What it was about may happen all the same.
+    fn abort(&mut self, id: JobId);
+}
+
+/// The surroundings of one instance.
+pub trait Ports: Work {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     fn monotonic_ns(&self) -> u64;
 
@@ -82,11 +90,6 @@ pub trait Ports {
     fn is_listening(&self) -> bool;
     /// Whether that process certainly is not the database's main process any more.
     fn is_gone(&self, pid: u32) -> bool;
-
-    /// Starts a job. One of the same lane that was aborted has ended before this one begins.
-    fn start(&mut self, id: JobId, job: Job);
-    /// The job's end is of no interest any more. What it was about may happen all the same.
-    fn abort(&mut self, id: JobId);
 
     /// An event timeline has ended.
     fn record(&mut self, timeline: Timeline);
@@ -206,7 +209,7 @@ impl Slot {
     }
 
     /// Starts a job in the place of the one under way.
-    pub fn start(&mut self, limit: Duration, job: Job, ports: &mut impl Ports) {
+    pub fn start(&mut self, limit: Duration, job: Job, ports: &mut impl Work) {
         self.abort(ports);
         self.number += 1;
         self.deadline = Some(ports.now() + limit);
@@ -214,14 +217,14 @@ impl Slot {
     }
 
     /// Gives up the job under way, if there is one.
-    pub fn abort(&mut self, ports: &mut impl Ports) {
+    pub fn abort(&mut self, ports: &mut impl Work) {
         if self.deadline.take().is_some() {
             ports.abort(self.id());
         }
     }
 
     /// Gives up the job under way if its deadline has passed; says whether.
-    pub fn give_up(&mut self, now: Instant, ports: &mut impl Ports) -> bool {
+    pub fn give_up(&mut self, now: Instant, ports: &mut impl Work) -> bool {
         let late = self.deadline.is_some_and(|deadline| now >= deadline);
         if late {
             self.abort(ports);

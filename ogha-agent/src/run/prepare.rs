@@ -19,7 +19,7 @@ use ogha_common::{
 
 use super::{
     hooks,
-    host::{Effects, Executor, Host, Tools},
+    host::{Effects, Executor, Host, Tools, VirtualAddresses},
     instance::{Beginning, Instance},
     peer::Peer,
     peers::{self, Peers},
@@ -66,7 +66,7 @@ pub async fn prepare(
     let mut sockets = ProbeSockets::bind(own, config.liveness.port, key)?;
     let peers = peers(config, me, &mut sockets)?;
     let speaker = speaker(config, interface, own, &addresses)?;
-    let vrrp = Arc::new(open_vrrp(config, interface, speaker, &peers, &addresses)?);
+    let vrrp = Arc::new(open_vrrp(config, interface, speaker, &addresses)?);
     let store = Store::open(&node.state_dir, &config.name)?;
     let (record, marks) = (store.load()?, store.marks()?);
     let (opening, nodes) = (config.database.clone(), database_nodes(node, config));
@@ -101,7 +101,8 @@ pub async fn prepare(
         watch: watch(config)?,
         promotion_timeout: PROMOTION_TIMEOUT,
     };
-    let tools = Tools { database, store, addresses: links, vips: vips.clone(), arbiter, servers };
+    let links = VirtualAddresses { interface: links, vips: vips.clone() };
+    let tools = Tools { database, store, addresses: links, arbiter, servers };
     let effects = Effects {
         name: config.name.clone(),
         slot: u32::try_from(index)?,
@@ -150,7 +151,7 @@ fn listen(kernel: &mut Kernel, effects: &Effects) -> anyhow::Result<()> {
 }
 
 /// What the tracepoints are to watch, before the database's main process is known.
-fn watch(config: &config::Instance) -> anyhow::Result<Watch> {
+pub(super) fn watch(config: &config::Instance) -> anyhow::Result<Watch> {
     let agent = std::process::id();
     Ok(match config.database.port() {
         Some(port) => Watch { tgid: 0, port: u32::from(port), netns: own_netns()?, agent },
@@ -173,7 +174,7 @@ pub async fn place(config: &config::Config, interface: &Interface) -> Place {
 }
 
 /// Where adverts come from.
-fn speaker(
+pub(super) fn speaker(
     config: &config::Instance,
     interface: &Interface,
     own: IpAddr,
@@ -242,11 +243,10 @@ fn servers(
     [here].into_iter().chain(peers.iter().filter_map(there)).collect()
 }
 
-fn open_vrrp(
+pub(super) fn open_vrrp(
     config: &config::Instance,
     interface: &Interface,
     source: IpAddr,
-    peers: &[Peer],
     virtual_addresses: &[IpAddr],
 ) -> anyhow::Result<VrrpSocket> {
     let settings = &config.vrrp;
@@ -260,14 +260,13 @@ fn open_vrrp(
     let transport = match settings.transport {
         Transport::Multicast => vrrp::Transport::Multicast,
         Transport::Unicast => {
-            let first = |peer: &Peer| peer.addresses.first().copied();
-            vrrp::Transport::Unicast(peers.iter().filter_map(first).collect())
+            vrrp::Transport::Unicast(config.peers.iter().map(config::Peer::address).collect())
         }
     };
     VrrpSocket::open(interface, source, transport, expected, virtual_addresses)
 }
 
-fn version(settings: &config::Vrrp) -> Version {
+pub(super) fn version(settings: &config::Vrrp) -> Version {
     if settings.version == 2 { Version::V2 } else { Version::V3 }
 }
 

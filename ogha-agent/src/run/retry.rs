@@ -68,6 +68,26 @@ impl Trouble {
         Self { instance, what, reason: None, retry: Retry::default() }
     }
 
+    /// Why it failed when it was last tried; `None`: it has not failed, or works again.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// It was tried. Gives its value, if there is one.
+    pub fn note<T>(&mut self, now: Instant, result: anyhow::Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.worked();
+                Some(value)
+            }
+            Err(e) => {
+                self.failed(now, &format!("{e:#}"));
+                None
+            }
+        }
+    }
+
     /// It has failed. Logged if it had not failed before, or for another reason; says whether.
     pub fn failed(&mut self, now: Instant, reason: &str) -> bool {
         self.retry.failed(now);
@@ -122,5 +142,10 @@ mod tests {
         assert_eq!(trouble.retry.failures(), 3);
         trouble.worked();
         assert!(trouble.failed(ms(3), "no memory"));
+        assert_eq!(trouble.reason(), Some("no memory"));
+        assert_eq!(trouble.note(ms(4), Ok(7)), Some(7));
+        assert_eq!(trouble.reason(), None);
+        assert_eq!(trouble.note(ms(5), Err::<(), _>(anyhow::anyhow!("no map"))), None);
+        assert_eq!(trouble.reason(), Some("no map"));
     }
 }

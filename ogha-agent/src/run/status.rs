@@ -10,7 +10,7 @@ use ogha_common::{
 };
 
 use super::{
-    history::History, host::Effects, instance::Instance, peer::Peer, ports::Answer, seat::Seat,
+    history::History, host::Effects, hosted::Hosted, instance::Instance, peer::Peer, ports::Answer,
 };
 use crate::{
     clock,
@@ -26,16 +26,16 @@ use crate::{
 pub fn answer(
     request: &Request,
     node: &str,
-    seats: &[Seat],
+    hosted: &[Hosted],
     kernel: &Kernel,
     history: &History,
 ) -> Response {
     match request {
         Request::Status => {
             let now = clock::now();
-            let views = seats
+            let views = hosted
                 .iter()
-                .map(|seat| seat.instance.view(now, &seat.effects, kernel, history))
+                .map(|one| one.view(now, kernel, history))
                 .collect::<anyhow::Result<_>>();
             match views {
                 Ok(instances) => {
@@ -52,7 +52,7 @@ pub fn answer(
 }
 
 impl Instance {
-    fn view(
+    pub(super) fn view(
         &self,
         now: Moment,
         effects: &Effects,
@@ -207,7 +207,7 @@ fn rejoin_view(progress: &Progress) -> view::RejoinView {
     }
 }
 
-fn vrrp(state: State) -> &'static str {
+pub(super) fn vrrp(state: State) -> &'static str {
     match state {
         State::Initialize => "initialize",
         State::Backup { .. } => "backup",
@@ -215,7 +215,7 @@ fn vrrp(state: State) -> &'static str {
     }
 }
 
-fn gate_word(passage: Passage) -> &'static str {
+pub(super) fn gate_word(passage: Passage) -> &'static str {
     match passage {
         Passage::Open => "open",
         Passage::Claimed | Passage::Closed => "closed",

@@ -135,6 +135,8 @@ pub enum Notice {
     ArbiterRefused(Term),
     /// The switchover was undone.
     SwitchoverUndone,
+    /// The consensus store's record of that term names a primary that is not configured here.
+    StrangerDesignated(Term),
     /// A record of that term was refused: it is too far above the current one to follow it.
     ImplausibleTerm(Term),
 }

@@ -80,6 +80,19 @@ impl Known {
         heard || self.speaking(now).any(|peer| peer.is_active() || rival(peer))
     }
 
+    /// Whether a peer stands in the way of one that would serve. Where a consensus store gives each term
+    /// to one node, one that only tries to take over does not.
+    pub fn is_forestalled(&self, now: Instant) -> bool {
+        let serves = |peer: &PeerFacts| {
+            peer.status.is_some_and(|status| status.phase == probe::Phase::Serving)
+        };
+        if self.config.has_store() {
+            self.serving_primary(now).is_some() || self.speaking(now).any(serves)
+        } else {
+            self.anyone_active(now)
+        }
+    }
+
     /// A peer that serves or takes over, and answers.
     pub fn active_peer(&self, now: Instant) -> Option<NodeId> {
         let mut there = self.facts.known_peers().filter(|peer| peer.is_there(now, &self.config));

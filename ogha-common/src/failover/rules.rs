@@ -91,7 +91,7 @@ impl Known {
     /// database of a designated primary is promoted if it is still a standby: the promotion
     /// failed, or the agent died before it.
     pub fn may_bootstrap(&self, now: Instant) -> Option<(TakeoverPermit, Cause)> {
-        if !self.is_unreplaced() || self.anyone_active(now) || !self.knows_the_others(now) {
+        if !self.is_unreplaced() || self.is_forestalled(now) || !self.knows_the_others(now) {
             return None;
         }
         let cause = match self.facts.database {

@@ -8,6 +8,17 @@ use super::{
 use crate::{units::NodeId, wire::probe};
 
 impl Phase {
+    /// What the consensus store says counts, if it is about this instance. A record that names a node that
+    /// is not configured here is somebody else's, or of another configuration: it is reported, and decides
+    /// nothing. (Were that node the primary, the peers that know it would grant no lease any more.)
+    pub fn adopt_from_store(self, cx: &mut Context<'_>, record: Record) -> Self {
+        if !cx.known.config.nodes.contains(record.primary) {
+            cx.notice(Notice::StrangerDesignated(record.term));
+            return self;
+        }
+        self.adopt(cx, record)
+    }
+
     /// Rule 4: goes by that record from now on, if it is newer; whoever served, fences.
     pub fn adopt(self, cx: &mut Context<'_>, record: Record) -> Self {
         let (known, own) = (&cx.known, cx.known.config.node);

@@ -17,6 +17,9 @@ use serde_json::Value;
 pub use super::config::{Kind, Peer, Settings};
 use super::{Host, Postgres, config, process::Process};
 
+/// The file of the key.
+const KEY: &str = "cluster.key";
+
 /// An agent on a host, running or not.
 #[derive(Debug)]
 pub struct Agent {
@@ -36,11 +39,20 @@ impl Agent {
         priority: u8,
         settings: &Settings,
     ) -> Result<Self> {
-        let agent = Self { host: Arc::clone(database.host()), process: Mutex::new(None) };
+        let key = database.host().directory().join(KEY);
+        let text = config::text(database, &key, peer, vip, priority, settings);
+        Self::with_config(database.host(), &text)
+    }
+
+    /// Writes this `ogha.toml`, and the key. Starts nothing.
+    ///
+    /// # Errors
+    /// If the files cannot be written.
+    pub fn with_config(host: &Arc<Host>, text: &str) -> Result<Self> {
+        let agent = Self { host: Arc::clone(host), process: Mutex::new(None) };
         let key = agent.key_path();
         fs::write(&key, "6f67686120746865206c6162206b6579\n")?;
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
-        let text = config::text(database, &key, peer, vip, priority, settings);
         fs::write(agent.config_path(), text)?;
         Ok(agent)
     }
@@ -54,7 +66,7 @@ impl Agent {
     /// `cluster.key`.
     #[must_use]
     pub fn key_path(&self) -> PathBuf {
-        self.host.directory().join("cluster.key")
+        self.host.directory().join(KEY)
     }
 
     /// The control socket.

@@ -5,6 +5,7 @@
 //! BPF objects are pinned in file systems mounted in it. So one function removes a lab, whoever
 //! made it: [`Lab`]'s drop, also in a panic, or the next lab after a killed run.
 
+pub mod adverts;
 pub mod agent;
 pub mod bpffs;
 pub mod client;
@@ -22,6 +23,7 @@ mod netlink;
 pub mod pair;
 pub mod postgres;
 pub mod process;
+pub mod router;
 mod spawner;
 pub mod sql;
 mod switch;

@@ -5,8 +5,6 @@
 
 use std::collections::VecDeque;
 
-use ogha_common::failover::Role;
-
 use super::{MAX, clock::MS};
 
 /// A write.
@@ -44,6 +42,8 @@ pub struct Database {
     pub running: bool,
     /// They do nothing.
     pub hung: bool,
+    /// They recover after a crash of one of them, and refuse everybody.
+    pub recovering: bool,
     /// The writes, oldest first.
     pub log: Vec<Write>,
     /// Whose log it receives.
@@ -58,6 +58,8 @@ pub struct Database {
     pub senders: [Sender; MAX],
     /// Commits that wait, oldest first.
     pub waiting: VecDeque<Waiting>,
+    /// When it was last started.
+    pub started_at: u64,
     /// When it was last a primary that accepts writes.
     pub wrote_at: Option<u64>,
 }
@@ -69,6 +71,7 @@ impl Database {
             primary,
             running: false,
             hung: false,
+            recovering: false,
             log: vec![],
             follows,
             names,
@@ -76,6 +79,7 @@ impl Database {
             life: 0,
             senders: [Sender::default(); MAX],
             waiting: VecDeque::new(),
+            started_at: 0,
             wrote_at: None,
         };
         database.start();
@@ -96,11 +100,19 @@ impl Database {
     fn begin(&mut self, running: bool) {
         self.running = running;
         self.hung = false;
+        self.recovering = false;
         self.life += 1;
         self.waiting.clear();
         let end = self.log.len();
         for (sender, &named) in self.senders.iter_mut().zip(&self.names) {
             *sender = Sender { since: named.then_some(end), ..Sender::default() };
+        }
+    }
+
+    /// The recovery after a crash has ended.
+    pub fn recovered(&mut self) {
+        if std::mem::take(&mut self.recovering) {
+            self.begin(true);
         }
     }
 
@@ -123,21 +135,17 @@ impl Database {
 
     /// Whether it answers, and accepts writes.
     pub fn writes(&self) -> bool {
-        self.running && !self.hung && self.primary
+        self.answers() && self.primary
     }
 
     /// Whether it is a standby that receives.
     pub fn receives(&self) -> bool {
-        self.running && !self.hung && !self.primary
+        self.answers() && !self.primary
     }
 
-    /// Its role, as one who asks it hears.
-    pub fn role(&self) -> Role {
-        match (self.running && !self.hung, self.primary) {
-            (false, _) => Role::Unknown,
-            (true, true) => Role::Primary,
-            (true, false) => Role::Standby,
-        }
+    /// Whether it answers a query.
+    pub fn answers(&self) -> bool {
+        self.running && !self.hung && !self.recovering
     }
 
     /// Commits wait for exactly these.

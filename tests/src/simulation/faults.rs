@@ -43,6 +43,8 @@ pub enum Fault {
     AnswersLost,
     /// What is asked of the arbiter arrives late.
     ArbiterSlow,
+    /// The arbiter says at once what makes no sense.
+    ArbiterNonsense,
     /// Packets get lost, so many of a thousand.
     Loss(u64),
     /// Packets are late, and overtake each other.
@@ -51,6 +53,20 @@ pub enum Fault {
     Duplicate,
     /// The standby's log comes late, though its connection stands.
     Lag(usize),
+    /// The database answers no query in time, and all is well with it.
+    ObservationsFail(usize),
+    /// Observations end late.
+    ObservationsLate(usize),
+    /// What is written to the disk hangs till then.
+    DiskHangs(usize),
+    /// The kernel refuses what the agent writes into its maps.
+    MapsRefuse(usize),
+    /// Somebody resets for whom commits wait.
+    SettingsByHand(usize),
+    /// A backend was killed: the database recovers, and is what it was.
+    CrashRecovery(usize),
+    /// The virtual machine is paused: neither its kernel nor its clock goes on.
+    HostFrozen(usize),
     /// Nothing can be written to the disk.
     DiskFull(usize),
     /// Orders to the database fail.
@@ -166,7 +182,7 @@ fn kind(random: &mut Random, setting: &Setting) -> Fault {
     let count = if random.permille(600) { Count::Weighty } else { Count::All };
     let most = if count == Count::Weighty { 6 } else { 60 };
     let steps = random.below(most) as u32;
-    match random.below(30) {
+    match random.below(38) {
         0 => Fault::AgentDies(node),
         1 => Fault::AgentStops(node),
         2 | 3 => Fault::AgentDiesAtStep(node, steps, count),
@@ -191,6 +207,14 @@ fn kind(random: &mut Random, setting: &Setting) -> Fault {
         25 => Fault::DiskFull(node),
         26 => Fault::OrdersFail(node),
         27 => Fault::Lag(node),
+        28 => Fault::ObservationsFail(node),
+        29 => Fault::ObservationsLate(node),
+        30 => Fault::DiskHangs(node),
+        31 => Fault::MapsRefuse(node),
+        32 => Fault::SettingsByHand(node),
+        33 => Fault::CrashRecovery(node),
+        34 => Fault::HostFrozen(node),
+        35 => Fault::ArbiterNonsense,
         _ => Fault::Operator(node, command(random, setting)),
     }
 }

@@ -4,8 +4,8 @@
 
 use ogha_common::{
     maps::{
-        self, Datagram, GATE_CLOSED, GATE_OPEN, Gate, Granters, Hearing, LeaseGrants, NS_PER_MS,
-        Passage, Peer, Said, Tables, earliest, is_fresh,
+        self, Datagram, GATE_OPEN, Gate, Granters, Hearing, LeaseGrants, NS_PER_MS, Passage, Peer,
+        PortCounters, Said, Tables, Watch, earliest, is_fresh,
     },
     wire::probe::{KernelFacts, ProbeKind, facts_words},
 };
@@ -90,10 +90,16 @@ pub struct Kernel {
     pub heard: LeaseGrants,
     /// Whose grants count (`GRANTERS`), as places in the list of nodes.
     pub granters: [bool; MAX],
+    /// When they were last set.
+    pub granters_set_ns: u64,
     /// What it offers (`SELF`).
     pub offer: Offer,
     /// What it heard (`PEERS`).
     pub peers: [Peer; MAX],
+    /// What the tracepoints watch (`WATCHES`).
+    pub watch: Watch,
+    /// TCP on the database's port (`PORT_COUNTERS`).
+    pub counters: PortCounters,
     me: usize,
     ids: [u64; MAX],
     boot: u64,
@@ -107,8 +113,11 @@ impl Kernel {
             gate: Gate::default(),
             heard: LeaseGrants::default(),
             granters: [false; MAX],
+            granters_set_ns: 0,
             offer: Offer::default(),
             peers: [Peer::default(); MAX],
+            watch: Watch::default(),
+            counters: PortCounters::default(),
             me,
             ids,
             boot,
@@ -121,15 +130,24 @@ impl Kernel {
         self.gate.passage(&self.heard, local)
     }
 
-    /// The agent's order.
-    pub fn set_gate(&mut self, open: bool, claimed: bool, term: u64, until: u64) {
-        let state = if open { GATE_OPEN } else { GATE_CLOSED };
-        self.gate = Gate { state, claimed: u32::from(claimed), term, lease_until_ns: until };
+    /// The gate is open, as the last agent left it.
+    pub fn open_gate(&mut self, term: u64, until: u64) {
+        self.gate = Gate { state: GATE_OPEN, claimed: 1, term, lease_until_ns: until };
     }
 
-    /// The end of the last promise to any peer.
-    pub fn promised_until(&self) -> u64 {
-        self.peers.iter().map(|peer| peer.promised_until_ns).max().unwrap_or(0)
+    /// A client has asked something; `answered`: the database has answered.
+    pub fn count(&mut self, local: u64, answered: bool) {
+        let counters = &mut self.counters;
+        counters.syn_in += 1;
+        counters.syn_in_last_ns = local;
+        counters.synack_out += 1;
+        counters.synack_out_last_ns = local;
+        counters.data_in += 1;
+        counters.data_in_last_ns = local;
+        if answered {
+            counters.data_out += 1;
+            counters.data_out_last_ns = local;
+        }
     }
 
     /// The boot, as the packets name it.

@@ -1,30 +1,35 @@
 //! The simulation: clusters of two to five nodes in virtual time, and all that may happen to them.
 //!
-//! The decision core, the detector and the election are the real ones, and so are the rules of the gate
-//! and of the lease in `ogha_common::maps`. Modelled are the kernel's programs, the agent's loop, the
-//! network, the disks, the databases and the arbiter: each with delays and failures that are drawn
-//! from a seed, so that a story that fails is told again by its number.
+//! The agent is the one that ships: its `Instance` runs over simulated ports, with its core, its workers'
+//! rules, its detectors and its retries; so are the rules of the gate and of the lease in
+//! `ogha_common::maps`. Modelled are the kernel's programs, the network, the disks, the databases and the
+//! arbiter: each with delays and failures that are drawn from a seed, so that a run that fails is
+//! repeated by its number.
 
 mod agent;
 mod arbiter;
 mod clock;
 mod database;
-mod effects;
 mod faults;
+mod filter;
 mod invariants;
+mod jobs;
 mod kernel;
 mod network;
 mod node;
 mod people;
+mod ports;
 mod queue;
 mod random;
 mod replication;
 mod runner;
+mod scribe;
 mod story;
 mod trouble;
 mod world;
 
 pub use self::{
+    filter::Rule,
     runner::{Failure, Tally, run, tell, tell_one},
     story::{Setting, Story, Violation},
 };

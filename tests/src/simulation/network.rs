@@ -15,6 +15,8 @@ pub struct Network {
     pub answers_lost: u8,
     /// What it is asked arrives late.
     pub arbiter_slow: u8,
+    /// It says at once what makes no sense.
+    pub arbiter_nonsense: u8,
     /// So many of a thousand packets get lost.
     pub loss: u64,
     /// The greatest further delay, milliseconds.

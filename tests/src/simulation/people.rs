@@ -61,12 +61,12 @@ impl World {
     fn is_complete(&self, serving: usize) -> bool {
         let all = |node: usize| {
             let Some(agent) = &self.nodes[node].agent else { return false };
-            let in_place = match agent.core.phase() {
+            let in_place = match agent.core().phase() {
                 PhaseName::Serving => node == serving,
                 PhaseName::Standby => node != serving && self.nodes[node].database.receives(),
                 _ => false,
             };
-            let record = agent.core.record();
+            let record = agent.core().record();
             in_place
                 && record.is_some_and(|r| {
                     r.in_sync.len() == self.nodes.len() && r.primary == self.ids[serving]
@@ -84,7 +84,7 @@ impl World {
     fn help(&mut self, node: usize) {
         let local = self.nodes[node].local(self.now);
         let Some(agent) = &self.nodes[node].agent else { return };
-        let wait = agent.core.waits_for(Instant::from_ns(local));
+        let wait = agent.core().waits_for(Instant::from_ns(local));
         let since = match (wait, self.people.waits[node]) {
             (Some(wait), Some((before, since))) if wait == before => since,
             _ => self.now,
@@ -105,10 +105,11 @@ impl World {
         self.note(|| format!("{} waits: {wait:?}", super::story::NAMES[node]));
         match wait {
             Wait::Arbiter => self.violated(Violation::NobodyServes("the arbiter is waited for")),
-            Wait::PrimaryAgent => {}
-            Wait::Answer | Wait::StartDatabase => {
+            // These end by themselves: the database answers, the agent is started.
+            Wait::Answer | Wait::PrimaryAgent => {}
+            Wait::StartDatabase => {
                 self.people.helped[0] += 1;
-                self.nodes[node].database.start();
+                self.start_database(node);
             }
             Wait::Rejoin => {
                 self.people.helped[1] += 1;

@@ -29,8 +29,9 @@ impl<E> Queue<E> {
         self.order.push(Reverse((at, self.count, place)));
     }
 
-    /// What happens next.
-    pub fn pop(&mut self) -> Option<(u64, E)> {
+    /// What happens next, if it does by then.
+    pub fn pop_by(&mut self, until: u64) -> Option<(u64, E)> {
+        self.order.peek().filter(|Reverse((at, ..))| *at <= until)?;
         let Reverse((at, _, place)) = self.order.pop()?;
         self.free.push(place);
         Some((at, self.events[place as usize].take()?))

@@ -13,7 +13,14 @@ impl World {
     /// Clients write wherever a gate lets them.
     pub fn clients_write(&mut self) {
         for node in 0..self.story.setting.nodes {
-            if self.is_open(node) && self.nodes[node].database.writes() {
+            if !self.is_open(node) || !self.nodes[node].database.running {
+                continue;
+            }
+            let local = self.nodes[node].local(self.now);
+            let answers = self.nodes[node].database.answers();
+            self.nodes[node].kernel.count(local, answers);
+            self.check_commits(node);
+            if self.nodes[node].database.writes() {
                 self.writes += 1;
                 let write = self.writes;
                 let database = &mut self.nodes[node].database;
@@ -131,7 +138,8 @@ impl World {
     /// Commits that need not wait any more return to their clients, if the gate lets them.
     pub fn acknowledge(&mut self, node: usize) {
         while let Some(commit) = self.nodes[node].database.commit() {
-            if self.is_open(node) {
+            // What nobody waits for by somebody's hand may be lost.
+            if self.is_open(node) && self.ledger.by_hand[node].is_none() {
                 self.ledger.acknowledged.push((commit.end, commit.write));
             }
         }

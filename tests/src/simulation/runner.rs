@@ -123,7 +123,8 @@ pub fn tell(story: Story) -> String {
     let ids = story.setting.ids();
     let mut world = World::new(story, true);
     world.run();
-    for mut line in world.told.unwrap_or_default() {
+    let lines = world.scribe.map(|scribe| scribe.lines.take());
+    for mut line in lines.unwrap_or_default() {
         for (id, name) in ids.iter().zip(NAMES) {
             line = line.replace(&format!("NodeId({})", id.get()), name);
         }

@@ -7,6 +7,7 @@ use ogha_common::{failover::Arbiter, units::NodeId};
 use super::{
     MAX, Mutation,
     faults::{self, Timed},
+    filter::Rule,
     random::Random,
 };
 
@@ -56,6 +57,8 @@ pub struct Story {
     pub setting: Setting,
     /// What goes wrong.
     pub faults: Vec<Timed>,
+    /// A rule that all nodes break.
+    pub broken: Option<Rule>,
     /// A rule that the kernels break.
     pub mutation: Option<Mutation>,
 }
@@ -84,7 +87,7 @@ impl Story {
             warm: random.permille(850),
         };
         let faults = faults::draw(&mut random, &setting);
-        Self { seed, setting, faults, mutation: None }
+        Self { seed, setting, faults, broken: None, mutation: None }
     }
 }
 
@@ -105,6 +108,16 @@ pub enum Violation {
     LostWrite(usize, u32),
     /// Nobody serves, or not all are in sync again, though all is well and nobody should be needed.
     NobodyServes(&'static str),
+    /// A gate is open, and its node's core neither serves nor closes it.
+    OpenWithoutServing(usize),
+    /// A node sent an advert that neither serves nor takes over.
+    Advert(usize),
+    /// A serving primary's commits do not wait for a member of its record.
+    NotWaiting(usize),
+    /// An agent orders or asks the same again and again, without a pause.
+    Floods(usize),
+    /// A healthy database was stopped that nobody has replaced.
+    Stopped(usize),
     /// A core wants to be woken again and again at one time.
     Spins(usize),
 }
@@ -128,6 +141,15 @@ impl fmt::Display for Violation {
                 write!(f, "{} serves without the acknowledged write {write}", NAMES[*node])
             }
             Self::NobodyServes(why) => write!(f, "all is well, and yet: {why}"),
+            Self::OpenWithoutServing(node) => {
+                write!(f, "{}'s gate is open, and its core does not serve", NAMES[*node])
+            }
+            Self::Advert(node) => write!(f, "{} sends adverts and does not serve", NAMES[*node]),
+            Self::NotWaiting(node) => {
+                write!(f, "{}'s commits do not wait for a member of its record", NAMES[*node])
+            }
+            Self::Floods(node) => write!(f, "{} tries again without a pause", NAMES[*node]),
+            Self::Stopped(node) => write!(f, "{}'s healthy database was stopped", NAMES[*node]),
             Self::Spins(node) => write!(f, "{} is never done", NAMES[*node]),
         }
     }

@@ -1,12 +1,10 @@
 //! Faults come and go.
 
-use ogha_common::{
-    failover::{Command, Input, Sign},
-    units::Instant,
-};
+use ogha_common::failover::Command;
 
 use super::{
-    agent::{Count, Fuse, Message},
+    MAX,
+    agent::{Count, Fuse},
     clock::MS,
     faults::Fault,
     kernel::Kernel,
@@ -27,11 +25,7 @@ impl World {
         match timed.fault {
             Fault::AgentDies(node) => self.kill_agent(node, back),
             Fault::AgentStops(node) => {
-                let life = self.nodes[node].agent.as_ref().map(|agent| agent.life);
-                if let Some(life) = life {
-                    self.send(node, life, Message::Input(Input::Stopping));
-                    self.run_agent(node, life);
-                }
+                self.stop_agent(node);
                 self.kill_agent(node, back);
             }
             Fault::AgentDiesAtStep(node, steps, count) => {
@@ -41,9 +35,7 @@ impl World {
                 self.light(node, steps, count, Fuse::Stall(timed.lasts));
             }
             Fault::AgentStalls(node) => {
-                if let Some(agent) = &mut self.nodes[node].agent {
-                    agent.stalled_until = back;
-                }
+                self.nodes[node].stalled_until = back;
             }
             Fault::PowerOff(node) => self.power_off(node, back),
             Fault::PowerOffAll => {
@@ -55,19 +47,26 @@ impl World {
             Fault::KillAll => {
                 for node in 0..self.nodes.len() {
                     self.kill_agent(node, back);
-                    self.kill_database(node);
+                    self.stop_database(node);
                 }
             }
-            Fault::DatabaseDies(node) => self.kill_database(node),
+            Fault::DatabaseDies(node) => self.stop_database(node),
             Fault::DatabaseHangs(node) => {
-                if self.nodes[node].database.running {
-                    self.nodes[node].database.hung = true;
-                    let found = self.now + self.random.between(100, 400) * MS;
-                    self.queue.push(found, Event::Hung { node });
-                }
+                let database = &mut self.nodes[node].database;
+                database.hung = database.running;
             }
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = true,
+            Fault::ObservationsFail(node) => self.nodes[node].observations_fail = true,
+            Fault::ObservationsLate(node) => self.nodes[node].observations_late = true,
             Fault::DiskFull(node) => self.nodes[node].disk_full = true,
+            Fault::DiskHangs(node) => self.nodes[node].disk_hangs = true,
+            Fault::MapsRefuse(node) => self.nodes[node].maps_refuse = true,
+            Fault::SettingsByHand(node) => self.reset_settings(node),
+            Fault::CrashRecovery(node) => {
+                let database = &mut self.nodes[node].database;
+                database.recovering = database.running;
+            }
+            Fault::HostFrozen(node) => self.freeze(node, back),
             Fault::Lag(node) => self.network.lags[node] += 1,
             Fault::Operator(node, command) => self.operate(node, command),
             Fault::Loss(loss) => self.network.loss = loss,
@@ -99,7 +98,13 @@ impl World {
         match self.story.faults[place].fault {
             Fault::DatabaseHangs(node) => self.nodes[node].database.hung = false,
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = false,
+            Fault::ObservationsFail(node) => self.nodes[node].observations_fail = false,
+            Fault::ObservationsLate(node) => self.nodes[node].observations_late = false,
             Fault::DiskFull(node) => self.nodes[node].disk_full = false,
+            Fault::DiskHangs(node) => self.nodes[node].disk_hangs = false,
+            Fault::MapsRefuse(node) => self.nodes[node].maps_refuse = false,
+            Fault::CrashRecovery(node) => self.nodes[node].database.recovered(),
+            Fault::HostFrozen(node) => self.thaw(node),
             Fault::Lag(node) => self.network.lags[node] = 0,
             Fault::Loss(_) => self.network.loss = 0,
             Fault::Delay(_) => self.network.delay_ms = 0,
@@ -134,58 +139,66 @@ impl World {
             Fault::ArbiterDown => &mut network.arbiter_down,
             Fault::AnswersLost => &mut network.answers_lost,
             Fault::ArbiterSlow => &mut network.arbiter_slow,
+            Fault::ArbiterNonsense => &mut network.arbiter_nonsense,
             _ => return,
         };
         *count = count.saturating_add_signed(by);
     }
 
-    fn light(&mut self, node: usize, steps: u32, count: Count, fuse: Fuse) {
-        if let Some(agent) = &mut self.nodes[node].agent {
-            agent.fuse = Some((steps, count, fuse));
+    /// Somebody resets for whom commits wait.
+    fn reset_settings(&mut self, node: usize) {
+        if self.nodes[node].up && self.nodes[node].database.writes() {
+            self.ledger.by_hand[node].get_or_insert(self.now);
+            self.nodes[node].database.synchronize([false; MAX]);
+            self.acknowledge(node);
         }
     }
 
-    fn kill_agent(&mut self, node: usize, back: u64) {
+    /// Neither the kernel nor the clock goes on.
+    fn freeze(&mut self, node: usize, until: u64) {
+        let now = self.now;
         let host = &mut self.nodes[node];
-        if host.agent.take().is_some() {
+        if host.up && host.frozen_until.is_none() {
+            host.frozen_until = Some(until);
+            host.clock.freeze(now);
+            host.stalled_until = host.stalled_until.max(until);
+        }
+    }
+
+    fn thaw(&mut self, node: usize) {
+        let now = self.now;
+        let host = &mut self.nodes[node];
+        if host.frozen_until.take().is_some() {
+            host.clock.thaw(now);
+            host.thawed_at = Some(now);
+            let at = host.due.map_or(u64::MAX, |due| host.clock.real(due));
+            host.wake_at = u64::MAX;
+            self.wake(node, at);
+        }
+    }
+
+    fn light(&mut self, node: usize, effects: u32, count: Count, fuse: Fuse) {
+        if self.nodes[node].running.is_some() {
+            self.nodes[node].fuse = Some((effects, count, fuse));
+        }
+    }
+
+    /// The agent is gone, at work or not, and comes back then.
+    pub fn kill_agent(&mut self, node: usize, back: u64) {
+        let host = &mut self.nodes[node];
+        if host.running.is_some() {
+            host.end_agent();
             host.kernel.offer.exited = true;
             self.queue.push(back, Event::StartAgent { node });
         }
-    }
-
-    fn kill_database(&mut self, node: usize) {
-        if !self.nodes[node].database.running {
-            return;
-        }
-        self.nodes[node].database.stop();
-        let host = &self.nodes[node];
-        if let Some(agent) = &host.agent {
-            let at = Instant::from_ns(host.local(self.now));
-            let input = Input::DatabaseDied { at, sign: Sign::ProcessExit };
-            let event = Event::Outcome { node, life: agent.life, input };
-            let seen = self.now + self.random.between(MS / 2, 3 * MS);
-            self.queue.push(seen, event);
-        }
-    }
-
-    /// A database still hangs, and that is found.
-    pub fn hung(&mut self, node: usize) {
-        let host = &self.nodes[node];
-        if !host.up || !host.database.hung {
-            return;
-        }
-        let at = Instant::from_ns(host.local(self.now));
-        if let Some(life) = host.agent.as_ref().map(|agent| agent.life) {
-            self.send(node, life, Message::Input(Input::DatabaseHung { at }));
-        }
-        self.queue.push(self.now + 300 * MS, Event::Hung { node });
     }
 
     fn power_off(&mut self, node: usize, back: u64) {
         let host = &mut self.nodes[node];
         if host.up {
             host.up = false;
-            host.agent = None;
+            host.frozen_until = None;
+            host.end_agent();
             host.database.stop();
             self.queue.push(back, Event::PowerOn { node });
         }
@@ -207,6 +220,7 @@ impl World {
         host.kernel = Kernel::new(node, words, u64::from(host.boot) * 100 + node as u64 + 1, lease);
         if autostart {
             host.database.start();
+            host.database.started_at = now;
         }
         let agent = self.random.between(100, 700) * MS;
         self.queue.push(now + agent, Event::StartAgent { node });
@@ -219,20 +233,24 @@ impl World {
         self.ledger.healed_at = self.now;
         self.network = Network::default();
         for node in 0..self.nodes.len() {
+            self.thaw(node);
             let host = &mut self.nodes[node];
             host.disk_full = false;
+            host.disk_hangs = false;
+            host.maps_refuse = false;
             host.orders_fail = false;
+            host.observations_fail = false;
+            host.observations_late = false;
             host.database.hung = false;
-            if let Some(agent) = &mut host.agent {
-                agent.stalled_until = 0;
-                agent.fuse = None;
-            }
+            host.database.recovered();
+            host.stalled_until = 0;
+            host.fuse = None;
             if !host.up {
                 self.power_on(node);
             } else if self.story.setting.autostart && !host.database.running {
-                host.database.start();
+                self.start_database(node);
             }
-            if self.nodes[node].agent.is_none() {
+            if self.nodes[node].running.is_none() {
                 self.queue.push(self.now + 100 * MS, Event::StartAgent { node });
             }
             self.wake(node, self.now);

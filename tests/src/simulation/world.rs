@@ -1,19 +1,21 @@
 //! The world: all nodes, what is on its way between them, and the one clock by which it goes.
 
-use core::time::Duration;
+use std::rc::Rc;
 
+use ogha_agent::run::{
+    message::Message,
+    ports::{End, Job, JobId},
+};
 use ogha_common::{
-    detector::{self, Detector},
-    election,
-    failover::{Arbiter, Config, Core, Database as Seen, Input, NodeSet, Order, Record},
-    maps::Passage,
-    units::{Centis, Instant, NodeId, Priority, Term},
-    wire::vrrp::Version,
+    failover::{Arbiter, NodeSet, Record},
+    maps::{EVENT_PEER, Event as Seen, Passage},
+    units::{NodeId, Priority, Term},
+    wire::vrrp::{self, Auth, Version},
 };
 
 use super::{
     MAX,
-    agent::{Agent, Message},
+    agent::address,
     arbiter::Register,
     clock::{Clock, MS},
     database::{Database, Write},
@@ -24,6 +26,7 @@ use super::{
     people::People,
     queue::Queue,
     random::Random,
+    scribe::Scribe,
     story::{NAMES, Story, Violation},
 };
 
@@ -36,22 +39,14 @@ pub enum Event {
     Advert { to: usize, from: usize, priority: u8 },
     /// An agent's timer fires.
     Wake { node: usize, life: u32 },
-    /// What came of an effect.
-    Outcome { node: usize, life: u32, input: Input },
-    /// An observation ends.
-    Observed { node: usize, life: u32, process: u32, seen: Seen },
-    /// The database's worker looks at it.
-    Observe { node: usize, life: u32 },
-    /// An order to the database has its effect.
-    Ordered { node: usize, life: u32, boot: u32, order: Order },
-    /// A record is written.
-    Saved { node: usize, life: u32, boot: u32, record: Record },
-    /// A proposal arrives at the arbiter.
-    Proposed { node: usize, life: u32, ask: u64, record: Record },
-    /// No answer has come.
-    Unanswered { node: usize, life: u32, ask: u64, record: Record },
-    /// The arbiter is asked what stands.
-    Consult { node: usize, life: u32 },
+    /// A job has its effect.
+    Work { node: usize, life: u32, boot: u32, id: JobId, job: Job },
+    /// A job ends.
+    Ended { node: usize, life: u32, id: JobId, end: End },
+    /// A question arrives at the arbiter.
+    Asked { node: usize, life: u32, id: JobId, job: Job },
+    /// The kernel has seen something.
+    Kernel { node: usize, life: u32, event: Seen },
     /// An agent is started.
     StartAgent { node: usize },
     /// A host gets power.
@@ -62,8 +57,6 @@ pub enum Event {
     Received { node: usize, life: u32, to: usize, length: usize, last: Write, boot: u32 },
     /// A primary's writes arrive.
     Log { node: usize, life: u32, from: usize, from_life: u32, length: usize },
-    /// A database that hangs is found to do so.
-    Hung { node: usize },
     /// Clients write.
     Clients,
     /// A fault begins.
@@ -105,8 +98,8 @@ pub struct World {
     pub settled: bool,
     /// Grows with each write.
     pub writes: Write,
-    /// The story so far, if it is told.
-    pub told: Option<Vec<String>>,
+    /// What happened so far, if it is told.
+    pub scribe: Option<Rc<Scribe>>,
     /// How many events there were.
     pub events: u64,
 }
@@ -129,19 +122,9 @@ impl World {
                 let names = std::array::from_fn(|i| {
                     node == 0 && i != 0 && i < setting.nodes && setting.warm
                 });
-                Node {
-                    clock,
-                    up: true,
-                    boot: 0,
-                    kernel: Kernel::new(node, words, node as u64 + 1, setting.lease_ms),
-                    agent: None,
-                    agents: 0,
-                    database: Database::new(node == 0, (node != 0).then_some(0), names),
-                    saved: record,
-                    marks: Default::default(),
-                    disk_full: false,
-                    orders_fail: false,
-                }
+                let kernel = Kernel::new(node, words, node as u64 + 1, setting.lease_ms);
+                let database = Database::new(node == 0, (node != 0).then_some(0), names);
+                Node::new(clock, kernel, database, record)
             })
             .collect();
         let mut world = Self {
@@ -157,7 +140,7 @@ impl World {
             healed: false,
             settled: false,
             writes: 0,
-            told: tell.then(Vec::new),
+            scribe: tell.then(Rc::default),
             events: 0,
             story,
         };
@@ -174,7 +157,7 @@ impl World {
                 let kernel = &mut self.nodes[node].kernel;
                 if node == 0 {
                     let until = local + setting.lease_ms * MS;
-                    kernel.set_gate(true, true, 1, until);
+                    kernel.open_gate(1, until);
                     if setting.arbiter != Arbiter::None {
                         kernel.heard.grant(1, until);
                         for place in 1..setting.nodes {
@@ -203,43 +186,6 @@ impl World {
         self.queue.push(heal, Event::Heal);
     }
 
-    /// A core and its detectors for that node.
-    pub fn new_agent(&self, node: usize) -> Agent {
-        let setting = &self.story.setting;
-        let ms = Duration::from_millis;
-        let advert = Centis::new((setting.lease_ms / 10) as u16).unwrap_or(Centis::ONE_SECOND);
-        let priority = Priority::new(150 - 10 * node as u8);
-        let core = Core::new(Config {
-            node: self.ids[node],
-            nodes: NodeSet::new(&self.ids).unwrap_or_default(),
-            priority,
-            arbiter: setting.arbiter,
-            lease: ms(setting.lease_ms),
-            agent_timeout: ms(setting.agent_timeout_ms),
-            promotion_timeout: ms(2000),
-            switchover_timeout: ms(1500),
-            max_lag: setting.max_lag,
-            rejoin: setting.rejoin,
-            restart_attempts: setting.restart_attempts,
-            election: election::Config {
-                priority,
-                advert_interval: advert,
-                preempt: false,
-                version: Version::V3,
-                address: [192, 0, 2, node as u8 + 1].into(),
-            },
-        });
-        let config = detector::Config::new(ms(setting.probe_ms), 3, ms(setting.agent_timeout_ms));
-        let detectors = vec![Detector::new(config, 1); setting.nodes];
-        let host = &self.nodes[node];
-        Agent::new(host.agents, core, detectors, host.kernel.peers, host.local(self.now))
-    }
-
-    /// The place of that node in the list.
-    pub fn place(&self, id: NodeId) -> usize {
-        self.ids.iter().position(|&other| other == id).unwrap_or(0)
-    }
-
     /// These nodes, by place.
     pub fn places(&self, set: &NodeSet) -> [bool; MAX] {
         std::array::from_fn(|i| self.ids.get(i).is_some_and(|&id| set.contains(id)))
@@ -254,48 +200,15 @@ impl World {
     /// Whether that gate lets traffic pass.
     pub fn is_open(&self, node: usize) -> bool {
         let node = &self.nodes[node];
-        node.up && node.kernel.passage(node.local(self.now)) == Passage::Open
+        let goes = node.up && node.frozen_until.is_none();
+        goes && node.kernel.passage(node.local(self.now)) == Passage::Open
     }
 
     /// A line of the story, if it is told.
     pub fn note(&mut self, line: impl FnOnce() -> String) {
-        if let Some(told) = &mut self.told {
-            told.push(format!("{:>10.3} ms  {}", self.now as f64 / MS as f64, line()));
-        }
-    }
-
-    /// What an agent learns, but for what it learns all the time.
-    pub fn trace_input(&mut self, node: usize, input: &Input) {
-        if self.told.is_some()
-            && !matches!(
-                input,
-                Input::Tick
-                    | Input::Answered { .. }
-                    | Input::Peer { .. }
-                    | Input::Looked { .. }
-                    | Input::Granted { .. }
-                    | Input::AdvertStamped { .. }
-                    | Input::Advert { .. }
-                    | Input::Database(_)
-            )
-        {
-            self.note(|| format!("{} <- {input:?}", NAMES[node]));
-        }
-    }
-
-    /// A core that has changed its mind.
-    pub fn trace_core(&mut self, node: usize, core: &Core) {
-        if self.told.is_none() {
-            return;
-        }
-        let phase = format!("{:?}", core.phase());
-        let word = phase.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
-        let state = (word, core.record());
-        if self.ledger.traced[node].as_ref() != Some(&state) {
-            let local = self.nodes[node].local(self.now);
-            let record = core.record().map(|record| self.show(&record)).unwrap_or_default();
-            self.note(|| format!("{} is {phase} by {record} (its clock {local})", NAMES[node]));
-            self.ledger.traced[node] = Some(state);
+        if let Some(scribe) = &self.scribe {
+            scribe.now.set(self.now);
+            scribe.note(&line());
         }
     }
 
@@ -325,48 +238,82 @@ impl World {
         }
     }
 
-    /// Tells the story to its end.
+    /// Runs to its end.
     pub fn run(&mut self) {
-        while self.ledger.violation.is_none() && !self.settled {
-            let Some((at, event)) = self.queue.pop() else { return };
-            self.now = self.now.max(at);
-            self.events += 1;
-            // Nothing else moves a gate; one that lapses is no danger.
-            let moves = !matches!(
-                event,
-                Event::Outcome { .. }
-                    | Event::Received { .. }
-                    | Event::Receive { .. }
-                    | Event::Log { .. }
-                    | Event::Advert { .. }
-                    | Event::Clients
-                    | Event::Observe { .. }
-                    | Event::Observed { .. }
-            );
-            self.happen(event);
-            if moves {
-                self.check_gates();
+        while self.goes_on() && self.turn(u64::MAX) {}
+    }
+
+    /// The rest of the world goes on while that agent gets no processor.
+    pub fn run_while_stalled(&mut self, node: usize, life: u32) {
+        loop {
+            let host = &self.nodes[node];
+            let until = host.stalled_until;
+            let stalled = host.running == Some(life) && until > self.now;
+            if !stalled || !self.goes_on() {
+                return;
+            }
+            if !self.turn(until) {
+                self.now = self.now.max(until);
             }
         }
     }
 
+    fn goes_on(&self) -> bool {
+        self.ledger.violation.is_none() && !self.settled
+    }
+
+    /// What happens next, if it does by then.
+    fn turn(&mut self, until: u64) -> bool {
+        let Some((at, event)) = self.queue.pop_by(until) else { return false };
+        self.now = self.now.max(at);
+        self.events += 1;
+        if let Some(scribe) = &self.scribe {
+            scribe.now.set(self.now);
+        }
+        // Nothing else moves a gate; one that lapses is no danger.
+        let moves = !matches!(
+            event,
+            Event::Ended { .. }
+                | Event::Received { .. }
+                | Event::Receive { .. }
+                | Event::Log { .. }
+                | Event::Advert { .. }
+                | Event::Clients
+        );
+        self.happen(event);
+        if moves {
+            self.check_gates();
+        }
+        true
+    }
+
+    /// What happens at a host that is paused happens when it goes on.
+    fn is_frozen(&self, event: &Event) -> Option<u64> {
+        match *event {
+            Event::Wake { node, .. }
+            | Event::Work { node, .. }
+            | Event::Ended { node, .. }
+            | Event::Kernel { node, .. }
+            | Event::Receive { node }
+            | Event::StartAgent { node }
+            | Event::Log { node, .. } => self.nodes[node].frozen_until,
+            Event::Received { to, .. } => self.nodes[to].frozen_until,
+            _ => None,
+        }
+    }
+
     fn happen(&mut self, event: Event) {
+        if let Some(until) = self.is_frozen(&event) {
+            return self.queue.push(until.max(self.now + 1), event);
+        }
         match event {
             Event::Probe { to, probe } => self.probe_arrives(to, &probe),
             Event::Advert { to, from, priority } => self.advert_arrives(to, from, priority),
             Event::Wake { node, life } => self.run_agent(node, life),
-            Event::Outcome { node, life, input } => self.send(node, life, Message::Input(input)),
-            Event::Observed { node, life, process, seen } => {
-                self.observed(node, life, process, seen);
-            }
-            Event::Observe { node, life } => self.observe(node, life),
-            Event::Ordered { node, life, boot, order } => self.ordered(node, life, boot, order),
-            Event::Saved { node, life, boot, record } => self.saved(node, life, boot, record),
-            Event::Proposed { node, life, ask, record } => self.proposed(node, life, ask, record),
-            Event::Unanswered { node, life, ask, record } => {
-                self.unanswered(node, life, ask, record)
-            }
-            Event::Consult { node, life } => self.consult(node, life),
+            Event::Work { node, life, boot, id, job } => self.work(node, life, boot, id, job),
+            Event::Ended { node, life, id, end } => self.end_job(node, life, id, end),
+            Event::Asked { node, life, id, job } => self.asked(node, life, id, &job),
+            Event::Kernel { node, life, event } => self.send(node, life, Message::Kernel(event)),
             Event::StartAgent { node } => self.start_agent(node),
             Event::PowerOn { node } => self.power_on(node),
             Event::Receive { node } => self.receive(node),
@@ -378,7 +325,6 @@ impl World {
             Event::Log { node, life, from, from_life, length } => {
                 self.log_arrives(node, life, from, from_life, length);
             }
-            Event::Hung { node } => self.hung(node),
             Event::Clients => self.clients_write(),
             Event::Begin(place) => self.begin(place),
             Event::End(place) => self.end(place),
@@ -389,7 +335,7 @@ impl World {
 
     fn probe_arrives(&mut self, to: usize, probe: &Probe) {
         let node = &mut self.nodes[to];
-        if !node.up {
+        if !node.up || node.frozen_until.is_some() {
             return;
         }
         let local = node.local(self.now);
@@ -399,74 +345,29 @@ impl World {
         if let Some(reply) = received.reply {
             self.transmit(to, probe.from, Event::Probe { to: probe.from, probe: reply });
         }
-        if received.news {
-            self.wake(to, self.now);
+        if let Some(life) = self.nodes[to].running.filter(|_| received.news) {
+            let (time_ns, detail) = (local, self.ids[probe.from].get());
+            let event = Seen { kind: EVENT_PEER, instance: 0, time_ns, detail };
+            self.send(to, life, Message::Kernel(event));
         }
     }
 
     fn advert_arrives(&mut self, to: usize, from: usize, priority: u8) {
         let node = &mut self.nodes[to];
-        if !node.up {
+        if !node.up || node.frozen_until.is_some() {
             return;
         }
         node.kernel.peers[from].last_advert_ns = node.local(self.now);
-        let advert = election::Advert {
+        let Some(life) = node.running else { return };
+        let advert = vrrp::Advert {
+            version: Version::V3,
+            vrid: self.vrid(),
             priority: Priority::new(priority),
-            interval: Centis::new((self.story.setting.lease_ms / 10) as u16)
-                .unwrap_or(Centis::ONE_SECOND),
-            source: [192, 0, 2, from as u8 + 1].into(),
+            interval: self.advert_interval(),
+            auth: Auth::None,
+            checksum: vrrp::Checksum::PseudoHeader,
         };
-        if let Some(life) = node.agent.as_ref().map(|agent| agent.life) {
-            let input = Input::Advert { node: self.ids[from], advert };
-            self.send(to, life, Message::Input(input));
-        }
-    }
-
-    /// An agent comes up, if its host has power and none is there.
-    pub fn start_agent(&mut self, node: usize) {
-        if !self.nodes[node].up || self.nodes[node].agent.is_some() {
-            return;
-        }
-        self.nodes[node].agents += 1;
-        let mut agent = Box::new(self.new_agent(node));
-        let host = &self.nodes[node];
-        let local = host.local(self.now);
-        let open = host.kernel.passage(local) == Passage::Open;
-        let open = open.then(|| Term::new(host.kernel.gate.term));
-        let (record, marks) = (host.saved, host.marks);
-        for (place, peer) in
-            host.kernel.peers.iter().enumerate().filter(|(_, p)| p.granted_until_ns > 0)
-        {
-            let (term, until) =
-                (Term::new(peer.granted_term), Instant::from_ns(peer.granted_until_ns));
-            agent.begin(Input::Granted { node: self.ids[place], term, until });
-        }
-        agent.begin(Input::Started { record, open, marks });
-        let life = agent.life;
-        self.note(|| format!("{}'s agent starts", NAMES[node]));
-        self.nodes[node].agent = Some(agent);
-        let soon = self.random.between(1, 30) * MS;
-        self.queue.push(self.now + soon, Event::Observe { node, life });
-        self.wake(node, self.now);
-    }
-
-    /// An operator's word.
-    pub fn command(&mut self, node: usize, command: ogha_common::failover::Command) {
-        let local = Instant::from_ns(self.nodes[node].local(self.now));
-        let now = self.now;
-        let Some(agent) = self.nodes[node].agent.as_mut() else { return };
-        // It comes to the loop as all else; one that is in the middle of something does not hear it.
-        if agent.stalled_until > now {
-            return;
-        }
-        let mut actions = vec![];
-        let answer = agent.core.command(local, command, &mut |action| actions.push(action));
-        self.ledger.forced |= answer.is_ok() && command == ogha_common::failover::Command::Force;
-        self.note(|| format!("{}: an operator orders {command:?}: {answer:?}", NAMES[node]));
-        if let Some(agent) = self.nodes[node].agent.as_mut() {
-            agent.ordered_by_hand(actions);
-        }
-        self.wake(node, self.now);
+        self.send(to, life, Message::Advert(address(from), advert));
     }
 
     /// Whether the arbiter of that kind lets a node go on.

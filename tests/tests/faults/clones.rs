@@ -1,6 +1,6 @@
 //! Somebody else confirms in the standby's name: what only he has is not in sync.
 
-use std::{net::Ipv4Addr, process::Command};
+use std::{net::Ipv4Addr, process::Command, thread};
 
 use nix::sys::signal::Signal;
 use ogha_tests::lab::{
@@ -46,6 +46,8 @@ fn a_clone_confirms_for_nobody_but_itself() {
     clone.append_settings(&format!("primary_conninfo = '{conninfo}'")).unwrap();
     clone.start().unwrap();
     wait_for_receivers(&pair, 2);
+    // What ogha polls it cannot know before it has polled.
+    thread::sleep(seconds(1));
     pair.switch.cut_port(&first.host, PORT, &second.host).unwrap();
     hang_up(&pair, &format!("client_addr = '{SECOND}'"));
     let record = try_to_write(&pair, seconds(8));
@@ -68,6 +70,7 @@ fn an_archiver_on_the_standbys_host_confirms_for_nobody() {
     command.arg("-d").arg(format!("host={FIRST} port={PORT} user=postgres application_name=db2"));
     let _archiver = second.host.spawn("pg_receivewal", command, None).unwrap();
     wait_for_receivers(&pair, 2);
+    thread::sleep(seconds(1));
     second.database.signal_receiver(Signal::SIGSTOP).unwrap();
     let receiver = second.database.wait_for_process("walreceiver").unwrap();
     let session = first.database.session().unwrap();

@@ -16,6 +16,8 @@ use super::{
 /// How long the setting may take to be in force. A checkpoint that flushes its files holds it up.
 const DEADLINE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
+/// How long sessions may take to see settings that were reloaded.
+const RELOAD: Duration = Duration::from_millis(50);
 
 impl Postgresql {
     /// Writes the setting, and anew if a standby's name has changed meanwhile; `Ok` when it was
@@ -24,9 +26,16 @@ impl Postgresql {
         let deadline = Instant::now() + DEADLINE;
         let mut written = None;
         let mut settled = 0;
+        let mut set_right = false;
         loop {
             let seen = self.look().await;
             let value = self.value(wanted, &seen)?;
+            if !wanted.is_empty() && !set_right && self.awaiting.releases_all() {
+                set_right = true;
+                self.have_commits_wait().await?;
+                sleep(RELOAD).await;
+                continue;
+            }
             if written.as_ref() != Some(&value) {
                 self.write(&value).await?;
                 written = Some(value);
@@ -75,6 +84,17 @@ impl Postgresql {
     async fn write(&self, value: &str) -> anyhow::Result<()> {
         let statement = format!("alter system set synchronous_standby_names = {}", literal(value));
         self.order(&statement).await.context("cannot write synchronous_standby_names")?;
+        self.order("select pg_catalog.pg_reload_conf()")
+            .await
+            .context("cannot reload the settings")?;
+        Ok(())
+    }
+
+    /// Somebody has turned synchronous commits off for the whole server.
+    async fn have_commits_wait(&self) -> anyhow::Result<()> {
+        self.order("alter system set synchronous_commit = 'on'")
+            .await
+            .context("cannot write synchronous_commit")?;
         self.order("select pg_catalog.pg_reload_conf()")
             .await
             .context("cannot reload the settings")?;

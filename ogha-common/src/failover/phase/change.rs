@@ -50,7 +50,7 @@ impl Serving {
                 self.membership.retry.failed(cx.now);
                 self.report_refusal(cx, term);
                 if let Some(current) = current {
-                    return Phase::Serving(self).adopt(cx, current);
+                    return Phase::Serving(self).adopt_from_store(cx, current);
                 }
             }
             Ruling::Unknown(term) if term == record.term => {

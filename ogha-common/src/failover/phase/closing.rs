@@ -28,7 +28,8 @@ pub(in crate::failover) struct Closing {
     step: ClosingStep,
     /// Who had to grant the lease, should the database go on here.
     granters: Granters,
-    rejoin: Rejoin,
+    /// An order of it may be under way still.
+    pub rejoin: Rejoin,
 }
 
 /// How far it is.

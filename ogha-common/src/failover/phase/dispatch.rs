@@ -172,6 +172,8 @@ impl Phase {
             Self::Standby(standby) => Some(&mut standby.rejoin),
             Self::Fenced(fenced) => Some(&mut fenced.rejoin),
             Self::TakingOver(takeover) => Some(&mut takeover.back.rejoin),
+            Self::Restarting(restart) => Some(&mut restart.rejoin),
+            Self::Closing(closing) => Some(&mut closing.rejoin),
             _ => None,
         }
     }
@@ -218,7 +220,7 @@ impl Phase {
     /// The arbiter has told the current record.
     pub fn consulted(self, cx: &mut Context<'_>, record: Option<Record>) -> Self {
         let phase = match record {
-            Some(record) => self.adopt(cx, record),
+            Some(record) => self.adopt_from_store(cx, record),
             None => self,
         };
         match cx.force_if_waiting(phase) {
@@ -307,7 +309,8 @@ impl Phase {
         let timeout = cx.known.config.agent_timeout;
         match &self {
             Self::Serving(serving) => {
-                if !serving.granters.renew(&cx.known.config) {
+                let by_grants = serving.granters.renew(&cx.known.config);
+                if !by_grants {
                     cx.act(Action::Renew { until: cx.now + timeout });
                 }
             }

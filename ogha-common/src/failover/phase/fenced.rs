@@ -67,7 +67,7 @@ impl Fenced {
             Database::Standby { .. } => {
                 let again = self.cause == Cause::PromotionFailed && waited < timeout;
                 // Only a person can tell which of two histories is worth more.
-                if !again && !(split && cx.known.is_designated()) {
+                if !(again || split && cx.known.is_designated()) {
                     return self.rejoined(cx);
                 }
             }

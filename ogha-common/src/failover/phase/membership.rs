@@ -143,7 +143,9 @@ impl Serving {
         let receives = primary(known).is_none_or(|primary| primary.streaming.contains(node));
         let broken = !receives && for_long(self.membership.broken_since, RECONNECT);
         let awaited = primary(known).is_none_or(|primary| primary.awaited.contains(node));
-        let unawaited = !awaited && for_long(self.membership.unawaited_since, NOT_AWAITED);
+        // What could not be set right at once is not waited for.
+        let limit = if known.commits.failures() > 0 { Duration::ZERO } else { NOT_AWAITED };
+        let unawaited = !awaited && for_long(self.membership.unawaited_since, limit);
         let ungranted = known.config.grants() && now >= ungranted_at(known, node);
         lost || without_database || broken || unawaited || ungranted
     }
@@ -155,6 +157,7 @@ impl Serving {
         let (now, others) = (cx.now, cx.known.others());
         let Some(primary) = cx.known.facts.database.writable().copied() else {
             self.membership.broken_since = None;
+            self.membership.unawaited_since = None;
             return;
         };
         cx.verify_commits(primary.awaited);

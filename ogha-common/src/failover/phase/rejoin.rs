@@ -105,7 +105,7 @@ impl Rejoin {
             && known.is_designated()
             && !known.is_paused()
             && known.facts.database == Database::Stopped
-            && !known.anyone_active(cx.now);
+            && !known.is_forestalled(cx.now);
         if may && self.is_due(cx.now) {
             self.start(cx);
         }

@@ -4,7 +4,7 @@ use super::{Fenced, Phase, PhaseName, Rejoin, Takeover, Why, enter, takeover::Pl
 use crate::{
     failover::{
         Blocker, Cause, Database, NodeSet, Notice, Role, Sign, cluster::Known, context::Context,
-        facts::ActiveNode,
+        facts::ActiveNode, retry::Retry,
     },
     units::{Instant, NodeId},
 };
@@ -15,6 +15,8 @@ pub(in crate::failover) struct Standby {
     pub rejoin: Rejoin,
     /// When this node considers again whether to take over.
     pub retry_at: Option<Instant>,
+    /// After which pause the arbiter is asked again.
+    asks: Retry,
     /// When a takeover that another node should do first is this one's business.
     deferred_until: Option<Instant>,
     /// The last blocker reported, so that it is reported once.
@@ -35,10 +37,18 @@ impl Standby {
         self
     }
 
+    /// One whose proposal the arbiter refused, or did not answer.
+    pub fn refused(mut self, now: Instant) -> Self {
+        self.asks.failed(now);
+        self.retry_at = self.asks.at();
+        self
+    }
+
     /// The active node was heard.
     pub fn relieved(mut self) -> Self {
         self.reported = None;
         self.deferred_until = None;
+        self.asks.succeeded();
         self
     }
 

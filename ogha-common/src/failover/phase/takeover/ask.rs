@@ -87,16 +87,16 @@ impl Takeover {
             }
             Ruling::Refused { term, record: current } if term == record.term => {
                 cx.notice(Notice::ArbiterRefused(term));
-                let phase = self.give_up(cx, Why::ArbiterRefused);
+                let phase = self.refused(cx);
                 match current {
-                    Some(current) => phase.adopt(cx, current),
+                    Some(current) => phase.adopt_from_store(cx, current),
                     None => phase,
                 }
             }
             // If it was granted after all, the arbiter will say so when it is asked again.
             Ruling::Unknown(term) if term == record.term => {
                 cx.notice(Notice::ArbiterRefused(term));
-                let phase = self.give_up(cx, Why::ArbiterRefused);
+                let phase = self.refused(cx);
                 if cx.known.config.has_store() {
                     cx.act(Action::Consult);
                 }

@@ -212,4 +212,11 @@ impl Takeover {
         let again = cx.now + cx.known.config.lease;
         enter(cx, self.name(), Phase::Standby(self.back.again(again)), why)
     }
+
+    /// The same, and the arbiter is asked again after a pause that grows each time.
+    fn refused(self, cx: &mut Context<'_>) -> Phase {
+        let from = self.name();
+        let back = self.back.refused(cx.now);
+        enter(cx, from, Phase::Standby(back), Why::ArbiterRefused)
+    }
 }
