@@ -229,7 +229,6 @@ fn serve(run_dir: &Path) -> String {
                 }),
                 Request::History => Response::error("the history cannot be read"),
                 Request::Pause(about) => Response::Accepted(Accepted {
-                    loses: None,
                     node: "db1".into(),
                     instance: about.instance.unwrap_or_else(|| "VI_1".into()),
                     to: None,

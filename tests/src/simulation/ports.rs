@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use ogha_agent::run::{
     hooks,
     message::Message,
-    ports::{End, Job, JobId, Ports},
+    ports::{End, Job, JobId, Ports, Work},
     timeline::Timeline,
 };
 use ogha_common::{
@@ -93,11 +93,31 @@ impl<'a> Host<'a> {
     }
 }
 
-impl Ports for Host<'_> {
+impl Work for Host<'_> {
     fn now(&self) -> Instant {
         Instant::from_ns(self.local())
     }
 
+    fn start(&mut self, id: JobId, job: Job) {
+        let weight = match job {
+            Job::Database(_) | Job::Save(_) | Job::Propose(_) => Count::Weighty,
+            _ => Count::All,
+        };
+        if self.may(weight) {
+            self.world.nodes[self.node].jobs.retain(|other| other.lane != id.lane);
+            self.world.nodes[self.node].jobs.push(id);
+            self.world.start_job(self.node, self.life, id, job);
+        }
+    }
+
+    fn abort(&mut self, id: JobId) {
+        if self.lives() {
+            self.world.nodes[self.node].jobs.retain(|&other| other != id);
+        }
+    }
+}
+
+impl Ports for Host<'_> {
     fn monotonic_ns(&self) -> u64 {
         self.local()
     }
@@ -231,24 +251,6 @@ impl Ports for Host<'_> {
     fn is_gone(&self, pid: u32) -> bool {
         let database = &self.world.nodes[self.node].database;
         !database.running || database.process != pid
-    }
-
-    fn start(&mut self, id: JobId, job: Job) {
-        let weight = match job {
-            Job::Database(_) | Job::Save(_) | Job::Propose(_) => Count::Weighty,
-            _ => Count::All,
-        };
-        if self.may(weight) {
-            self.world.nodes[self.node].jobs.retain(|other| other.lane != id.lane);
-            self.world.nodes[self.node].jobs.push(id);
-            self.world.start_job(self.node, self.life, id, job);
-        }
-    }
-
-    fn abort(&mut self, id: JobId) {
-        if self.lives() {
-            self.world.nodes[self.node].jobs.retain(|&other| other != id);
-        }
     }
 
     fn record(&mut self, timeline: Timeline) {

@@ -80,8 +80,8 @@ fn say_term(pair: &Pair, term: u64) {
     let (to, from) = (first.host.address(), second.host.address());
     let tag = |body: &probe::Body| siphash::tag(KEY, body);
     let seen = python(&second.host, RECORD, &["eth0", &from.to_string()]);
-    let datagrams = seen.lines().map(|line| probe::parse(&bytes(line), tag).unwrap());
-    let mut said = datagrams.filter(|said| said.kind == probe::ProbeKind::Probe).last().unwrap();
+    let mut datagrams = seen.lines().map(|line| probe::parse(&bytes(line), tag).unwrap());
+    let mut said = datagrams.rfind(|said| said.kind == probe::ProbeKind::Probe).unwrap();
     let protocol = Some(Protocol::from(libc::IPPROTO_RAW));
     let open = || Socket::new(Domain::IPV4, Type::RAW, protocol).unwrap();
     let socket = second.host.namespace().enter(open);
