@@ -207,14 +207,15 @@ fn a_stop_does_not_wait_for_the_pause_of_another_order() {
 }
 
 #[test]
-fn the_database_is_observed_at_its_interval_and_when_something_happens() {
+fn the_database_is_observed_now_and_then_and_when_something_happens() {
     let mut lanes = Lanes::new();
     lanes.worker.observe(&mut lanes.ports);
     lanes.worker.observe(&mut lanes.ports);
     assert_eq!(lanes.observe(), (true, vec![]));
     assert_eq!(lanes.observe(), (true, vec![]), "asked for while it was under way");
     assert!(lanes.ports.jobs().is_empty());
-    lanes.pass(149);
+    let every = OBSERVE_EVERY.as_millis() as u64;
+    lanes.pass(every - 1);
     assert!(lanes.ports.jobs().is_empty());
     lanes.pass(1);
     assert_eq!(lanes.ports.jobs(), [Job::Observe]);

@@ -161,7 +161,7 @@ impl Core {
         match &self.phase {
             Phase::Closing(closing) => closing.blocker(),
             Phase::TakingOver(takeover) => takeover.blocker(&self.known),
-            Phase::Restarting(restart) => self.known.may_open(restart.addresses_held).err(),
+            Phase::Restarting(restart) => restart.blocker(&self.known),
             Phase::Standby(standby) => standby.reported,
             _ => None,
         }

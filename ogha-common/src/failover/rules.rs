@@ -115,8 +115,9 @@ impl Known {
     }
 
     /// Rule 1: the record names this node, the database was observed to accept writes, and (rule 9)
-    /// commits wait for whoever else may be promoted.
-    pub fn may_open(&self, addresses_held: bool) -> Result<OpenPermit, Blocker> {
+    /// commits wait for whoever else may be promoted: by the record, or by one that was proposed and may
+    /// have been granted.
+    pub fn may_open(&self, addresses_held: bool, proposed: NodeSet) -> Result<OpenPermit, Blocker> {
         if !self.is_designated() {
             return Err(Blocker::NotDesignated);
         }
@@ -126,7 +127,8 @@ impl Known {
         if !addresses_held {
             return Err(Blocker::NoAddresses);
         }
-        match self.others().iter().find(|&node| !self.commits.wait_for(node)) {
+        let unawaited = |node: &NodeId| !self.commits.wait_for(*node);
+        match self.others().iter().chain(proposed.iter()).find(unawaited) {
             Some(node) => Err(Blocker::NotAwaited(node)),
             None => Ok(OpenPermit(())),
         }

@@ -112,7 +112,7 @@ pub struct Filter {
     /// The promise is being read.
     reads_promise: bool,
     /// Whose grants the kernel is to count once the record says so.
-    held: Option<NodeSet>,
+    held: Option<(NodeSet, Option<Instant>)>,
     /// The end of the lease that the core gave itself last.
     lease_until: Instant,
     told: Option<(&'static str, Rc<Scribe>)>,
@@ -235,7 +235,7 @@ impl Filter {
             (Some(Rule::WidenBeforeRecord), Action::SetGranters(set))
                 if self.core.record().is_some_and(|record| !record.others().includes(&set)) =>
             {
-                self.held = Some(set);
+                self.held = Some((set, None));
                 self.put(now, Input::GrantersSet(set), sink);
             }
             (Some(Rule::NarrowAfterRecord), Action::Propose(record))
@@ -284,12 +284,16 @@ impl Filter {
                 self.put(later, Input::Tick, sink);
             }
             Some(Rule::WidenBeforeRecord) => {
-                // The record counts the node in by now.
-                let counted = |set: &NodeSet| {
-                    self.core.record().is_some_and(|record| record.others().includes(set))
-                };
-                if let Some(set) = self.held.take_if(|set| counted(set)) {
-                    sink(Action::SetGranters(set));
+                // Long after the record counts the node in.
+                let record = self.core.record();
+                if let Some((set, since)) = &mut self.held
+                    && record.is_some_and(|record| record.others().includes(set))
+                {
+                    let since = *since.get_or_insert(now);
+                    if now >= since + self.config.agent_timeout {
+                        sink(Action::SetGranters(*set));
+                        self.held = None;
+                    }
                 }
             }
             Some(Rule::RenewOnlyAlone)

@@ -6,7 +6,7 @@ use ::core::time::Duration;
 use super::{Fenced, Listening, Phase, PhaseName, Rejoin, Restart, Why, enter};
 use crate::{
     failover::{
-        Action, Blocker, Cause, Database, GateOrder, Notice, Order, Step,
+        Action, Blocker, Cause, Database, GateOrder, NodeSet, Notice, Order, Step,
         context::Context,
         grants::Granters,
         rules::{FencedPermit, may_report_fenced},
@@ -122,7 +122,8 @@ impl Closing {
         if !ok && cx.known.is_designated() {
             cx.notice(Notice::SwitchoverUndone);
             let from = PhaseName::Closing;
-            return Restart::begin(cx, from, self.granters, true, Why::SwitchoverUndone);
+            let (granters, nobody) = (self.granters, NodeSet::EMPTY);
+            return Restart::begin(cx, from, granters, true, nobody, Why::SwitchoverUndone);
         }
         cx.step(Step::DatabaseStopped);
         if cx.known.is_designated() {

@@ -55,6 +55,11 @@ impl Membership {
         self.proposed.is_some_and(|proposed| proposed.record.term == term)
     }
 
+    /// Who would be in sync beside this node by the record that is proposed.
+    pub fn proposed_others(&self, own: NodeId) -> NodeSet {
+        self.proposed.map(|proposed| proposed.record.in_sync.without(own)).unwrap_or_default()
+    }
+
     /// Whether a change of the set is under way.
     pub const fn changes(&self) -> bool {
         self.proposed.is_some()

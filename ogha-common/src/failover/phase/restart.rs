@@ -4,7 +4,7 @@
 use super::{Phase, PhaseName, Rejoin, Serving, Why, enter, takeover::order_open};
 use crate::{
     failover::{
-        Action, Cause, GateOrder, Notice, Order, Sign, Step,
+        Action, Blocker, Cause, GateOrder, NodeSet, Notice, Order, Sign, Step,
         cluster::Known,
         context::Context,
         grants::{Granters, Lease},
@@ -22,6 +22,8 @@ pub(in crate::failover) struct Restart {
     lease: Lease,
     pub granters: Granters,
     pub addresses_held: bool,
+    /// Who else may be in sync: a record that says so was proposed, and may have been granted.
+    proposed: NodeSet,
     /// The kernel is told to open the gate.
     opening: bool,
     pub rejoin: Rejoin,
@@ -33,6 +35,7 @@ impl Restart {
         from: PhaseName,
         granters: Granters,
         addresses_held: bool,
+        proposed: NodeSet,
         why: Why,
     ) -> Phase {
         cx.known.commits.forget();
@@ -40,7 +43,8 @@ impl Restart {
         let give_up_at = cx.now + cx.known.config.promotion_timeout;
         let mut rejoin = Rejoin::default();
         rejoin.begin(cx.now);
-        let restart = Self { give_up_at, lease, granters, addresses_held, opening: false, rejoin };
+        let restart =
+            Self { give_up_at, lease, granters, addresses_held, proposed, opening: false, rejoin };
         let phase = enter(cx, from, Phase::Restarting(restart), why);
         cx.act(Action::Database(Order::Start));
         cx.publish();
@@ -65,6 +69,11 @@ impl Restart {
             None => return Phase::Restarting(self).lapsed(cx),
         }
         self.open_if_ready(cx)
+    }
+
+    /// Which rule stands against the opening.
+    pub fn blocker(&self, known: &Known) -> Option<Blocker> {
+        known.may_open(self.addresses_held, self.proposed).err()
     }
 
     /// The database that was started is up, or will not be.
@@ -92,13 +101,13 @@ impl Restart {
         if self.opening {
             return Phase::Restarting(self);
         }
-        match cx.known.may_open(self.addresses_held) {
+        match cx.known.may_open(self.addresses_held, self.proposed) {
             Ok(permit) => {
                 self.opening = true;
                 self.lease = order_open(cx, permit, &self.granters);
             }
             Err(_) if cx.known.facts.database.writable().is_some() => {
-                cx.have_commits_wait(cx.known.others());
+                cx.have_commits_wait(self.proposed.iter().fold(cx.known.others(), NodeSet::with));
             }
             Err(_) => {}
         }

@@ -172,7 +172,8 @@ impl Serving {
         // What was asked of the arbiter may be granted yet.
         self.granters.inherited |= self.membership.changes() && cx.known.config.has_store();
         let (granters, held) = (self.granters, self.addresses_held);
-        Restart::begin(cx, PhaseName::Serving, granters, held, Why::RestartInPlace)
+        let proposed = self.membership.proposed_others(cx.known.config.node);
+        Restart::begin(cx, PhaseName::Serving, granters, held, proposed, Why::RestartInPlace)
     }
 
     /// The database here was observed. One that could not be observed, or does not answer, is not known

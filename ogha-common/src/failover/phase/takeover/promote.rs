@@ -4,7 +4,7 @@ use super::{ANSWER_DEADLINE, Takeover, TakeoverStep};
 use crate::{
     election,
     failover::{
-        Action, Blocker, Cause, Database, GateOrder, Order, Record, Step,
+        Action, Blocker, Cause, Database, GateOrder, NodeSet, Order, Record, Step,
         cluster::Known,
         context::Context,
         grants::{Granters, Lease},
@@ -76,7 +76,9 @@ impl Takeover {
         let TakeoverStep::Promoting { promoted, addresses_held, .. } = self.step else {
             return Phase::TakingOver(self);
         };
-        let Ok(permit) = cx.known.may_open(addresses_held) else { return Phase::TakingOver(self) };
+        let Ok(permit) = cx.known.may_open(addresses_held, NodeSet::EMPTY) else {
+            return Phase::TakingOver(self);
+        };
         let lease = order_open(cx, permit, &Granters::default());
         self.step = TakeoverStep::Opening { lease, promoted, deadline: cx.now + ANSWER_DEADLINE };
         enter(cx, PhaseName::Promoting, Phase::TakingOver(self), Why::Ready)
@@ -85,7 +87,9 @@ impl Takeover {
     /// Which rule stands against the next step.
     pub fn blocker(&self, known: &Known) -> Option<Blocker> {
         match self.step {
-            TakeoverStep::Promoting { addresses_held, .. } => known.may_open(addresses_held).err(),
+            TakeoverStep::Promoting { addresses_held, .. } => {
+                known.may_open(addresses_held, NodeSet::EMPTY).err()
+            }
             _ => None,
         }
     }
