@@ -47,7 +47,7 @@ fn the_database_is_killed(settings: &Settings) {
     assert_in_order(&outcome.history, &TAKEOVER[2..]);
     assert_in_order(&outcome.history, &[TAKEOVER[0], TAKEOVER[2]]);
     let old = outcome.old_history.expect("its agent lives");
-    assert_in_order(&old, &["gate closed", "fenced reported"]);
+    assert_in_order(&old, &["gate closed", "reported fenced to peers"]);
 }
 
 /// The primary's main process is killed: its agent closes the gate and says so, the standby is
@@ -116,7 +116,7 @@ fn a_hung_database_is_stopped_and_replaced() {
     assert_eq!(record.lost(&pair.nodes[1].database).unwrap(), Vec::<i64>::new());
     assert_eq!(watcher.stop().unwrap().two_holders, Duration::ZERO);
     let history = pair.nodes[0].agent.history().unwrap();
-    assert_in_order(&history, &["gate closed", "database stopped", "fenced reported"]);
+    assert_in_order(&history, &["gate closed", "database stopped", "reported fenced to peers"]);
     let last = history["failovers"].as_array().unwrap().last().unwrap();
     assert_eq!(last["cause"], "the database hangs", "{history}");
 }
