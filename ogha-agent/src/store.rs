@@ -12,8 +12,9 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write as _},
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, bail};
@@ -36,6 +37,19 @@ const SLOT: usize = 512;
 #[derive(Clone, Debug)]
 pub struct Store {
     path: PathBuf,
+    /// The file, once it was opened.
+    file: Arc<Mutex<Option<File>>>,
+}
+
+/// Both slots of the file; `None` where it has not its full size.
+fn slots(file: &File) -> io::Result<Option<Slots>> {
+    let mut bytes = [0; 2 * SLOT];
+    match file.read_exact_at(&mut bytes, 0) {
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let (first, second) = bytes.split_at(SLOT);
+    Ok(Some([decode(first), decode(second)]))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,7 +78,8 @@ impl Store {
     pub fn open(state_dir: &Path, instance: &str) -> anyhow::Result<Self> {
         make_directory(state_dir)
             .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
-        let store = Self { path: state_dir.join(format!("{instance}.record")) };
+        let path = state_dir.join(format!("{instance}.record"));
+        let store = Self { path, file: Arc::default() };
         store.make()?;
         Ok(store)
     }
@@ -83,7 +98,7 @@ impl Store {
     /// When the file can't be read or both slots are damaged: a node that has forgotten its word
     /// must not guess it.
     pub fn load(&self) -> anyhow::Result<Option<Record>> {
-        let slots = self.slots().with_context(|| self.cannot("read"))?;
+        let slots = self.with_file(slots).with_context(|| self.cannot("read"))?;
         let Some(slots) = slots else {
             bail!("the cluster record {} is cut short. {ADVICE}", self.path.display());
         };
@@ -99,31 +114,34 @@ impl Store {
     /// # Errors
     /// When either fails; the record before is then still there.
     pub fn save(&self, record: &Record) -> anyhow::Result<()> {
-        let write = || -> io::Result<()> {
-            let Some(slots) = self.slots()? else {
+        let write = |file: &File| -> io::Result<()> {
+            let Some(slots) = slots(file)? else {
                 let mut bytes = [0; 2 * SLOT];
                 bytes[..SLOT].copy_from_slice(&encode(1, record)?);
                 return write_anew(&self.path, &bytes);
             };
             let [first, second] = slots.map(|slot| slot.flatten().map_or(0, |saved| saved.0));
             let older = if first <= second { 0 } else { SLOT as u64 };
-            let file = OpenOptions::new().write(true).open(&self.path)?;
             file.write_all_at(&encode(first.max(second) + 1, record)?, older)?;
             file.sync_data()
         };
-        write().with_context(|| self.cannot("write"))
+        self.with_file(write).with_context(|| self.cannot("write"))
     }
 
-    /// `None` for a file that has not its full size.
-    fn slots(&self) -> io::Result<Option<Slots>> {
-        let file = File::open(&self.path)?;
-        let mut bytes = [0; 2 * SLOT];
-        match file.read_exact_at(&mut bytes, 0) {
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
-            other => other?,
-        }
-        let (first, second) = bytes.split_at(SLOT);
-        Ok(Some([decode(first), decode(second)]))
+    /// Does that with the file, which stays open: a record must be written when no descriptor is to be
+    /// had any more. One that was put in its place is opened anew.
+    fn with_file<T>(&self, act: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+        let mut kept = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = fs::metadata(&self.path)?;
+        let same = |file: &File| {
+            let meta = file.metadata();
+            meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == (there.dev(), there.ino()))
+        };
+        let file = match kept.take().filter(same) {
+            Some(file) => file,
+            None => OpenOptions::new().read(true).write(true).open(&self.path)?,
+        };
+        act(kept.insert(file))
     }
 
     /// What must outlive an agent beside the record.

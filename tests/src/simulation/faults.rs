@@ -142,7 +142,7 @@ fn aimed(random: &mut Random, setting: &Setting) -> Vec<Timed> {
         Fault::PowerOff(other),
     ]);
     let end = random.pick(&[Fault::PowerOff(0), Fault::DatabaseDies(0), Fault::Isolate(0)]);
-    match random.below(4) {
+    match random.below(5) {
         // A primary that stops in the middle of closing its gate.
         0 => vec![
             timed(at, timeout, stall(random.below(3) as u32)),
@@ -164,6 +164,11 @@ fn aimed(random: &mut Random, setting: &Setting) -> Vec<Timed> {
             timed(30 + back, timeout, stall(random.below(5) as u32)),
             timed(30 + back + random.between(lease / 2, lease * 3), lease, Fault::AgentDies(other)),
             timed(30 + back + random.between(lease, lease * 4), timeout, Fault::CutBoth(0, other)),
+        ],
+        // A primary that is partitioned, and to which the last answers are still on their way.
+        3 => vec![
+            timed(at, lease * 2, Fault::Delay(lease * 9 / 10)),
+            timed(at + random.between(lease / 4, lease), long, Fault::IsolateWholly(0)),
         ],
         // A primary that comes back when another serves, and hears it late.
         _ => vec![

@@ -148,6 +148,8 @@ fn an_outage_is_unknown_and_ends() {
     println!("granted {:?} after the cut had ended", begin.elapsed());
     // It hangs.
     etcd.signal(0, Signal::SIGSTOP).unwrap();
+    // Its threads stop one after another.
+    thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(node.stand(4), unknown(4));
     assert!(node.consult().is_err());
     etcd.signal(0, Signal::SIGCONT).unwrap();

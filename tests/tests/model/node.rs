@@ -338,6 +338,8 @@ impl Node {
             Action::Propose(record) => {
                 if self.broken == Some(Broken::NarrowAfterRecord) {
                     self.counts = record.in_sync.len() > 1;
+                    // Nobody has to grant it any more, so it gives itself a lease.
+                    self.gate.lease_until_ns = time(step) + AGENT_TIMEOUT * STEP;
                 }
                 sent.push(Parcel::Propose(self.place, record));
             }

@@ -40,6 +40,8 @@ pub(in crate::failover) struct Membership {
     broken_since: Option<Instant>,
     /// Since when commits do not wait for members of the set.
     unawaited_since: Option<Instant>,
+    /// They were observed to, since this node serves.
+    verified: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,8 +150,9 @@ impl Serving {
         let receives = primary(known).is_none_or(|primary| primary.streaming.contains(node));
         let broken = !receives && for_long(self.membership.broken_since, RECONNECT);
         let awaited = primary(known).is_none_or(|primary| primary.awaited.contains(node));
-        // What could not be set right at once is not waited for.
-        let limit = if known.commits.failures() > 0 { Duration::ZERO } else { NOT_AWAITED };
+        // What was so, was changed, and could not be set right at once is not waited for.
+        let refused = self.membership.verified && known.commits.failures() > 0;
+        let limit = if refused { Duration::ZERO } else { NOT_AWAITED };
         let unawaited = !awaited && for_long(self.membership.unawaited_since, limit);
         let ungranted = known.config.grants() && now >= ungranted_at(known, node);
         lost || without_database || broken || unawaited || ungranted
@@ -171,6 +174,7 @@ impl Serving {
         self.membership.broken_since = since(broken, self.membership.broken_since);
         let unawaited = !primary.awaited.includes(&others);
         self.membership.unawaited_since = since(unawaited, self.membership.unawaited_since);
+        self.membership.verified |= !unawaited;
     }
 
     fn choose_joining(&mut self, cx: &Context<'_>, record: &Record) {
