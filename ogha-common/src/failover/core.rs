@@ -2,13 +2,14 @@
 //! is asked what follows.
 
 use super::{
-    Action, Blocker, Cause, Command, Config, Database, Input, Loss, Notice, Record, Refusal,
+    Action, Blocker, Cause, Command, Config, Database, Input, Loss, Notice, PhaseName, Record,
+    Refusal,
     cluster::{Cluster, Known},
+    command::Operator,
     commits::Commits,
     context::{Context, Sink},
     facts::Facts,
-    operator::Operator,
-    phase::{Phase, PhaseName},
+    phase::Phase,
 };
 use crate::{
     election::{self, Election},

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{NodeSet, Order, Record, action::GateOrder};
+use super::{GateOrder, NodeSet, Order, Record};
 use crate::{
     election,
     units::{Instant, Lsn, NodeId, Term},

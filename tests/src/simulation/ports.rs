@@ -4,7 +4,7 @@ use std::{io, net::IpAddr};
 
 use anyhow::anyhow;
 use ogha_agent::run::{
-    hooks,
+    hook_event,
     message::Message,
     ports::{End, Job, JobId, Ports, Work},
     timeline::Timeline,
@@ -258,7 +258,7 @@ impl Ports for Host<'_> {
         self.world.note(|| format!("{}'s timeline: {timeline:?}", NAMES[node]));
     }
 
-    fn run_hook(&mut self, _: hooks::Event) {}
+    fn run_hook(&mut self, _: hook_event::Event) {}
 }
 
 impl World {

@@ -1,5 +1,7 @@
 //! A node of the model: the real core, the kernel's real rules, and as little around them as can be.
 
+mod tables;
+
 use std::{
     hash::{Hash, Hasher},
     time::Duration,
@@ -453,55 +455,5 @@ impl Node {
             let at = Instant::from_ns(datagram.agent_at);
             self.inbox.push(Input::Peer { node, status, at });
         }
-    }
-}
-
-impl Tables for Node {
-    fn own_term(&self) -> u64 {
-        self.offer.map_or(0, |(status, _)| status.term.get())
-    }
-
-    fn hear(&mut self, datagram: &maps::Datagram, now_ns: u64, fresh: bool) -> Hearing {
-        self.peer.hear(datagram, now_ns, fresh)
-    }
-
-    fn highest_term(&self) -> u64 {
-        self.heard.highest_term
-    }
-
-    fn name_term(&mut self, term: u64) {
-        self.heard.term(term);
-    }
-
-    fn gate_term(&self) -> u64 {
-        self.gate.term
-    }
-
-    fn granters(&self) -> Granters {
-        let node = if self.counts { self.other().get() } else { 0 };
-        Granters { nodes: [node, 0, 0, 0, 0, 0, 0] }
-    }
-
-    fn granted_by(&self, _: u64) -> (u64, u64) {
-        (self.peer.granted_term, self.peer.granted_until_ns)
-    }
-
-    fn prolong(&mut self, term: u64, until_ns: u64) {
-        self.heard.grant(term, until_ns);
-    }
-
-    fn offered(&mut self, asker: u64, term: u64) -> u16 {
-        let Some((status, true)) = self.offer else { return 0 };
-        let offer = maps::Offer {
-            said: Said::from(status),
-            grant_to: self.other().get(),
-            grant_ms: u32::from(GRANT_MS),
-            ..maps::Offer::default()
-        };
-        offer.grants(asker, term)
-    }
-
-    fn promise(&mut self, until_ns: u64) {
-        self.peer.promise(until_ns);
     }
 }
