@@ -114,7 +114,7 @@ fn open_arbiter(
     node: &config::Node,
     config: &config::Instance,
     supervisor: &Supervisor,
-) -> anyhow::Result<arbiter::Arbiter> {
+) -> anyhow::Result<Arc<dyn arbiter::Arbiter>> {
     let _within = supervisor.handle().enter();
     arbiter::open(&node.name, config)
 }

@@ -16,7 +16,7 @@
 //!
 //! 1. `gate_opens_only_on_a_writable_primary`: a gate opens only on the node that the record
 //!    names as primary, on a database that was observed to accept writes.
-//! 2. `promotion_waits_for_the_promise`: a node promotes only if it is in sync, its lease grant has run
+//! 2. `promotion_waits_for_the_grant`: a node promotes only if it is in sync, its lease grant has run
 //!    out or the old primary reported itself fenced, and the arbiter has granted its term.
 //! 3. `a_primary_goes_on_alone_only_by_the_record`: one that loses a peer whose grant it needs goes on
 //!    only after a record without that peer; commits wait for a peer until then.

@@ -13,10 +13,7 @@ use ogha_common::{
         Action, Arbiter, Config, Core, Database, GateOrder, Input, Marks, NodeSet, Order, Primary,
         Record, Role, Ruling, Sign,
     },
-    maps::{
-        self, GATE_CLOSED, GATE_OPEN, Gate, Granters, Hearing, LeaseGrants, NS_PER_MS, Passage,
-        Peer, Said, Tables,
-    },
+    maps::{self, GATE_CLOSED, GATE_OPEN, Gate, LeaseGrants, NS_PER_MS, Passage, Peer, Said},
     units::{Centis, Instant, Lsn, NodeId, Priority, Term},
     wire::{
         probe::{ProbeKind, Status},
@@ -131,7 +128,7 @@ impl Node {
         if primary {
             peer.grant(1, lease);
         } else {
-            peer.promise(lease);
+            peer.note_grant(lease);
         }
         let mut node = Self {
             place,
@@ -260,7 +257,7 @@ impl Node {
             promoted |= self.input(step, input, sent);
         }
         let now = Instant::from_ns(time(step));
-        promoted |= self.input(step, Input::Looked { at: now }, sent);
+        promoted |= self.input(step, Input::Polled { at: now }, sent);
         if self.core.as_ref().and_then(Core::next_timer).is_some_and(|due| now >= due) {
             promoted |= self.input(step, Input::Tick, sent);
         }
@@ -331,8 +328,8 @@ impl Node {
                 return Some(Input::GrantersSet(granters));
             }
             Action::Withdraw => {
-                let promised_until = Instant::from_ns(self.peer.promised_until_ns);
-                return Some(Input::Withdrawn { promised_until });
+                let granted_until = Instant::from_ns(self.peer.promised_until_ns);
+                return Some(Input::Withdrawn { granted_until });
             }
             Action::Propose(record) if self.broken == Some(Broken::AskArbiter) => {
                 return Some(Input::Ruled(Ruling::Granted(record.term)));
@@ -380,7 +377,7 @@ impl Node {
         let Some((status, grants)) = self.offer else { return };
         let now = time(step);
         if grants {
-            self.peer.promise(now + LEASE * STEP);
+            self.peer.note_grant(now + LEASE * STEP);
         }
         let datagram = Datagram {
             kind: ProbeKind::Probe,

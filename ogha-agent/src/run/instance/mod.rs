@@ -227,8 +227,8 @@ impl<C: Decides> Instance<C> {
         self.disk.tick(now, ports, &mut inputs);
         self.addresses.tick(now, ports);
         self.arbiter.tick(now, ports, &mut inputs);
-        if self.gate.reads_promise(now, self.core.grant().is_some()) {
-            inputs.extend(self.read_promise(ports));
+        if self.gate.rereads_grant(now, self.core.grant().is_some()) {
+            inputs.extend(self.read_last_grant(ports));
         }
         self.inputs(inputs, ports);
     }
@@ -276,7 +276,7 @@ impl<C: Decides> Instance<C> {
                 self.input(Input::Peer { node, status, at }, ports);
             }
         }
-        self.input(Input::Looked { at: began }, ports);
+        self.input(Input::Polled { at: began }, ports);
     }
 
     /// A message of the surroundings.
@@ -386,7 +386,7 @@ impl<C: Decides> Instance<C> {
             Action::SetGranters(granters) => {
                 inputs.extend(self.gate.set_granters(granters, ports));
             }
-            Action::Withdraw => inputs.extend(self.read_promise(ports)),
+            Action::Withdraw => inputs.extend(self.read_last_grant(ports)),
             Action::Persist(record) => self.disk.save(record, ports),
             Action::PersistMarks(marks) => self.disk.save_marks(marks, ports),
             Action::HoldAddresses => self.addresses.hold(true, ports),
@@ -440,13 +440,13 @@ impl<C: Decides> Instance<C> {
     }
 
     /// What this node had promised, now that it grants nothing any more.
-    fn read_promise(&mut self, ports: &mut impl Ports) -> Option<Input> {
+    fn read_last_grant(&mut self, ports: &mut impl Ports) -> Option<Input> {
         self.peers.offer(&self.core.status(), self.core.grant(), ports);
-        let promised_until = self.peers.promised_until(ports);
-        if promised_until.is_none() {
+        let granted_until = self.peers.granted_until(ports);
+        if granted_until.is_none() {
             warn!(instance = self.config.name, "lease grants not withdrawn; takeover postponed");
         }
-        self.gate.withdrawn(promised_until, ports.now())
+        self.gate.withdrawn(granted_until, ports.now())
     }
 
     /// A valid advert. A router that is no configured peer is known by its address.

@@ -49,7 +49,7 @@ impl Tables for Node {
         offer.grants(asker, term)
     }
 
-    fn promise(&mut self, until_ns: u64) {
-        self.peer.promise(until_ns);
+    fn note_grant(&mut self, until_ns: u64) {
+        self.peer.note_grant(until_ns);
     }
 }
