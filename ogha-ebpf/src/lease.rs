@@ -74,11 +74,11 @@ impl Tables for Entries {
     }
 
     #[inline(always)]
-    fn promise(&mut self, until_ns: u64) {
+    fn note_grant(&mut self, until_ns: u64) {
         // SAFETY: as in `hear`.
         unsafe {
             bpf_spin_lock((&raw mut (*self.peer).lock).cast());
-            (*self.peer).promise(until_ns);
+            (*self.peer).note_grant(until_ns);
             bpf_spin_unlock((&raw mut (*self.peer).lock).cast());
         }
     }

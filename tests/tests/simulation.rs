@@ -1,15 +1,15 @@
 //! Twenty thousand clusters in virtual time, and each rule broken once.
 //!
-//! `OGHA_STORIES=1000000` tells more stories, `OGHA_FIRST=500000` begins at another seed, `OGHA_SEED=17`
-//! tells that one story in full. A failure says which seeds broke what, and how to hear them again.
+//! `OGHA_RUNS=1000000` simulates more runs, `OGHA_FIRST=500000` begins at another seed, `OGHA_SEED=17`
+//! traces that one run in full. A failure says which seeds broke what, and how to trace them again.
 
 use std::{env, time::Instant};
 
-use ogha_tests::simulation::{Failure, Mutation, Rule, Story, Tally, run, tell, tell_one};
+use ogha_tests::simulation::{Failure, Mutation, Plan, Rule, Tally, check_one, run, trace};
 
-/// How many stories a test run tells: about a minute of them. A release tells a million.
-const STORIES: u64 = 20_000;
-/// Within how many stories a broken rule must be found out.
+/// How many runs a test simulates: about a minute of them. A release simulates a million.
+const RUNS: u64 = 20_000;
+/// Within how many runs a broken rule must be found out.
 const PATIENCE: u64 = 60_000;
 
 fn number(variable: &str) -> Option<u64> {
@@ -23,8 +23,8 @@ fn complain(tally: &Tally) -> String {
         text += &format!("  seed {}: {}\n", failure.seed, failure.violation);
     }
     if let Some(first) = tally.failures.first() {
-        let story = tell(Story::of(first.seed));
-        let lines: Vec<&str> = story.lines().collect();
+        let whole = trace(Plan::of(first.seed));
+        let lines: Vec<&str> = whole.lines().collect();
         let end = lines.len().saturating_sub(200);
         text += &format!("the end of it:\n{}\n", lines[end..].join("\n"));
         text += &format!(
@@ -40,34 +40,34 @@ fn complain(tally: &Tally) -> String {
 #[test]
 fn no_story_ends_badly() {
     if let Some(seed) = number("OGHA_SEED") {
-        let story = tell(Story::of(seed));
-        println!("{story}");
-        assert!(!story.contains("VIOLATION"), "seed {seed}");
+        let text = trace(Plan::of(seed));
+        println!("{text}");
+        assert!(!text.contains("VIOLATION"), "seed {seed}");
         return;
     }
     let first = number("OGHA_FIRST").unwrap_or(0);
-    let stories = number("OGHA_STORIES").unwrap_or(STORIES);
+    let runs = number("OGHA_RUNS").unwrap_or(RUNS);
     let begun = Instant::now();
-    let tally = run(first..first + stories, 20, Story::of);
-    println!("{tally}; {:.0} stories a second", stories as f64 / begun.elapsed().as_secs_f64());
+    let tally = run(first..first + runs, 20, Plan::of);
+    println!("{tally}; {:.0} runs a second", runs as f64 / begun.elapsed().as_secs_f64());
     assert!(tally.failures.is_empty(), "{}", complain(&tally));
-    assert!(tally.acknowledged > tally.stories, "hardly anything was written: {tally}");
+    assert!(tally.acknowledged > tally.runs, "hardly anything was written: {tally}");
 }
 
-/// The same seed is the same story, to the nanosecond.
+/// The same seed is the same run, to the nanosecond.
 #[test]
 fn a_seed_is_a_story() {
     for seed in [1, 17, 4711] {
-        assert_eq!(tell(Story::of(seed)), tell(Story::of(seed)));
+        assert_eq!(trace(Plan::of(seed)), trace(Plan::of(seed)));
     }
 }
 
 /// The first run that shows that a rule is broken: one that goes wrong, and does not with all rules kept.
-fn found(broken: impl Fn(u64) -> Story + Sync) -> Option<Failure> {
+fn found(broken: impl Fn(u64) -> Plan + Sync) -> Option<Failure> {
     let mut first = 0;
     while first < PATIENCE {
         let failure = run(first..PATIENCE, 1, &broken).failures.first()?.clone();
-        let (_, kept) = tell_one(Story::of(failure.seed));
+        let (_, kept) = check_one(Plan::of(failure.seed));
         if kept.as_ref() != Some(&failure.violation) {
             return Some(failure);
         }
@@ -80,7 +80,7 @@ fn found(broken: impl Fn(u64) -> Story + Sync) -> Option<Failure> {
 #[test]
 fn each_rule_of_the_core_is_needed() {
     for rule in Rule::ALL {
-        let found = found(|seed| Story { broken: Some(rule), ..Story::of(seed) });
+        let found = found(|seed| Plan { broken: Some(rule), ..Plan::of(seed) });
         let Failure { seed, violation } =
             found.unwrap_or_else(|| panic!("{rule:?} can be broken, and nobody sees it"));
         println!("{rule:?}: seed {seed}: {violation}");
@@ -91,7 +91,7 @@ fn each_rule_of_the_core_is_needed() {
 #[test]
 fn each_rule_of_the_lease_is_needed() {
     for mutation in [Mutation::LatestGrant, Mutation::StaleAnchor] {
-        let found = found(|seed| Story { mutation: Some(mutation), ..Story::of(seed) });
+        let found = found(|seed| Plan { mutation: Some(mutation), ..Plan::of(seed) });
         let Failure { seed, violation } =
             found.unwrap_or_else(|| panic!("{mutation:?} can be broken, and nobody sees it"));
         println!("{mutation:?}: seed {seed}: {violation}");

@@ -7,7 +7,6 @@ pub mod client;
 pub mod order;
 pub mod protocol;
 mod render;
-mod render_router;
 pub mod server;
 #[cfg(test)]
 mod tests;

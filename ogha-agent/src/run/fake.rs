@@ -10,7 +10,7 @@ use ogha_common::{
 };
 
 use super::{
-    hooks,
+    hook_event,
     ports::{Job, JobId, Ports, Work},
     timeline::Timeline,
 };
@@ -150,5 +150,5 @@ impl Ports for Fake {
 
     fn record(&mut self, _: Timeline) {}
 
-    fn run_hook(&mut self, _: hooks::Event) {}
+    fn run_hook(&mut self, _: hook_event::Event) {}
 }

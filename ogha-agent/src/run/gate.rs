@@ -144,18 +144,18 @@ impl GateKeeper {
     }
 
     /// The last promise was read, or could not be: then it is read again after a pause.
-    pub fn withdrawn(&mut self, promised_until: Option<Instant>, now: Instant) -> Option<Input> {
-        self.withdrawing = promised_until.is_none();
-        match promised_until {
+    pub fn withdrawn(&mut self, granted_until: Option<Instant>, now: Instant) -> Option<Input> {
+        self.withdrawing = granted_until.is_none();
+        match granted_until {
             Some(_) => self.withdraw_retry.worked(),
             None => self.withdraw_retry.failed(now),
         }
-        promised_until.map(|promised_until| Input::Withdrawn { promised_until })
+        granted_until.map(|granted_until| Input::Withdrawn { granted_until })
     }
 
     /// Whether the last promise is to be read again now. `grants`: this node grants again, and nobody
     /// waits for that.
-    pub fn reads_promise(&mut self, now: Instant, grants: bool) -> bool {
+    pub fn rereads_grant(&mut self, now: Instant, grants: bool) -> bool {
         self.withdrawing &= !grants;
         self.withdrawing && self.withdraw_retry.is_due(now)
     }
@@ -292,19 +292,19 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_that_cannot_be_read_is_read_again() {
+    fn a_grant_that_cannot_be_read_is_read_again() {
         let (mut keeper, mut ports) = gate();
         assert_eq!(keeper.withdrawn(None, ports.now()), None);
-        assert!(!keeper.reads_promise(ports.now(), false));
+        assert!(!keeper.rereads_grant(ports.now(), false));
         ports.pass(100);
-        assert!(keeper.reads_promise(ports.now(), false));
+        assert!(keeper.rereads_grant(ports.now(), false));
         let until = ports.now();
-        let input = Input::Withdrawn { promised_until: until };
+        let input = Input::Withdrawn { granted_until: until };
         assert_eq!(keeper.withdrawn(Some(until), ports.now()), Some(input));
         assert_eq!(keeper.next_timer(), None);
         keeper.withdrawn(None, ports.now());
         ports.pass(100);
-        assert!(!keeper.reads_promise(ports.now(), true), "it grants again");
+        assert!(!keeper.rereads_grant(ports.now(), true), "it grants again");
         assert_eq!(keeper.next_timer(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The operator's own command, run on each transition: one after another, each with a deadline,
 //! and never in the path of a failover. Nothing here is waited for.
 
-use std::{ffi::OsString, fmt::Display, path::PathBuf, time::Duration};
+use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use ogha_common::{
     failover::{Core, Notice, PhaseName},
@@ -10,7 +10,7 @@ use ogha_common::{
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{peers::Peers, ports::Ports, supervise::Supervisor};
+use super::{hook_event::Event, peers::Peers, ports::Ports, supervise::Supervisor};
 use crate::{config, database::process::Tool};
 
 /// What a hook finds the usual tools by.
@@ -49,13 +49,6 @@ pub struct Hooks {
     state: State,
     /// There is a command.
     wanted: bool,
-}
-
-/// A transition, as a hook's environment tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    name: &'static str,
-    variables: Vec<(OsString, OsString)>,
 }
 
 impl Hooks {

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     history::History,
-    hooks, inbox,
+    hook_event, inbox,
     message::Message,
     ports::{Answer, End, Job, JobId, Lane, Ports, Work},
     supervise::Supervisor,
@@ -69,7 +69,7 @@ pub struct Effects {
     /// How far a rejoin is.
     pub progress: watch::Receiver<Option<Progress>>,
     /// The operator's command.
-    pub hooks: Option<mpsc::UnboundedSender<hooks::Event>>,
+    pub hooks: Option<mpsc::UnboundedSender<hook_event::Event>>,
     /// Who does slow work.
     pub executor: Executor,
 }
@@ -161,7 +161,7 @@ impl Ports for Host<'_> {
         self.history.add(&self.effects.name, &timeline);
     }
 
-    fn run_hook(&mut self, event: hooks::Event) {
+    fn run_hook(&mut self, event: hook_event::Event) {
         if let Some(hooks) = &self.effects.hooks {
             // A worker that is gone has ended the agent.
             let _ = hooks.send(event);

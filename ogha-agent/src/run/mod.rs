@@ -17,6 +17,7 @@ mod fake;
 pub mod gate;
 pub mod health;
 mod history;
+pub mod hook_event;
 pub mod hooks;
 mod host;
 mod hosted;

@@ -1,12 +1,12 @@
-//! What a person should know, as the core says it: a line in the log.
+//! Notices of the core, as lines of the log.
 
 use ogha_common::{failover::Notice, units::NodeId};
 use tracing::{error, info, warn};
 
 use super::peers::Peers;
 
-/// Says it, with the names of nodes.
-pub fn tell(instance: &str, peers: &Peers, notice: Notice) {
+/// Logs it, with the names of nodes.
+pub fn log(instance: &str, peers: &Peers, notice: Notice) {
     let name = |node: NodeId| peers.name_of(node);
     match notice {
         Notice::CannotTakeOver(why) => {
@@ -14,8 +14,8 @@ pub fn tell(instance: &str, peers: &Peers, notice: Notice) {
         }
         Notice::SplitBrain(node) => error!(
             instance,
-            "split brain: {} has served as well. This node goes on. What the other one acknowledged \
-             may be lost: compare the two databases before you rebuild it",
+            "split brain: {} has served as well. This node continues to serve. Writes that the other \
+             one acknowledged may be lost: compare the two databases before you rebuild it",
             name(node)
         ),
         Notice::RivalAdvert => warn!(instance, "another node sends adverts while this one serves"),
@@ -24,18 +24,15 @@ pub fn tell(instance: &str, peers: &Peers, notice: Notice) {
             "the database here is a second primary and is stopped; `ogha-agent rejoin` makes it a \
              standby of the new primary"
         ),
-        Notice::PromotionTimedOut => error!(instance, "the promotion took too long"),
+        Notice::PromotionTimedOut => {
+            error!(instance, "the database did not accept writes within the promotion timeout")
+        }
         Notice::NotOnDisk => error!(
             instance,
-            "the record is not on this node's disk; the arbiter has it, and this node goes on"
-        ),
-        Notice::Forced(hindrance) => warn!(
-            instance,
-            "an operator forces this node to take over, though {hindrance}: acknowledged writes \
-             may be lost"
+            "the record is not on this node's disk; the arbiter has it, and this node continues"
         ),
         Notice::OutOfSync(node) => {
-            warn!(instance, "{} is no more in sync: it may not be promoted", name(node));
+            warn!(instance, "{} is no longer in sync: it may not be promoted", name(node));
         }
         Notice::InSync(node) => info!(instance, "{} is in sync: it may be promoted", name(node)),
         Notice::ArbiterRefused(term) => warn!(
@@ -59,16 +56,29 @@ pub fn tell(instance: &str, peers: &Peers, notice: Notice) {
             instance,
             "refused a record of term {term}: it is too far above the current one to follow it"
         ),
+        Notice::Forced(_)
+        | Notice::ForceRefused(_)
+        | Notice::ForceExpired
+        | Notice::SwitchoverUndone => log_command(instance, notice),
+    }
+}
+
+/// About what an operator has commanded.
+fn log_command(instance: &str, notice: Notice) {
+    match notice {
+        Notice::Forced(blocker) => warn!(
+            instance,
+            "an operator forces this node to take over, though {blocker}: acknowledged writes \
+             may be lost"
+        ),
         Notice::ForceRefused(refusal) => {
-            error!(
-                instance,
-                "the forced failover that waited for the arbiter is refused: {refusal}"
-            );
+            error!(instance, "forced failover refused after the arbiter answered: {refusal}");
         }
         Notice::ForceExpired => error!(
             instance,
-            "the forced failover is given up: the arbiter did not answer in time. Nothing has changed"
+            "forced failover abandoned: the arbiter did not answer in time. Nothing has changed"
         ),
         Notice::SwitchoverUndone => warn!(instance, "the switchover was undone"),
+        _ => {}
     }
 }

@@ -29,7 +29,7 @@ pub struct Peer {
     /// Its database answered when it was last checked.
     database_answers: bool,
     /// Till when this node's own probes have promised something to it.
-    promised_until: Instant,
+    granted_until: Instant,
 }
 
 /// What a look at a peer found, in the order in which the core should hear it.
@@ -58,15 +58,15 @@ impl Peer {
             seen: maps::Peer::default(),
             detector,
             database_answers: false,
-            promised_until: Instant::default(),
+            granted_until: Instant::default(),
         }
     }
 
     /// What the last agent has heard is no news to this one, and what it promised by its last probe
-    /// ends by `promised_until`.
-    pub fn start(&mut self, seen: maps::Peer, promised_until: Instant) {
+    /// ends by `granted_until`.
+    pub fn start(&mut self, seen: maps::Peer, granted_until: Instant) {
         self.seen = seen;
-        self.promised_until = promised_until;
+        self.granted_until = granted_until;
     }
 
     /// What it has granted, as far as is known.
@@ -75,13 +75,13 @@ impl Peer {
     }
 
     /// A probe is about to promise so much.
-    pub fn promise(&mut self, until: Instant) {
-        self.promised_until = self.promised_until.max(until);
+    pub fn note_grant(&mut self, until: Instant) {
+        self.granted_until = self.granted_until.max(until);
     }
 
     /// Till when this agent's probes have promised something to it.
-    pub fn promised_until(&self) -> Instant {
-        self.promised_until
+    pub fn granted_until(&self) -> Instant {
+        self.granted_until
     }
 
     /// The peer's time as it was last heard, for our probes to echo.

@@ -83,9 +83,9 @@ impl Peers {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(&mut self, ports: &impl Ports) -> anyhow::Result<()> {
-        let promised_until = ports.now() + self.lease;
+        let granted_until = ports.now() + self.lease;
         for peer in &mut self.list {
-            peer.start(ports.peer(peer.node)?, promised_until);
+            peer.start(ports.peer(peer.node)?, granted_until);
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Peers {
 
     /// The last promise to any peer: what the kernel has given by its answers, and this agent by its
     /// probes. `None` while the kernel may be giving more, or can't be asked.
-    pub fn promised_until(&mut self, ports: &impl Ports) -> Option<Instant> {
+    pub fn granted_until(&mut self, ports: &impl Ports) -> Option<Instant> {
         if !matches!(self.offered, Some((_, None))) {
             return None;
         }
@@ -174,7 +174,7 @@ impl Peers {
             match ports.peer(peer.node) {
                 Ok(seen) => {
                     let answered = Instant::from_ns(seen.promised_until_ns);
-                    until = until.max(answered).max(peer.promised_until());
+                    until = until.max(answered).max(peer.granted_until());
                 }
                 Err(e) => {
                     self.read_trouble.failed(ports.now(), &format!("{}: {e:#}", peer.name));
@@ -261,7 +261,7 @@ impl Peers {
         let peer = &mut self.list[index];
         let grant_ms = if grant == Some(peer.node) { grant_ms } else { 0 };
         if grant_ms > 0 {
-            peer.promise(now + Duration::from_millis(grant_ms.into()));
+            peer.note_grant(now + Duration::from_millis(grant_ms.into()));
         }
         let path_number = path as u8;
         let probe = Probe {

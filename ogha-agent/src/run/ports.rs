@@ -14,7 +14,7 @@ use ogha_common::{
     wire::probe::Probe,
 };
 
-use super::{hooks, timeline::Timeline};
+use super::{hook_event, timeline::Timeline};
 use crate::database::{Observation, Step};
 
 /// A clock, and whoever carries jobs out.
@@ -94,7 +94,7 @@ pub trait Ports: Work {
     /// An event timeline has ended.
     fn record(&mut self, timeline: Timeline);
     /// The operator's command is to hear of that.
-    fn run_hook(&mut self, event: hooks::Event);
+    fn run_hook(&mut self, event: hook_event::Event);
 }
 
 /// Whose job it is. A lane has one job at a time.

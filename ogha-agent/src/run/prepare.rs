@@ -73,24 +73,14 @@ pub async fn prepare(
     let opened = background.spawn(async move { database::open(&opening, nodes).await });
     let database = opened.await??;
     let progress = database.progress();
-    let arbiter = {
-        // What it opens belongs to the background threads.
-        let _within = background.enter();
-        arbiter::open(&node.name, config)?
-    };
+    let arbiter = open_arbiter(node, config, supervisor)?;
     let links = Addresses::open(&interface.name, interface.index, background)?;
     let announcer = Announcer::open(interface)?;
     let core = Core::new(core_config(config, me, speaker, &peers)?);
     let servers = servers(config, own, &peers);
     let (now, inbox) = (clock::now(), supervisor.inbox().clone());
     sources::adverts(index, &config.name, Arc::clone(&vrrp), inbox);
-    let own = peers::Own {
-        node: me,
-        vrid: config.vrid,
-        database_port: config.database.port().unwrap_or(0),
-        key: sockets.key().words(),
-        boot_id: sockets.boot_id(),
-    };
+    let own = own_identity(me, config, &sockets);
     let beginning = Beginning {
         node: node.name.clone(),
         config: config.clone(),
@@ -117,6 +107,27 @@ pub async fn prepare(
         executor: Executor::new(index, &config.name, supervisor.clone(), tools),
     };
     Ok(Seat { instance: Instance::new(beginning, now), effects })
+}
+
+/// What it opens belongs to the background threads.
+fn open_arbiter(
+    node: &config::Node,
+    config: &config::Instance,
+    supervisor: &Supervisor,
+) -> anyhow::Result<Arc<dyn arbiter::Arbiter>> {
+    let _within = supervisor.handle().enter();
+    arbiter::open(&node.name, config)
+}
+
+/// This node, as its peers know it.
+fn own_identity(me: NodeId, config: &config::Instance, sockets: &ProbeSockets) -> peers::Own {
+    peers::Own {
+        node: me,
+        vrid: config.vrid,
+        database_port: config.database.port().unwrap_or(0),
+        key: sockets.key().words(),
+        boot_id: sockets.boot_id(),
+    }
 }
 
 /// Tells the kernel what the instance is about, and starts it.

@@ -86,7 +86,7 @@ async fn a_standby_is_prepared_to_wait_for_nobody() {
 
 /// `*` makes commits wait for somebody, and so for nobody in particular; ogha names the peer.
 #[tokio::test]
-async fn a_star_is_no_promise() {
+async fn a_star_is_no_guarantee() {
     let primary = Cluster::primary_with("synchronous_standby_names = '*'\n");
     let standby = primary.standby();
     let database = open(&primary.kind(), primary.with([&standby])).await.unwrap();

@@ -2,9 +2,9 @@
 
 use super::{
     Config, NodeSet, Record,
+    command::Operator,
     commits::Commits,
     facts::{ActiveNode, Facts, PeerFacts},
-    operator::Operator,
 };
 use crate::{
     units::{Instant, NodeId, Term},

@@ -1,6 +1,6 @@
 //! For whom a primary's commits wait, as it was ordered and as it was verified since.
 
-use super::{Action, NodeSet, Notice, Order, context::Context, retry::Retry, rules::CommitsPermit};
+use super::{NodeSet, retry::Retry};
 use crate::units::{Instant, NodeId};
 
 /// For whom commits wait.
@@ -52,7 +52,21 @@ impl Commits {
         }
     }
 
-    fn did(&mut self, now: Instant, set: NodeSet, ok: bool) {
+    /// The database is told to wait for exactly these, unless that is under way, or its pause is not over.
+    /// Until it is done it is certain only of those that are in both sets, the one before and this one,
+    /// that commits wait for them. True when it is to be ordered.
+    pub fn order(&mut self, now: Instant, set: NodeSet) -> bool {
+        if self.ordered == Some(set) || !self.retry.is_due(now) {
+            return false;
+        }
+        self.retry.begin();
+        self.ordered = Some(set);
+        self.set = self.set.map(|before| before.filter(|node| set.contains(node)));
+        true
+    }
+
+    /// The database waits for these, or could not be told so.
+    pub fn did(&mut self, now: Instant, set: NodeSet, ok: bool) {
         // Of an order that a newer one has replaced nothing holds any more.
         if self.ordered != Some(set) {
             return;
@@ -68,46 +82,9 @@ impl Commits {
 
     /// The primary was observed to wait for these. Returns those for whom it was believed to wait and
     /// does not. What was seen while an order is under way says nothing of it.
-    fn verify(&mut self, awaited: NodeSet) -> NodeSet {
+    pub fn verify(&mut self, awaited: NodeSet) -> NodeSet {
         let Some(set) = self.set.filter(|_| self.ordered.is_none()) else { return NodeSet::EMPTY };
         self.set = Some(set.filter(|node| awaited.contains(node)));
         set.filter(|node| !awaited.contains(node))
-    }
-}
-
-impl Context<'_> {
-    /// Commits are to wait for exactly these. Until that is done it is certain only of those that are in
-    /// both sets, the one before and this one, that commits wait for them.
-    pub fn order_commits(&mut self, permit: &CommitsPermit) {
-        let (now, set) = (self.now, permit.set());
-        let commits = &mut self.known.commits;
-        if commits.ordered == Some(set) || !commits.retry.is_due(now) {
-            return;
-        }
-        commits.retry.begin();
-        commits.ordered = Some(set);
-        commits.set = commits.set.map(|before| before.filter(|node| set.contains(node)));
-        self.act(Action::Database(Order::Synchronize(set)));
-    }
-
-    /// The same where the rule allows it and it is not so already.
-    pub fn have_commits_wait(&mut self, set: NodeSet) {
-        if !self.known.commits.are(set)
-            && let Ok(permit) = self.known.may_wait_for(set)
-        {
-            self.order_commits(&permit);
-        }
-    }
-
-    /// The database waits for these, or could not be told so.
-    pub fn commits_ordered(&mut self, set: NodeSet, ok: bool) {
-        self.known.commits.did(self.now, set, ok);
-    }
-
-    /// Rule 9: that commits really wait is verified by each observation.
-    pub fn verify_commits(&mut self, awaited: NodeSet) {
-        for node in self.known.commits.verify(awaited).iter() {
-            self.act(Action::Notice(Notice::NotAwaited(node)));
-        }
     }
 }

@@ -2,13 +2,14 @@
 //! is asked what follows.
 
 use super::{
-    Action, Blocker, Cause, Command, Config, Database, Input, Loss, Notice, Record, Refusal,
+    Action, Blocker, Cause, Command, Config, Database, Input, Loss, Notice, PhaseName, Record,
+    Refusal,
     cluster::{Cluster, Known},
+    command::Operator,
     commits::Commits,
     context::{Context, Sink},
     facts::Facts,
-    operator::Operator,
-    phase::{Phase, PhaseName},
+    phase::Phase,
 };
 use crate::{
     election::{self, Election},
@@ -229,7 +230,7 @@ impl Context<'_> {
             Input::AdvertStamped { node, at } => self.advert_stamped(phase, node, at),
             Input::Peer { node, status, at } => self.peer(phase, node, &status, at),
             Input::Answered { node, agent_age } => self.answered(phase, node, agent_age),
-            Input::Looked { at } => {
+            Input::Polled { at } => {
                 self.known.facts.polled_at = at;
                 phase.polled(self)
             }
@@ -259,7 +260,7 @@ impl Context<'_> {
             Input::GateSet(order) => phase.gate_set(self, order),
             Input::GateFailed(order) => phase.gate_failed(self, order),
             Input::GrantersSet(granters) => phase.granters_set(self, granters),
-            Input::Withdrawn { promised_until } => phase.withdrawn(self, promised_until),
+            Input::Withdrawn { granted_until } => phase.withdrawn(self, granted_until),
             Input::AddressesHeld => phase.addresses_held(self),
             Input::Lapsed => phase.lapsed(self),
             Input::Stopping => {

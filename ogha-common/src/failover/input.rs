@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{NodeSet, Order, Record, action::GateOrder};
+use super::{GateOrder, NodeSet, Order, Record};
 use crate::{
     election,
     units::{Instant, Lsn, NodeId, Term},
@@ -63,7 +63,7 @@ pub enum Input {
     },
     /// All that the kernel had heard of the peers by then was handed in. What had not come till then is
     /// missing; what came later may wait to be read.
-    Looked {
+    Polled {
         /// When that polling began.
         at: Instant,
     },
@@ -121,7 +121,7 @@ pub enum Input {
     /// This node grants nothing any more. What it had promised ends then.
     Withdrawn {
         /// The last promise to any peer, by this node's clock.
-        promised_until: Instant,
+        granted_until: Instant,
     },
     /// The addresses are on the interface.
     AddressesHeld,
@@ -250,7 +250,7 @@ impl Input {
             Self::AdvertStamped { .. } => "advert in the kernel",
             Self::Peer { .. } => "peer status",
             Self::Answered { .. } => "peer's kernel answered",
-            Self::Looked { .. } => "peers polled",
+            Self::Polled { .. } => "peers polled",
             Self::Unanswered { .. } => "host unreachable",
             Self::Granted { .. } => "lease granted",
             Self::DatabaseDied { .. } => "database died",

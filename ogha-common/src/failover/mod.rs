@@ -6,7 +6,7 @@
 //! agent, in the tests and in the simulation.
 //!
 //! What was observed stands in [`facts`], the current record in [`cluster`], what an operator has
-//! ordered in [`operator`]. Everything else belongs to a [`phase`] and ends with it. A phase is left
+//! commanded in [`command`]. Everything else belongs to a [`phase`] and ends with it. A phase is left
 //! through one function, [`phase::enter`], which orders what the change requires; each change has a
 //! reason ([`Why`]).
 //!
@@ -16,7 +16,7 @@
 //!
 //! 1. `gate_opens_only_on_a_writable_primary`: a gate opens only on the node that the record
 //!    names as primary, on a database that was observed to accept writes.
-//! 2. `promotion_waits_for_the_promise`: a node promotes only if it is in sync, its lease grant has run
+//! 2. `promotion_waits_for_the_grant`: a node promotes only if it is in sync, its lease grant has run
 //!    out or the old primary reported itself fenced, and the arbiter has granted its term.
 //! 3. `a_primary_goes_on_alone_only_by_the_record`: one that loses a peer whose grant it needs goes on
 //!    only after a record without that peer; commits wait for a peer until then.
@@ -34,34 +34,37 @@
 //! 10. `unknown_is_not_dead`: what could not be observed changes nothing.
 
 mod action;
+mod blocker;
 mod cluster;
+mod command;
 mod commits;
 mod context;
 mod core;
 mod facts;
 mod grants;
-mod hearing;
 mod input;
-mod operator;
+mod order;
 mod phase;
 mod record;
 mod retry;
 mod rules;
-mod terms;
+mod synchronize;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod transition;
 mod wait;
 
 pub use self::{
-    action::{Action, GateOrder, Notice, Order},
+    action::{Action, Notice},
+    blocker::Blocker,
+    command::{Command, Loss, Refusal},
     core::Core,
     input::{Database, Input, Marks, Primary, Role, Ruling, Sign},
-    operator::{Command, Loss, Refusal},
-    phase::{PhaseName, TRANSITIONS, Transition, Why},
+    order::{GateOrder, Order},
     record::{MAX_NODES, NodeSet, Record},
-    rules::Blocker,
     timeline::{Cause, Outcome, Step},
+    transition::{PhaseName, TRANSITIONS, Transition, Why},
     wait::Wait,
 };
 

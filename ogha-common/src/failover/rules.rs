@@ -1,43 +1,23 @@
 //! The rules for dangerous acts, each in one function. It returns a permit, which nothing else can make
 //! and without which the act cannot be ordered, or the blocker.
 
-use core::fmt;
-
-use super::{Cause, Database, NodeSet, Record, Role, cluster::Known, phase::ClosingStep};
+use super::{
+    Blocker, Cause, Database, Loss, NodeSet, PhaseName, Record, Refusal, Role, cluster::Known,
+    facts::PeerFacts,
+};
 use crate::units::{Instant, NodeId};
 
-/// Why a node may not do now what it would do next.
+/// How far the closing of a gate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Blocker {
-    /// It has never heard a primary since it started, so it cannot know who wrote last.
-    NeverHeardPrimary,
-    /// The record does not count it in sync. So many bytes were missing when the primary was last
-    /// heard, as far as is known.
-    NotInSync(u64),
-    /// It is asynchronous, and behind by more than `max_lag`: by so many bytes.
-    Lag(u64),
-    /// Its own database is no standby.
-    NoStandby,
-    /// It is fenced.
-    Fenced,
-    /// An operator has paused failovers.
-    Paused,
-    /// That node's database is a primary too, and no consensus store tells which of the two counts.
-    Rival(NodeId),
-    /// The record names another node as primary.
-    NotDesignated,
-    /// The database was not observed to accept writes.
-    NotWritable,
-    /// The addresses are not on the interface yet.
-    NoAddresses,
-    /// Commits do not wait for that member of the in-sync set.
-    NotAwaited(NodeId),
-    /// That node is in the in-sync set still: commits must go on waiting for it.
-    StillInSync(NodeId),
-    /// The kernel has not confirmed the closed gate.
-    GateNotClosed,
-    /// The database that hangs, or hands over, is not stopped yet: it could acknowledge a write.
-    NotStopped,
+pub(super) enum ClosingStep {
+    /// The kernel is told to close the gate.
+    Gate { deadline: Instant },
+    /// The kernel has it; the hung database is stopped.
+    Stopping { deadline: Instant },
+    /// The kernel has it; the database that hands over is shut down.
+    Demoting { deadline: Instant },
+    /// All is done that has to be before it is reported.
+    Closed,
 }
 
 /// This node may begin to take over.
@@ -108,6 +88,49 @@ impl Known {
         TakeoverPermit(())
     }
 
+    /// Whether an operator may force this node: nobody serves, and no primary lives.
+    pub fn may_force(&self, now: Instant, phase: PhaseName) -> Result<(), Refusal> {
+        match phase {
+            PhaseName::Serving => return Err(Refusal::ServesHere),
+            PhaseName::Standby | PhaseName::Fenced | PhaseName::Listening => {}
+            _ => return Err(Refusal::Busy),
+        }
+        if let Some(node) = self.active_peer(now) {
+            return Err(Refusal::Serves(node));
+        }
+        match self.facts.database {
+            Database::Primary(primary) if primary.writable => Ok(()),
+            Database::Standby { receives: true, .. } if !self.primary_is_down(now) => {
+                Err(Refusal::PrimaryLives)
+            }
+            Database::Standby { .. } => {
+                let there = |peer: &&PeerFacts| peer.is_there(now, &self.config);
+                let mut peers = self.facts.known_peers().filter(there);
+                match peers.find(|peer| peer.role() == Role::Primary) {
+                    Some(peer) => Err(Refusal::PrimaryAt(peer.node)),
+                    None => Ok(()),
+                }
+            }
+            _ => Err(Refusal::NoDatabaseHere),
+        }
+    }
+
+    /// What a force would lose.
+    pub fn loss_if_forced(&self) -> Loss {
+        match self.may_take_over().err() {
+            None if self.config.max_lag.is_none() => Loss::Nothing,
+            Some(Blocker::NeverHeardPrimary) => Loss::Unknown,
+            _ => Loss::Since(self.facts.behind(self.record())),
+        }
+    }
+
+    /// The agent of the node that the record names says that its database is no primary. It knows that
+    /// before the observation here does.
+    fn primary_is_down(&self, now: Instant) -> bool {
+        let primary = self.record().map(|record| record.primary);
+        self.speaking(now).any(|peer| Some(peer.node) == primary && peer.role() != Role::Primary)
+    }
+
     /// Rule 2: the written record names this node.
     pub fn may_promote(&self, written: &Record) -> Result<PromotePermit, Blocker> {
         let named = written.primary == self.config.node && self.record() == Some(*written);
@@ -152,34 +175,5 @@ pub(super) fn may_report_fenced(step: ClosingStep) -> Result<FencedPermit, Block
         ClosingStep::Gate { .. } => Err(Blocker::GateNotClosed),
         ClosingStep::Stopping { .. } | ClosingStep::Demoting { .. } => Err(Blocker::NotStopped),
         ClosingStep::Closed => Ok(FencedPermit(())),
-    }
-}
-
-impl fmt::Display for Blocker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NeverHeardPrimary => f.write_str("no primary was heard since this agent started"),
-            Self::NotInSync(behind) => write!(
-                f,
-                "the record does not count this node in sync ({behind} bytes behind when last heard)"
-            ),
-            Self::Lag(behind) => write!(f, "it is {behind} bytes behind, more than max_lag"),
-            Self::NoStandby => f.write_str("the database here is no standby"),
-            Self::Fenced => {
-                f.write_str("this node is fenced until its database rejoins as a standby")
-            }
-            Self::Paused => f.write_str("failovers are paused; `ogha-agent resume` ends that"),
-            Self::Rival(_) => f.write_str(
-                "split brain: another node's database is a primary too, and one side's writes will \
-                 be discarded",
-            ),
-            Self::NotDesignated => f.write_str("the record names another node as primary"),
-            Self::NotWritable => f.write_str("the database here does not accept writes yet"),
-            Self::NoAddresses => f.write_str("the addresses are not on the interface yet"),
-            Self::NotAwaited(_) => f.write_str("commits do not wait for all in-sync standbys yet"),
-            Self::StillInSync(_) => f.write_str("the record still counts the standby in sync"),
-            Self::GateNotClosed => f.write_str("the kernel has not confirmed the closed gate"),
-            Self::NotStopped => f.write_str("the database here is not stopped yet"),
-        }
     }
 }

@@ -181,7 +181,7 @@ impl Peer {
 
     /// This node promises the peer not to be promoted before then. A promise is never shortened.
     #[inline(always)]
-    pub const fn promise(&mut self, until_ns: u64) {
+    pub const fn note_grant(&mut self, until_ns: u64) {
         if self.promised_until_ns < until_ns {
             self.promised_until_ns = until_ns;
         }
@@ -219,7 +219,7 @@ pub trait Tables {
     /// [`Offer::grants`], while the agent cannot change it.
     fn offered(&mut self, asker: u64, term: u64) -> u16;
     /// [`Peer::promise`].
-    fn promise(&mut self, until_ns: u64);
+    fn note_grant(&mut self, until_ns: u64);
 }
 
 /// What came of an authentic datagram that was not refused.
@@ -301,7 +301,7 @@ pub fn grant(tables: &mut impl Tables, asker: u64, term: u64, now_ns: u64) -> u1
     if granted == 0 {
         return 0;
     }
-    tables.promise(now_ns + u64::from(granted) * NS_PER_MS);
+    tables.note_grant(now_ns + u64::from(granted) * NS_PER_MS);
     let still = tables.offered(asker, term);
     if still < granted { still } else { granted }
 }

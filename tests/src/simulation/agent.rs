@@ -26,8 +26,8 @@ use ogha_common::{
 use super::{
     clock::MS,
     filter::{Filter, View},
+    plan::{NAMES, Violation},
     ports::Host,
-    story::{NAMES, Violation},
     world::{Event, World},
 };
 
@@ -136,8 +136,8 @@ impl World {
             return self.violated(Violation::Spins(node));
         }
         let hangs = host.database.hung && host.database.primary && !host.stop_failed;
-        let told = phase == Some(PhaseName::Fenced) && before != phase;
-        if hangs && told && host.view.cause.get() == Some(Cause::DatabaseHung) {
+        let reported = phase == Some(PhaseName::Fenced) && before != phase;
+        if hangs && reported && host.view.cause.get() == Some(Cause::DatabaseHung) {
             return self.violated(Violation::NotStopped(node));
         }
         let serves =
@@ -191,13 +191,13 @@ impl World {
     }
 
     fn new_agent(&self, node: usize, view: Rc<View>) -> Agent {
-        let setting = &self.story.setting;
+        let setting = &self.plan.setting;
         let host = &self.nodes[node];
         let now = Instant::from_ns(host.local(self.now));
         let config = self.config(node);
         let core = self.core_config(node);
-        let told = self.scribe.clone().map(|scribe| (NAMES[node], scribe));
-        let core = Filter::new(core, self.story.broken, view, told);
+        let traced = self.scribe.clone().map(|scribe| (NAMES[node], scribe));
+        let core = Filter::new(core, self.plan.broken, view, traced);
         let detector = detector::Config::new(
             Duration::from_millis(setting.probe_ms),
             3,
@@ -232,7 +232,7 @@ impl World {
     }
 
     fn core_config(&self, node: usize) -> failover::Config {
-        let setting = &self.story.setting;
+        let setting = &self.plan.setting;
         let ms = Duration::from_millis;
         let priority = priority(node);
         failover::Config {
@@ -264,11 +264,11 @@ impl World {
 
     /// Between two adverts.
     pub fn advert_interval(&self) -> Centis {
-        Centis::new((self.story.setting.lease_ms / 10) as u16).unwrap_or(Centis::ONE_SECOND)
+        Centis::new((self.plan.setting.lease_ms / 10) as u16).unwrap_or(Centis::ONE_SECOND)
     }
 
     fn config(&self, node: usize) -> config::Instance {
-        let setting = &self.story.setting;
+        let setting = &self.plan.setting;
         let ms = Duration::from_millis;
         let others = (0..setting.nodes).filter(|&other| other != node);
         let peer = |other: usize| config::Peer {

@@ -1,18 +1,18 @@
-//! The arbiter: a register that holds the record, or addresses that answer.
+//! The arbiter: a store that holds the record, or addresses that answer.
 
 use ogha_common::failover::{Record, Ruling};
 
 /// One key, changed by compare-and-swap, and all that ever stood there.
 #[derive(Clone, Debug, Default)]
-pub struct Register {
+pub struct Store {
     /// What stands.
     pub record: Option<Record>,
     /// All that has stood there, oldest first.
     pub history: Vec<Record>,
 }
 
-impl Register {
-    /// A register in which that stands.
+impl Store {
+    /// A store in which that stands.
     pub fn new(record: Option<Record>) -> Self {
         Self { record, history: record.into_iter().collect() }
     }

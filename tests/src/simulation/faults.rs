@@ -2,7 +2,7 @@
 
 use ogha_common::failover::Command;
 
-use super::{agent::Count, clock::MS, random::Random, story::Setting};
+use super::{agent::Count, clock::MS, plan::Setting, random::Random};
 
 /// A fault, and how long it lasts, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Fault {
     }
 }
 
-/// Some faults for a story of that setting.
+/// Some faults for a run in that setting.
 pub fn draw(random: &mut Random, setting: &Setting) -> Vec<Timed> {
     let mut faults: Vec<Timed> = match random.below(10) {
         0..=4 => (0..random.between(1, 5)).map(|_| one(random, setting)).collect(),

@@ -110,12 +110,12 @@ pub struct Filter {
     broken: Option<Rule>,
     view: Rc<View>,
     /// The promise is being read.
-    reads_promise: bool,
+    rereads_grant: bool,
     /// Whose grants the kernel is to count once the record says so.
     held: Option<(NodeSet, Option<Instant>)>,
     /// The end of the lease that the core gave itself last.
     lease_until: Instant,
-    told: Option<(&'static str, Rc<Scribe>)>,
+    traced: Option<(&'static str, Rc<Scribe>)>,
 }
 
 impl Filter {
@@ -124,17 +124,17 @@ impl Filter {
         config: Config,
         broken: Option<Rule>,
         view: Rc<View>,
-        told: Option<(&'static str, Rc<Scribe>)>,
+        traced: Option<(&'static str, Rc<Scribe>)>,
     ) -> Self {
         Self {
             core: Core::new(config),
             config,
             broken,
             view,
-            reads_promise: false,
+            rereads_grant: false,
             held: None,
             lease_until: Instant::default(),
-            told,
+            traced,
         }
     }
 
@@ -147,13 +147,13 @@ impl Filter {
     }
 
     fn note(&self, line: impl FnOnce() -> String) {
-        if let Some((name, scribe)) = &self.told {
+        if let Some((name, scribe)) = &self.traced {
             scribe.note(&format!("{name} {}", line()));
         }
     }
 
     fn put(&mut self, now: Instant, input: Input, sink: &mut dyn FnMut(Action)) {
-        // Of a loop without an end the last turns are told.
+        // Of a loop without an end the last turns are traced.
         if !is_usual(&input) || self.view.inputs.get().1 + 20 > ENDLESS {
             self.note(|| format!("<- {input:?}"));
         }
@@ -223,7 +223,7 @@ impl Filter {
         }
         match (self.broken, action) {
             (Some(Rule::Withdraw), Action::Withdraw) => {
-                self.reads_promise = true;
+                self.rereads_grant = true;
                 sink(action);
             }
             (Some(Rule::AskArbiter), Action::Propose(record)) => {
@@ -331,7 +331,7 @@ impl Filter {
         self.put(later, Input::Tick, sink);
     }
 
-    /// The time that the core is told: one that renews what has ended takes it for earlier.
+    /// The time that is handed to the core: one that renews what has ended takes it for earlier.
     fn time(&self, now: Instant) -> Instant {
         let revives = self.breaks(Rule::LapsedStaysLapsed)
             && self.core.phase() == PhaseName::Serving
@@ -359,7 +359,7 @@ impl Decides for Filter {
             _ => None,
         };
         if let Input::Withdrawn { .. } = input {
-            self.reads_promise = false;
+            self.rereads_grant = false;
         }
         if let Some(input) = self.changed(input) {
             self.put(now, input, sink);
@@ -398,7 +398,7 @@ impl Decides for Filter {
 
     fn grant(&self) -> Option<NodeId> {
         let grant = self.core.grant();
-        if !self.breaks(Rule::Withdraw) || self.reads_promise || !self.config.grants() {
+        if !self.breaks(Rule::Withdraw) || self.rereads_grant || !self.config.grants() {
             return grant;
         }
         let primary = self.core.record().map(|record| record.primary);
@@ -417,7 +417,7 @@ fn is_usual(input: &Input) -> bool {
         Input::Tick
             | Input::Answered { .. }
             | Input::Peer { .. }
-            | Input::Looked { .. }
+            | Input::Polled { .. }
             | Input::Granted { .. }
             | Input::AdvertStamped { .. }
             | Input::Advert { .. }

@@ -1,7 +1,7 @@
 //! What must hold, whatever happens.
 //!
 //! Exempt is what no such arbiter can give: with `gateway`, two nodes that both reach the addresses and not
-//! each other; with `none`, any silence of a node that lives. In stories of these two arbiters
+//! each other; with `none`, any silence of a node that lives. In runs with these two arbiters
 //! that cut, lose or delay packets two gates may be open, and what the one acknowledged may be lost.
 //! Force by an operator, and asynchronous replication, may lose writes; two gates they may not open.
 
@@ -14,7 +14,7 @@ use super::{
     MAX,
     clock::MS,
     faults::Fault,
-    story::{Story, Violation},
+    plan::{Plan, Violation},
     world::World,
 };
 
@@ -47,8 +47,8 @@ pub struct Ledger {
     pub healed_at: u64,
 }
 
-impl Story {
-    /// Whether its arbiter can't tell what happens in it.
+impl Plan {
+    /// Whether its arbiter cannot decide what happens in it.
     pub fn is_beyond_its_arbiter(&self) -> bool {
         let silent = |fault: Fault| match fault {
             Fault::Loss(_) | Fault::HostFrozen(_) => true,
@@ -71,30 +71,30 @@ impl World {
             // One that was paused may believe in its lease for the rest of it.
             count += usize::from(open && !just_thawed);
             if open && !self.ledger.open[node] {
-                self.note(|| format!("{}'s gate is open", super::story::NAMES[node]));
+                self.note(|| format!("{}'s gate is open", super::plan::NAMES[node]));
                 if !just_thawed {
                     self.check_log(node);
                 }
             } else if !open && self.ledger.open[node] {
-                self.note(|| format!("{}'s gate is not open any more", super::story::NAMES[node]));
+                self.note(|| format!("{}'s gate is not open any more", super::plan::NAMES[node]));
             }
             self.ledger.open[node] = open;
         }
-        if count > 1 && !self.story.is_beyond_its_arbiter() {
+        if count > 1 && !self.plan.is_beyond_its_arbiter() {
             let open = (0..nodes).filter(|&node| self.ledger.open[node]).collect();
             self.violated(Violation::TwoGates(open));
         }
     }
 
     fn is_just_thawed(&self, node: usize) -> bool {
-        let lease = self.story.setting.lease_ms * MS * 1002 / 1000;
+        let lease = self.plan.setting.lease_ms * MS * 1002 / 1000;
         self.nodes[node].thawed_at.is_some_and(|at| self.now < at + lease)
     }
 
     /// Whoever serves has all that was acknowledged.
     pub fn check_log(&mut self, node: usize) {
-        let setting = &self.story.setting;
-        if setting.max_lag.is_some() || self.ledger.forced || self.story.is_beyond_its_arbiter() {
+        let setting = &self.plan.setting;
+        if setting.max_lag.is_some() || self.ledger.forced || self.plan.is_beyond_its_arbiter() {
             return;
         }
         let log = &self.nodes[node].database.log;
@@ -125,7 +125,7 @@ impl World {
         // Where the arbiter has let this node go on alone, nobody else may be promoted.
         let alone = kernel.granters == [false; MAX]
             && kernel.granters_set_ns < end
-            && self.story.setting.arbiter == Arbiter::None;
+            && self.plan.setting.arbiter == Arbiter::None;
         let same = host.kernel.gate.term == gate.term && host.kernel.gate.state == gate.state;
         let decided = host.view.decided_at.get().ns();
         if alone && same && host.kernel.passage(decided) == Passage::Lapsed {
@@ -139,7 +139,7 @@ impl World {
         let serves = host.view.phase.get() == Some(PhaseName::Serving);
         let Some(record) = host.view.record.get().filter(|_| serves) else { return };
         let names = self.set(&host.database.names);
-        if self.story.setting.max_lag.is_some() {
+        if self.plan.setting.max_lag.is_some() {
             return;
         }
         if !names.includes(&record.others())
@@ -167,7 +167,7 @@ impl World {
                     | Fault::HostFrozen(at) if at == node
             )
         };
-        self.now > at + BY_HAND && !self.story.faults.iter().any(|timed| hinders(timed.fault))
+        self.now > at + BY_HAND && !self.plan.faults.iter().any(|timed| hinders(timed.fault))
     }
 
     /// A database is about to be stopped at once.
@@ -208,19 +208,18 @@ impl World {
         let Some(record) = record.filter(|r| r.primary == self.ids[node]) else {
             return Some("its record does not name it");
         };
-        if self.has_register() {
-            let Some(place) = self.register.history.iter().position(|stood| *stood == record)
-            else {
+        if self.has_store() {
+            let Some(place) = self.store.history.iter().position(|stood| *stood == record) else {
                 return Some("the arbiter has not granted its record");
             };
-            let before = place.checked_sub(1).map(|place| self.register.history[place]);
+            let before = place.checked_sub(1).map(|place| self.store.history[place]);
             if !self.ledger.forced
                 && before.is_some_and(|before| !before.in_sync.contains(self.ids[node]))
             {
                 return Some("the record before does not count it in sync");
             }
         }
-        if self.story.is_beyond_its_arbiter() {
+        if self.plan.is_beyond_its_arbiter() {
             return None;
         }
         let local = self.nodes[node].local(self.now);

@@ -18,7 +18,7 @@ use ogha_common::{
 use super::{
     MAX,
     clock::MS,
-    story::NAMES,
+    plan::NAMES,
     world::{Event, World},
 };
 
@@ -110,7 +110,7 @@ impl World {
         if ok { Ok(()) } else { Err("it could not be done".to_owned()) }
     }
 
-    /// Whether the database did as it was told.
+    /// Whether the database obeyed the order.
     fn obey(&mut self, node: usize, step: &Step) -> bool {
         match step {
             Step::Promote => {
@@ -171,7 +171,7 @@ impl World {
         if !self.nodes[node].database.writes() {
             return false;
         }
-        for other in 0..self.story.setting.nodes {
+        for other in 0..self.plan.setting.nodes {
             let connected = self.nodes[node].database.senders[other].heard.is_some();
             if other != node
                 && connected
@@ -318,16 +318,16 @@ impl World {
 
     /// A question has arrived at the arbiter, whoever still waits for the answer.
     pub fn asked(&mut self, node: usize, life: u32, id: JobId, job: &Job) {
-        let register = self.story.setting.arbiter == Arbiter::Etcd;
+        let store = self.plan.setting.arbiter == Arbiter::Etcd;
         let end = match *job {
-            Job::Propose(record) if register => {
-                let ruling = self.register.propose(record);
+            Job::Propose(record) if store => {
+                let ruling = self.store.propose(record);
                 let shown = self.show(&record);
                 self.note(|| format!("arbiter: {} asks for {shown}: {ruling:?}", NAMES[node]));
                 End::Ruled(ruling)
             }
             Job::Propose(record) => End::Ruled(Ruling::Granted(record.term)),
-            _ => End::Consulted(Ok(self.register.record.filter(|_| register))),
+            _ => End::Consulted(Ok(self.store.record.filter(|_| store))),
         };
         let lost = self.network.answers_lost > 0 && self.random.permille(700);
         if !lost && self.network.reaches_arbiter(node) {

@@ -279,7 +279,7 @@ impl Tables for Entries<'_> {
         maps::Offer { said, grant_to, grant_ms, ..maps::Offer::default() }.grants(asker, term)
     }
 
-    fn promise(&mut self, until_ns: u64) {
-        self.kernel.peers[self.from].promise(until_ns);
+    fn note_grant(&mut self, until_ns: u64) {
+        self.kernel.peers[self.from].note_grant(until_ns);
     }
 }

@@ -18,23 +18,23 @@ mod kernel;
 mod network;
 mod node;
 mod people;
+mod plan;
 mod ports;
 mod queue;
 mod random;
 mod replication;
 mod runner;
 mod scribe;
-mod story;
 mod trouble;
 mod world;
 
 pub use self::{
     filter::Rule,
-    runner::{Failure, Tally, run, tell, tell_one},
-    story::{Setting, Story, Violation},
+    plan::{Plan, Setting, Violation},
+    runner::{Failure, Tally, check_one, run, trace},
 };
 
-/// The most nodes of a story.
+/// The most nodes of a simulated run.
 pub const MAX: usize = 5;
 
 /// A rule of the kernel's side, broken on purpose.

@@ -9,7 +9,7 @@ use super::{
     MAX,
     clock::MS,
     faults::Fault,
-    story::Violation,
+    plan::Violation,
     world::{Event, World},
 };
 
@@ -77,8 +77,8 @@ impl World {
 
     /// Whether this cluster comes back without a person.
     fn must_recover(&self) -> bool {
-        let setting = &self.story.setting;
-        self.has_register() && setting.rejoin && setting.autostart
+        let setting = &self.plan.setting;
+        self.has_store() && setting.rejoin && setting.autostart
     }
 
     fn help(&mut self, node: usize) {
@@ -98,11 +98,11 @@ impl World {
         let Some(wait) = wait.filter(|_| self.now - since > patience) else { return };
         self.people.waits[node] = None;
         let paused = self
-            .story
+            .plan
             .faults
             .iter()
             .any(|timed| matches!(timed.fault, Fault::Operator(_, Command::Pause)));
-        self.note(|| format!("{} waits: {wait:?}", super::story::NAMES[node]));
+        self.note(|| format!("{} waits: {wait:?}", super::plan::NAMES[node]));
         match wait {
             Wait::Arbiter => self.violated(Violation::NobodyServes("the arbiter is waited for")),
             // These end by themselves: the database answers, the agent is started.

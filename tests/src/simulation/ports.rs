@@ -4,7 +4,7 @@ use std::{io, net::IpAddr};
 
 use anyhow::anyhow;
 use ogha_agent::run::{
-    hooks,
+    hook_event,
     message::Message,
     ports::{End, Job, JobId, Ports, Work},
     timeline::Timeline,
@@ -20,7 +20,7 @@ use super::{
     agent::{Count, Fuse, address},
     clock::MS,
     kernel::Probe,
-    story::{NAMES, Violation},
+    plan::{NAMES, Violation},
     world::{Event, World},
 };
 
@@ -258,7 +258,7 @@ impl Ports for Host<'_> {
         self.world.note(|| format!("{}'s timeline: {timeline:?}", NAMES[node]));
     }
 
-    fn run_hook(&mut self, _: hooks::Event) {}
+    fn run_hook(&mut self, _: hook_event::Event) {}
 }
 
 impl World {
@@ -266,7 +266,7 @@ impl World {
     pub fn ask_arbiter(&mut self, node: usize, life: u32, id: JobId, job: Job) {
         let late = if self.network.arbiter_slow > 0 { self.random.below(1500) * MS } else { 0 };
         let there = self.now + late + self.random.between(MS / 2, 8 * MS);
-        let gateway = self.story.setting.arbiter == Arbiter::Gateway;
+        let gateway = self.plan.setting.arbiter == Arbiter::Gateway;
         let unanswered = match &job {
             Job::Propose(record) if gateway => {
                 End::Ruled(Ruling::Refused { term: record.term, record: None })
@@ -274,8 +274,8 @@ impl World {
             Job::Propose(record) => End::Ruled(Ruling::Unknown(record.term)),
             _ => End::Consulted(Err("the arbiter does not answer".to_owned())),
         };
-        let register = self.story.setting.arbiter == Arbiter::Etcd;
-        if register && self.network.arbiter_nonsense > 0 && self.network.reaches_arbiter(node) {
+        let store = self.plan.setting.arbiter == Arbiter::Etcd;
+        if store && self.network.arbiter_nonsense > 0 && self.network.reaches_arbiter(node) {
             return self
                 .queue
                 .push(self.now + MS, Event::Ended { node, life, id, end: unanswered });

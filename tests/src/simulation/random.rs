@@ -1,4 +1,4 @@
-//! Random numbers that are the same on every machine and in every version: a seed is a story.
+//! Random numbers that are the same on every machine and in every version: a seed is a run.
 
 /// xorshift64*, seeded by splitmix64.
 #[derive(Clone, Debug)]

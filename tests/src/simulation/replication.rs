@@ -12,7 +12,7 @@ const RECEIVE_EVERY: u64 = 50 * MS;
 impl World {
     /// Clients write wherever a gate lets them.
     pub fn clients_write(&mut self) {
-        for node in 0..self.story.setting.nodes {
+        for node in 0..self.plan.setting.nodes {
             if !self.is_open(node) || !self.nodes[node].database.running {
                 continue;
             }
@@ -37,7 +37,7 @@ impl World {
 
     /// The primary sends what it has to whoever is connected.
     fn ship(&mut self, node: usize) {
-        for to in 0..self.story.setting.nodes {
+        for to in 0..self.plan.setting.nodes {
             if self.nodes[node].database.senders[to].heard.is_some() {
                 self.ship_to(node, to);
             }

@@ -1,4 +1,4 @@
-//! Many stories, on all processors.
+//! Many simulated runs, on all processors.
 
 use std::{
     fmt,
@@ -11,11 +11,11 @@ use std::{
 };
 
 use super::{
-    story::{NAMES, Story, Violation},
+    plan::{NAMES, Plan, Violation},
     world::World,
 };
 
-/// A story that went wrong.
+/// A run that went wrong.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// Its number.
@@ -24,11 +24,11 @@ pub struct Failure {
     pub violation: Violation,
 }
 
-/// What became of the stories.
+/// What became of the runs.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// How many there were.
-    pub stories: u64,
+    pub runs: u64,
     /// What happened in them.
     pub events: u64,
     /// Writes that were acknowledged.
@@ -41,19 +41,19 @@ pub struct Tally {
 
 impl Tally {
     fn add(&mut self, world: &World) {
-        self.stories += 1;
+        self.runs += 1;
         self.events += world.events;
         self.acknowledged += world.ledger.acknowledged.len() as u64;
         for (sum, helped) in self.helped.iter_mut().zip(world.people.helped) {
             *sum += helped;
         }
         if let Some(violation) = &world.ledger.violation {
-            self.failures.push(Failure { seed: world.story.seed, violation: violation.clone() });
+            self.failures.push(Failure { seed: world.plan.seed, violation: violation.clone() });
         }
     }
 
     fn merge(&mut self, other: Self) {
-        self.stories += other.stories;
+        self.runs += other.runs;
         self.events += other.events;
         self.acknowledged += other.acknowledged;
         for (sum, helped) in self.helped.iter_mut().zip(other.helped) {
@@ -68,9 +68,9 @@ impl fmt::Display for Tally {
         let [start, rejoin, resume, force] = self.helped;
         write!(
             f,
-            "{} stories, {} events, {} acknowledged writes; helped: start {start}, rejoin {rejoin}, \
+            "{} runs, {} events, {} acknowledged writes; helped: start {start}, rejoin {rejoin}, \
              resume {resume}, force {force}; failed: {}",
-            self.stories,
+            self.runs,
             self.events,
             self.acknowledged,
             self.failures.len()
@@ -78,17 +78,17 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Tells one story.
-pub fn tell_one(story: Story) -> (Tally, Option<Violation>) {
-    let mut world = World::new(story, false);
+/// Simulates one run.
+pub fn check_one(plan: Plan) -> (Tally, Option<Violation>) {
+    let mut world = World::new(plan, false);
     world.run();
     let mut tally = Tally::default();
     tally.add(&world);
     (tally, world.ledger.violation)
 }
 
-/// Tells the stories of these seeds as `make` makes them, till so many have failed.
-pub fn run(seeds: Range<u64>, enough: usize, make: impl Fn(u64) -> Story + Sync) -> Tally {
+/// Simulates the runs of these seeds as `make` plans them, till so many have failed.
+pub fn run(seeds: Range<u64>, enough: usize, make: impl Fn(u64) -> Plan + Sync) -> Tally {
     let next = AtomicU64::new(seeds.start);
     let whole = Mutex::new(Tally::default());
     let found = AtomicU64::new(0);
@@ -117,11 +117,11 @@ pub fn run(seeds: Range<u64>, enough: usize, make: impl Fn(u64) -> Story + Sync)
     tally
 }
 
-/// The story in full, for a person to read.
-pub fn tell(story: Story) -> String {
-    let mut text = format!("seed {}: {:?}\n", story.seed, story.setting);
-    let ids = story.setting.ids();
-    let mut world = World::new(story, true);
+/// The run in full, for a person to read.
+pub fn trace(plan: Plan) -> String {
+    let mut text = format!("seed {}: {:?}\n", plan.seed, plan.setting);
+    let ids = plan.setting.ids();
+    let mut world = World::new(plan, true);
     world.run();
     let lines = world.scribe.map(|scribe| scribe.lines.take());
     for mut line in lines.unwrap_or_default() {

@@ -9,7 +9,7 @@ use super::{
     faults::Fault,
     kernel::Kernel,
     network::Network,
-    story::NAMES,
+    plan::NAMES,
     world::{Event, World},
 };
 
@@ -19,7 +19,7 @@ impl World {
         if self.healed {
             return;
         }
-        let timed = self.story.faults[place];
+        let timed = self.plan.faults[place];
         let back = self.now + timed.lasts;
         self.note(|| format!("FAULT {:?} for {} ms", timed.fault, timed.lasts / MS));
         match timed.fault {
@@ -95,7 +95,7 @@ impl World {
         if self.healed {
             return;
         }
-        match self.story.faults[place].fault {
+        match self.plan.faults[place].fault {
             Fault::DatabaseHangs(node) => self.nodes[node].database.hung = false,
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = false,
             Fault::ObservationsFail(node) => self.nodes[node].observations_fail = false,
@@ -211,7 +211,7 @@ impl World {
         }
         self.note(|| format!("{} has power again", NAMES[node]));
         let (autostart, now, lease) =
-            (self.story.setting.autostart, self.now, self.story.setting.lease_ms);
+            (self.plan.setting.autostart, self.now, self.plan.setting.lease_ms);
         let words = std::array::from_fn(|i| self.ids.get(i).map_or(0, |id| id.get()));
         let host = &mut self.nodes[node];
         host.up = true;
@@ -247,7 +247,7 @@ impl World {
             host.fuse = None;
             if !host.up {
                 self.power_on(node);
-            } else if self.story.setting.autostart && !host.database.running {
+            } else if self.plan.setting.autostart && !host.database.running {
                 self.start_database(node);
             }
             if self.nodes[node].running.is_none() {

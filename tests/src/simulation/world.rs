@@ -16,7 +16,7 @@ use ogha_common::{
 use super::{
     MAX,
     agent::address,
-    arbiter::Register,
+    arbiter::Store,
     clock::{Clock, MS},
     database::{Database, Write},
     invariants::Ledger,
@@ -24,10 +24,10 @@ use super::{
     network::Network,
     node::Node,
     people::People,
+    plan::{NAMES, Plan, Violation},
     queue::Queue,
     random::Random,
     scribe::Scribe,
-    story::{NAMES, Story, Violation},
 };
 
 /// What happens.
@@ -78,8 +78,8 @@ pub struct World {
     pub queue: Queue<Event>,
     /// Chance.
     pub random: Random,
-    /// What is told.
-    pub story: Story,
+    /// What is simulated.
+    pub plan: Plan,
     /// The hosts.
     pub nodes: Vec<Node>,
     /// Their identities.
@@ -87,7 +87,7 @@ pub struct World {
     /// What is between them.
     pub network: Network,
     /// The arbiter's record.
-    pub register: Register,
+    pub store: Store,
     /// What must hold.
     pub ledger: Ledger,
     /// Those who help where a core waits for them.
@@ -98,17 +98,17 @@ pub struct World {
     pub settled: bool,
     /// Grows with each write.
     pub writes: Write,
-    /// What happened so far, if it is told.
+    /// What happened so far, if it is traced.
     pub scribe: Option<Rc<Scribe>>,
     /// How many events there were.
     pub events: u64,
 }
 
 impl World {
-    /// The world at the beginning of the story.
-    pub fn new(story: Story, tell: bool) -> Self {
-        let mut random = Random::new(story.seed ^ 0x5851_f42d_4c95_7f2d);
-        let setting = story.setting.clone();
+    /// The world at the beginning of the run.
+    pub fn new(plan: Plan, trace: bool) -> Self {
+        let mut random = Random::new(plan.seed ^ 0x5851_f42d_4c95_7f2d);
+        let setting = plan.setting.clone();
         let ids = setting.ids();
         let all = NodeSet::new(&ids).unwrap_or_default();
         let record = Record { term: Term::new(1), primary: ids[0], in_sync: all };
@@ -134,15 +134,15 @@ impl World {
             nodes,
             ids,
             network: Network::default(),
-            register: Register::new(record),
+            store: Store::new(record),
             ledger: Ledger::default(),
             people: People::default(),
             healed: false,
             settled: false,
             writes: 0,
-            scribe: tell.then(Rc::default),
+            scribe: trace.then(Rc::default),
             events: 0,
-            story,
+            plan,
         };
         world.set_out();
         world
@@ -150,7 +150,7 @@ impl World {
 
     /// The first events. A pair that is warm has served till now.
     fn set_out(&mut self) {
-        let setting = self.story.setting.clone();
+        let setting = self.plan.setting.clone();
         for node in 0..setting.nodes {
             if setting.warm {
                 let local = self.nodes[node].local(0);
@@ -178,7 +178,7 @@ impl World {
         }
         self.queue.push(MS, Event::Clients);
         let mut heal = setting.agent_timeout_ms * 4 * MS;
-        for (place, timed) in self.story.faults.clone().into_iter().enumerate() {
+        for (place, timed) in self.plan.faults.clone().into_iter().enumerate() {
             self.queue.push(timed.at, Event::Begin(place));
             self.queue.push(timed.at + timed.lasts, Event::End(place));
             heal = heal.max(timed.at + timed.lasts.min(setting.agent_timeout_ms * 2 * MS));
@@ -204,7 +204,7 @@ impl World {
         goes && node.kernel.passage(node.local(self.now)) == Passage::Open
     }
 
-    /// A line of the story, if it is told.
+    /// A line of the trace, if there is one.
     pub fn note(&mut self, line: impl FnOnce() -> String) {
         if let Some(scribe) = &self.scribe {
             scribe.now.set(self.now);
@@ -219,7 +219,7 @@ impl World {
         format!("{{{}, {}, {names}}}", record.term, NAMES[self.place(record.primary)])
     }
 
-    /// The story ends here.
+    /// The run ends here.
     pub fn violated(&mut self, violation: Violation) {
         if self.ledger.violation.is_none() {
             self.note(|| format!("VIOLATION: {violation}"));
@@ -340,7 +340,7 @@ impl World {
         }
         let local = node.local(self.now);
         let listens = node.database.running;
-        let mutation = self.story.mutation;
+        let mutation = self.plan.mutation;
         let received = node.kernel.receive(local, probe, listens, mutation);
         if let Some(reply) = received.reply {
             self.transmit(to, probe.from, Event::Probe { to: probe.from, probe: reply });
@@ -371,7 +371,7 @@ impl World {
     }
 
     /// Whether the arbiter of that kind lets a node go on.
-    pub fn has_register(&self) -> bool {
-        self.story.setting.arbiter == Arbiter::Etcd
+    pub fn has_store(&self) -> bool {
+        self.plan.setting.arbiter == Arbiter::Etcd
     }
 }

@@ -18,7 +18,7 @@ on_both_versions![
     a_higher_term_closes_the_gate_in_the_kernel,
     an_unproven_higher_term_closes_nothing,
     a_term_that_leaps_closes_nothing,
-    an_answer_is_a_promise,
+    an_answer_is_a_grant,
     a_withdrawn_word_is_given_no_more,
     a_grant_renews_the_lease_from_the_echoed_time_on,
     the_earliest_grant_ends_the_lease,
@@ -101,8 +101,8 @@ fn a_term_that_leaps_closes_nothing(version: Version) {
 
 /// A node without an agent goes on granting what its agent has let it grant: each answer to the primary
 /// carries the grant, and the promise is written down before it is given.
-fn an_answer_is_a_promise(version: Version) {
-    let mut play = Play::on(version, "lease-promise");
+fn an_answer_is_a_grant(version: Version) {
+    let mut play = Play::on(version, "lease-grant");
     let granting =
         Offer { grant_to: PEER.get(), grant_ms: u32::from(GRANT_MS), ..offer(&serving()) };
     play.stage.kernel.set_self(INSTANCE, granting).unwrap();

@@ -55,7 +55,7 @@ pub enum Choice {
 pub struct State {
     step: u64,
     nodes: [Node; 2],
-    register: Record,
+    store: Record,
     /// What was sent in the step before, and what comes in the next.
     parcels: Vec<Parcel>,
     later: Vec<Parcel>,
@@ -131,7 +131,7 @@ impl State {
         if promoted {
             let record = node.core.as_ref().and_then(|core| core.record());
             let other_open = self.nodes[1 - place].passage(step) == Passage::Open;
-            self.promoted_against_the_rules |= record != Some(self.register) || other_open;
+            self.promoted_against_the_rules |= record != Some(self.store) || other_open;
         }
         self.later.extend(sent);
     }
@@ -171,13 +171,13 @@ impl State {
                 self.later.extend(reply.map(|reply| Parcel::Datagram(1 - place, reply)));
             }
             Parcel::Propose(place, record) => {
-                if self.register.term.next() == record.term {
-                    self.register = record;
+                if self.store.term.next() == record.term {
+                    self.store = record;
                 }
-                let ruling = if self.register == record {
+                let ruling = if self.store == record {
                     Ruling::Granted(record.term)
                 } else {
-                    Ruling::Refused { term: record.term, record: Some(self.register) }
+                    Ruling::Refused { term: record.term, record: Some(self.store) }
                 };
                 if choice == Choice::LoseAnswer {
                     self.spend();
@@ -186,7 +186,7 @@ impl State {
                     self.nodes[place].hear_ruling(ruling);
                 }
             }
-            Parcel::Consult(place) => self.nodes[place].consulted(self.register),
+            Parcel::Consult(place) => self.nodes[place].consulted(self.store),
         }
     }
 }
@@ -203,7 +203,7 @@ impl Model for Cluster {
         vec![State {
             step: 0,
             nodes,
-            register: record,
+            store: record,
             parcels: vec![],
             later: vec![],
             turn: 0,

@@ -1,4 +1,4 @@
-//! Two nodes and a register, exhaustively: each way in which a few adversities may come together.
+//! Two nodes and a consensus store, exhaustively: each way in which a few adversities may come together.
 //!
 //! Time goes in steps of 20 ms. In each, each agent runs, each datagram arrives, the arbiter answers;
 //! or one of these does not happen, which is an *adversity*: an agent stands still for a step, dies, or its
@@ -13,7 +13,7 @@ use cluster::{Cluster, check, finds};
 use node::Broken;
 
 #[test]
-fn a_pair_and_a_register() {
+fn a_pair_and_a_consensus_store() {
     for (steps, adversities) in [(14, 2), (30, 2), (9, 3)] {
         let states = check(Cluster::new(steps, adversities));
         println!("{steps} steps with {adversities} adversities: {states} states");
@@ -21,7 +21,7 @@ fn a_pair_and_a_register() {
     }
 }
 
-/// What the model is worth: rules that two nodes and a register need.
+/// What the model is worth: rules that two nodes and a consensus store need.
 #[test]
 fn a_broken_rule_is_found() {
     for rule in [Broken::Withdraw, Broken::AskArbiter, Broken::NarrowAfterRecord] {

@@ -1,5 +1,7 @@
 //! A node of the model: the real core, the kernel's real rules, and as little around them as can be.
 
+mod tables;
+
 use std::{
     hash::{Hash, Hasher},
     time::Duration,
@@ -11,10 +13,7 @@ use ogha_common::{
         Action, Arbiter, Config, Core, Database, GateOrder, Input, Marks, NodeSet, Order, Primary,
         Record, Role, Ruling, Sign,
     },
-    maps::{
-        self, GATE_CLOSED, GATE_OPEN, Gate, Granters, Hearing, LeaseGrants, NS_PER_MS, Passage,
-        Peer, Said, Tables,
-    },
+    maps::{self, GATE_CLOSED, GATE_OPEN, Gate, LeaseGrants, NS_PER_MS, Passage, Peer, Said},
     units::{Centis, Instant, Lsn, NodeId, Priority, Term},
     wire::{
         probe::{ProbeKind, Status},
@@ -129,7 +128,7 @@ impl Node {
         if primary {
             peer.grant(1, lease);
         } else {
-            peer.promise(lease);
+            peer.note_grant(lease);
         }
         let mut node = Self {
             place,
@@ -258,7 +257,7 @@ impl Node {
             promoted |= self.input(step, input, sent);
         }
         let now = Instant::from_ns(time(step));
-        promoted |= self.input(step, Input::Looked { at: now }, sent);
+        promoted |= self.input(step, Input::Polled { at: now }, sent);
         if self.core.as_ref().and_then(Core::next_timer).is_some_and(|due| now >= due) {
             promoted |= self.input(step, Input::Tick, sent);
         }
@@ -329,8 +328,8 @@ impl Node {
                 return Some(Input::GrantersSet(granters));
             }
             Action::Withdraw => {
-                let promised_until = Instant::from_ns(self.peer.promised_until_ns);
-                return Some(Input::Withdrawn { promised_until });
+                let granted_until = Instant::from_ns(self.peer.promised_until_ns);
+                return Some(Input::Withdrawn { granted_until });
             }
             Action::Propose(record) if self.broken == Some(Broken::AskArbiter) => {
                 return Some(Input::Ruled(Ruling::Granted(record.term)));
@@ -380,7 +379,7 @@ impl Node {
         let Some((status, grants)) = self.offer else { return };
         let now = time(step);
         if grants {
-            self.peer.promise(now + LEASE * STEP);
+            self.peer.note_grant(now + LEASE * STEP);
         }
         let datagram = Datagram {
             kind: ProbeKind::Probe,
@@ -455,55 +454,5 @@ impl Node {
             let at = Instant::from_ns(datagram.agent_at);
             self.inbox.push(Input::Peer { node, status, at });
         }
-    }
-}
-
-impl Tables for Node {
-    fn own_term(&self) -> u64 {
-        self.offer.map_or(0, |(status, _)| status.term.get())
-    }
-
-    fn hear(&mut self, datagram: &maps::Datagram, now_ns: u64, fresh: bool) -> Hearing {
-        self.peer.hear(datagram, now_ns, fresh)
-    }
-
-    fn highest_term(&self) -> u64 {
-        self.heard.highest_term
-    }
-
-    fn name_term(&mut self, term: u64) {
-        self.heard.term(term);
-    }
-
-    fn gate_term(&self) -> u64 {
-        self.gate.term
-    }
-
-    fn granters(&self) -> Granters {
-        let node = if self.counts { self.other().get() } else { 0 };
-        Granters { nodes: [node, 0, 0, 0, 0, 0, 0] }
-    }
-
-    fn granted_by(&self, _: u64) -> (u64, u64) {
-        (self.peer.granted_term, self.peer.granted_until_ns)
-    }
-
-    fn prolong(&mut self, term: u64, until_ns: u64) {
-        self.heard.grant(term, until_ns);
-    }
-
-    fn offered(&mut self, asker: u64, term: u64) -> u16 {
-        let Some((status, true)) = self.offer else { return 0 };
-        let offer = maps::Offer {
-            said: Said::from(status),
-            grant_to: self.other().get(),
-            grant_ms: u32::from(GRANT_MS),
-            ..maps::Offer::default()
-        };
-        offer.grants(asker, term)
-    }
-
-    fn promise(&mut self, until_ns: u64) {
-        self.peer.promise(until_ns);
     }
 }

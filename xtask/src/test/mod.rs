@@ -39,7 +39,7 @@ pub const AGENT_VARIABLE: &str = "OGHA_AGENT";
 pub const JOBS: usize = 4;
 
 /// How many runs are simulated, where that is not the simulation's own choice.
-const RUNS_VARIABLE: &str = "OGHA_STORIES";
+const RUNS_VARIABLE: &str = "OGHA_RUNS";
 /// How many of them `--all` means.
 const ALL_RUNS: u64 = 1_000_000;
 /// So many a second are simulated at least.

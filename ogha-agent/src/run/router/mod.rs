@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 use super::{
     address_worker::AddressWorker,
     history::History,
-    hooks::{self, Hooks},
+    hooks::Hooks,
     host::{CarryOut, Executor, VirtualAddresses},
     message::Message,
     ports::{End, Job, JobId, Work},
@@ -61,7 +61,7 @@ pub struct RouterHost {
     timeline: Option<Begun<Cause, Step>>,
     hooks: Hooks,
     /// The operator's command.
-    command: Option<mpsc::UnboundedSender<hooks::Event>>,
+    command: Option<mpsc::UnboundedSender<super::hook_event::Event>>,
     gate_trouble: Trouble,
     lease_trouble: Trouble,
     announce_trouble: Trouble,

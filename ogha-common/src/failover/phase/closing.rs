@@ -3,13 +3,13 @@
 
 use ::core::time::Duration;
 
-use super::{Fenced, Listening, Phase, PhaseName, Rejoin, Restart, Why, enter};
+use super::{Listening, Phase, Rejoin};
 use crate::{
     failover::{
-        Action, Blocker, Cause, Database, GateOrder, NodeSet, Notice, Order, Step,
+        Action, Blocker, Cause, Database, GateOrder, NodeSet, Notice, Order, PhaseName, Step, Why,
         context::Context,
         grants::Granters,
-        rules::{FencedPermit, may_report_fenced},
+        rules::{ClosingStep, FencedPermit, may_report_fenced},
     },
     units::Instant,
 };
@@ -30,19 +30,6 @@ pub(in crate::failover) struct Closing {
     granters: Granters,
     /// An order of it may be under way still.
     pub rejoin: Rejoin,
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::failover) enum ClosingStep {
-    /// The kernel is told to close the gate.
-    Gate { deadline: Instant },
-    /// The kernel has it; the hung database is stopped.
-    Stopping { deadline: Instant },
-    /// The kernel has it; the database that hands over is shut down.
-    Demoting { deadline: Instant },
-    /// All is done that has to be before it is reported.
-    Closed,
 }
 
 impl Closing {
@@ -123,7 +110,7 @@ impl Closing {
             cx.notice(Notice::SwitchoverUndone);
             let from = PhaseName::Closing;
             let (granters, nobody) = (self.granters, NodeSet::EMPTY);
-            return Restart::begin(cx, from, granters, true, nobody, Why::SwitchoverUndone);
+            return Phase::restart(cx, from, granters, true, nobody, Why::SwitchoverUndone);
         }
         cx.step(Step::DatabaseStopped);
         if cx.known.is_designated() {
@@ -152,8 +139,7 @@ impl Closing {
         if self.cause == Cause::LeaseLapsed {
             return Listening::begin(cx, PhaseName::Closing, Why::GateClosed);
         }
-        let fenced = Fenced::new(self.cause, cx.now, self.rejoin);
-        enter(cx, PhaseName::Closing, Phase::Fenced(fenced), Why::GateClosed)
+        Phase::fence(cx, PhaseName::Closing, self.cause, self.rejoin, Why::GateClosed)
     }
 
     /// A record that names another node has come meanwhile. What has to be stopped first still has.

@@ -1,10 +1,11 @@
 //! The gate is closed, and stays so until the database here has rejoined as a standby, or nobody else
 //! has taken over.
 
-use super::{Phase, PhaseName, Rejoin, Standby, Takeover, Why, enter, standby, takeover::Plan};
+use super::{Phase, Plan, Rejoin, Standby, enter, standby};
 use crate::{
     failover::{
-        Action, Cause, Database, Notice, Order, cluster::Known, context::Context, retry::Retry,
+        Action, Cause, Database, Notice, Order, PhaseName, Why, cluster::Known, context::Context,
+        retry::Retry,
     },
     units::Instant,
 };
@@ -99,7 +100,7 @@ impl Fenced {
         };
         let back = Standby::with(self.rejoin);
         let plan = Plan { first_sign: cx.now, cause, why: Why::NobodyServes, not_before: None };
-        Takeover::begin(cx, PhaseName::Fenced, back, permit, plan)
+        Phase::take_over(cx, PhaseName::Fenced, back, permit, plan)
     }
 
     /// A second primary beside the one that the record names.

@@ -1,9 +1,9 @@
 //! Just started, or without a lease: a node listens before it does anything.
 
-use super::{Phase, PhaseName, Serving, Standby, Why, enter, transition::listening_end};
+use super::{Phase, Serving, Standby, enter, listening_end};
 use crate::{
     election,
-    failover::{Action, GateOrder, Record, context::Context, grants::Granters},
+    failover::{Action, GateOrder, PhaseName, Record, Why, context::Context, grants::Granters},
     units::{Instant, Term},
 };
 

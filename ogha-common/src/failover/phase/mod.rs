@@ -1,32 +1,29 @@
 //! Where an instance is. Each phase owns its state and its timers, which end with it.
 
-mod change;
 mod closing;
+mod command;
+mod database;
 mod dispatch;
+mod enter;
 mod fenced;
+mod hearing;
 mod listening;
-mod membership;
 mod rejoin;
 mod restart;
 mod serving;
 mod standby;
-mod switchover;
 mod takeover;
-mod transition;
+mod terms;
 
-pub use self::transition::{PhaseName, TRANSITIONS, Transition, Why};
+use self::enter::{listening_end, order_open};
 pub(super) use self::{
-    closing::{Closing, ClosingStep},
-    fenced::Fenced,
-    listening::Listening,
-    rejoin::Rejoin,
-    restart::Restart,
-    serving::Serving,
-    standby::Standby,
-    takeover::Takeover,
-    transition::enter,
+    closing::Closing, enter::enter, fenced::Fenced, listening::Listening, rejoin::Rejoin,
+    restart::Restart, serving::Serving, standby::Standby, takeover::Takeover,
 };
-use super::{Cause, cluster::Known, context::Context, grants::Granters};
+use super::{
+    Cause, NodeSet, PhaseName, Why, cluster::Known, context::Context, grants::Granters,
+    rules::TakeoverPermit,
+};
 use crate::units::Instant;
 
 /// Where an instance is.
@@ -50,6 +47,17 @@ pub(super) enum Phase {
     Closing(Closing),
     /// The gate is closed, and stays so until the database has rejoined.
     Fenced(Fenced),
+}
+
+/// Why and when a takeover begins.
+#[derive(Debug)]
+struct Plan {
+    /// The first sign of what made it necessary.
+    pub first_sign: Instant,
+    pub cause: Cause,
+    pub why: Why,
+    /// The end of what the old primary was granted in any case.
+    pub not_before: Option<Instant>,
 }
 
 impl Phase {
@@ -122,5 +130,40 @@ impl Phase {
         };
         let closing = Closing::new(cause, at, cx.now, granters, rejoin);
         enter(cx, from, Self::Closing(closing), why)
+    }
+
+    /// Begins to take over; `back` is what the node goes back to if it gives up.
+    fn take_over(
+        cx: &mut Context<'_>,
+        from: PhaseName,
+        back: Standby,
+        permit: TakeoverPermit,
+        plan: Plan,
+    ) -> Self {
+        Takeover::begin(cx, from, back, permit, plan)
+    }
+
+    /// Starts the database again in place.
+    fn restart(
+        cx: &mut Context<'_>,
+        from: PhaseName,
+        granters: Granters,
+        addresses_held: bool,
+        proposed: NodeSet,
+        why: Why,
+    ) -> Self {
+        Restart::begin(cx, from, granters, addresses_held, proposed, why)
+    }
+
+    /// The gate is closed, and stays so until the database here has rejoined.
+    fn fence(
+        cx: &mut Context<'_>,
+        from: PhaseName,
+        cause: Cause,
+        rejoin: Rejoin,
+        why: Why,
+    ) -> Self {
+        let fenced = Fenced::new(cause, cx.now, rejoin);
+        enter(cx, from, Self::Fenced(fenced), why)
     }
 }

@@ -1,10 +1,10 @@
 //! The database is started again where it died, or where a switchover has stopped it. Clients are
 //! refused at once meanwhile, and the peers hear that this node is at it.
 
-use super::{Phase, PhaseName, Rejoin, Serving, Why, enter, takeover::order_open};
+use super::{Phase, Rejoin, Serving, enter, order_open};
 use crate::{
     failover::{
-        Action, Blocker, Cause, GateOrder, NodeSet, Notice, Order, Sign, Step,
+        Action, Blocker, Cause, GateOrder, NodeSet, Notice, Order, PhaseName, Sign, Step, Why,
         cluster::Known,
         context::Context,
         grants::{Granters, Lease},

@@ -1,10 +1,10 @@
 //! A backup: watches the node that serves, and brings its database to it.
 
-use super::{Fenced, Phase, PhaseName, Rejoin, Takeover, Why, enter, takeover::Plan};
+use super::{Phase, Plan, Rejoin};
 use crate::{
     failover::{
-        Blocker, Cause, Database, NodeSet, Notice, Role, Sign, cluster::Known, context::Context,
-        facts::ActiveNode, retry::Retry,
+        Blocker, Cause, Database, NodeSet, Notice, PhaseName, Role, Sign, Why, cluster::Known,
+        context::Context, facts::ActiveNode, retry::Retry,
     },
     units::{Instant, NodeId},
 };
@@ -67,8 +67,8 @@ impl Standby {
         self.retry_at = self.retry_at.filter(|&at| cx.now < at);
         if self.should_hand_over(cx) {
             let cause = Cause::DatabaseDied(Sign::Observed);
-            let fenced = Fenced::new(cause, cx.now, self.rejoin);
-            return enter(cx, PhaseName::Standby, Phase::Fenced(fenced), Why::DesignatedButStopped);
+            let (from, why) = (PhaseName::Standby, Why::DesignatedButStopped);
+            return Phase::fence(cx, from, cause, self.rejoin, why);
         }
         match self.consider(cx) {
             Phase::Standby(mut standby) => {
@@ -133,7 +133,7 @@ impl Standby {
             return Phase::Standby(self);
         }
         let not_before = until.filter(|&until| cx.now < until);
-        Takeover::begin(
+        Phase::take_over(
             cx,
             PhaseName::Standby,
             self,
@@ -180,7 +180,7 @@ impl Standby {
             Some((permit, cause)) => {
                 let plan =
                     Plan { first_sign: cx.now, cause, why: Why::NobodyServes, not_before: None };
-                Takeover::begin(cx, PhaseName::Standby, self, permit, plan)
+                Phase::take_over(cx, PhaseName::Standby, self, permit, plan)
             }
             None => Phase::Standby(self),
         }
@@ -203,7 +203,7 @@ impl Standby {
             why: Why::PeerFenced,
             not_before: (!alone).then(|| cx.now + cx.known.config.lease),
         };
-        Takeover::begin(cx, PhaseName::Standby, self, permit, plan)
+        Phase::take_over(cx, PhaseName::Standby, self, permit, plan)
     }
 
     /// The database here was observed. A second primary beside the one that serves is
@@ -221,9 +221,9 @@ impl Standby {
             && database.role() == Role::Primary
             && cx.known.anyone_active(cx.now)
         {
-            let fenced = Fenced::new(Cause::HigherTerm(cx.known.term()), cx.now, self.rejoin);
-            let phase = enter(cx, PhaseName::Standby, Phase::Fenced(fenced), Why::SecondPrimary);
-            return match phase {
+            let cause = Cause::HigherTerm(cx.known.term());
+            let (from, why) = (PhaseName::Standby, Why::SecondPrimary);
+            return match Phase::fence(cx, from, cause, self.rejoin, why) {
                 Phase::Fenced(fenced) => fenced.observed(cx),
                 other => other,
             };

@@ -19,8 +19,8 @@ fn promotion_waits_for_the_last_word_that_was_given() {
     assert_eq!(node.core.grant(), None, "the word is taken back before it is read");
     node.pass(AGENT_TIMEOUT);
     assert_eq!(proposed(&node), None, "what was promised is not known yet");
-    let promised_until = node.now + LEASE;
-    node.input(Input::Withdrawn { promised_until });
+    let granted_until = node.now + LEASE;
+    node.input(Input::Withdrawn { granted_until });
     node.pass(LEASE);
     assert_eq!(proposed(&node), None, "the margin for the clocks' rates");
     node.pass(LEASE);
@@ -30,7 +30,7 @@ fn promotion_waits_for_the_last_word_that_was_given() {
 #[test]
 fn a_primary_that_is_fenced_is_not_waited_for() {
     let mut node = with(Arbiter::Etcd).into_standby();
-    node.promised_until = node.now + LEASE;
+    node.granted_until = node.now + LEASE;
     node.input(peer(probe::Phase::Fenced, 4));
     assert!(promoted(&node));
 }

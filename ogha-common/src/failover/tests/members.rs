@@ -75,7 +75,7 @@ fn a_peer_that_is_lost_leaves_and_only_then_commits_go_on() {
     assert!(!node.done.contains(&release), "it may still be promoted");
     node.input(Input::Persisted(node.core.term().next()));
     assert!(!node.done.contains(&release), "it may have been promoted, and has said so");
-    node.input(Input::Looked { at: node.now });
+    node.input(Input::Polled { at: node.now });
     assert!(node.done.contains(&release));
     assert_eq!(in_sync(&node), NodeSet::of(ME));
 }
@@ -160,7 +160,7 @@ fn a_member_is_not_missed_before_its_words_are_read() {
     let silent = |node: &Node| node.index(|a| matches!(a, Action::Propose(_))).is_some();
     node.input(streaming(true));
     assert!(!silent(&node), "this agent hung, and what the peer said meanwhile waits");
-    node.input(Input::Looked { at: node.now });
+    node.input(Input::Polled { at: node.now });
     node.input(streaming(true));
     assert!(silent(&node), "it said nothing");
 }

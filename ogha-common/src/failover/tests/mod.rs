@@ -39,7 +39,7 @@ struct Node {
     now: Instant,
     done: Vec<Action>,
     /// What it has promised to the peer.
-    promised_until: Instant,
+    granted_until: Instant,
     /// Effects whose outcome the test gives by hand.
     held_back: fn(&Action) -> bool,
 }
@@ -74,8 +74,8 @@ impl Node {
         change(&mut config);
         let core = Core::new(config);
         let now = Instant::from_ns(1_000_000_000);
-        let promised_until = Instant::default();
-        Self { core, now, done: vec![], promised_until, held_back: |_| false }
+        let granted_until = Instant::default();
+        Self { core, now, done: vec![], granted_until, held_back: |_| false }
     }
 
     /// A backup that hears its peer serve in term 4.
@@ -127,11 +127,11 @@ impl Node {
                     Action::SetGate { order, .. } => inputs.push_back(Input::GateSet(order)),
                     Action::Persist(record) => {
                         inputs.push_back(Input::Persisted(record.term));
-                        inputs.push_back(Input::Looked { at: self.now });
+                        inputs.push_back(Input::Polled { at: self.now });
                     }
                     Action::HoldAddresses => inputs.push_back(Input::AddressesHeld),
                     Action::Withdraw => {
-                        inputs.push_back(Input::Withdrawn { promised_until: self.promised_until });
+                        inputs.push_back(Input::Withdrawn { granted_until: self.granted_until });
                     }
                     Action::SetGranters(granters) => inputs.push_back(Input::GrantersSet(granters)),
                     Action::Propose(record) => {
@@ -154,7 +154,7 @@ impl Node {
             at_once = if due > self.now { 0 } else { at_once + 1 };
             assert!(at_once < 100, "a timer that is never done: {:#?}", self.core);
             self.now = self.now.max(due);
-            self.input(Input::Looked { at: self.now });
+            self.input(Input::Polled { at: self.now });
             self.input(Input::Tick);
         }
         self.now = end;

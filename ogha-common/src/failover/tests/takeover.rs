@@ -62,7 +62,7 @@ fn the_gate_waits_for_the_addresses() {
 }
 
 #[test]
-fn promotion_waits_for_the_promise() {
+fn promotion_waits_for_the_grant() {
     let mut node = Node::standby();
     let heard = node.now;
     lose_host(&mut node);

@@ -91,7 +91,7 @@ impl Explorer {
                 }
                 Action::SetGate { order, .. } => Input::GateSet(order),
                 Action::SetGranters(set) => Input::GrantersSet(set),
-                Action::Withdraw => Input::Withdrawn { promised_until: self.now + LEASE },
+                Action::Withdraw => Input::Withdrawn { granted_until: self.now + LEASE },
                 Action::Propose(record) if fails => Input::Ruled(Ruling::Unknown(record.term)),
                 Action::Propose(Record { term, .. }) if self.random.chance(6) => {
                     let record = self.random.chance(50).then(|| self.record(term));
@@ -192,7 +192,7 @@ impl Explorer {
             0..=9 => {
                 let due = self.core.next_timer().unwrap_or(self.now);
                 self.now = self.now.max(due);
-                self.input(Input::Looked { at: self.now });
+                self.input(Input::Polled { at: self.now });
                 self.input(Input::Tick);
             }
             10..=12 => {

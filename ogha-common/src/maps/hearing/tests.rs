@@ -84,9 +84,9 @@ impl Tables for Node {
         self.grants.grant(term, until_ns);
     }
 
-    fn promise(&mut self, until_ns: u64) {
-        self.log.push("promise");
-        self.peer.promise(until_ns);
+    fn note_grant(&mut self, until_ns: u64) {
+        self.log.push("note grant");
+        self.peer.note_grant(until_ns);
     }
 
     fn offered(&mut self, asker: u64, term: u64) -> u16 {
@@ -231,15 +231,15 @@ fn the_lease_is_the_earliest_of_all_granters() {
 }
 
 #[test]
-fn a_promise_is_written_down_before_it_is_given() {
+fn a_grant_is_written_down_before_it_is_given() {
     let mut node = Node::default();
     assert_eq!(receive(&mut node, &probe(1), NOW).unwrap().grant_ms, 100);
-    assert_eq!(node.log, ["hear", "ask", "promise", "ask"]);
+    assert_eq!(node.log, ["hear", "ask", "note grant", "ask"]);
     assert_eq!(node.peer.promised_until_ns, NOW + 100 * NS_PER_MS);
 }
 
 #[test]
-fn a_grant_that_is_withdrawn_meanwhile_is_not_given_and_its_promise_stands() {
+fn a_grant_that_is_withdrawn_meanwhile_is_not_given_and_its_end_stands() {
     let mut node = Node { withdraws_after: 1, ..Node::default() };
     assert_eq!(receive(&mut node, &probe(1), NOW).unwrap().grant_ms, 0);
     assert_eq!(node.peer.promised_until_ns, NOW + 100 * NS_PER_MS, "the agent reads the last one");

@@ -4,10 +4,10 @@
 use super::{ANSWER_DEADLINE, Takeover, TakeoverStep};
 use crate::{
     failover::{
-        Action, Arbiter, Cause, GateOrder, NodeSet, Notice, Record, Ruling, Step,
+        Action, Arbiter, Cause, GateOrder, NodeSet, Notice, PhaseName, Record, Ruling, Step, Why,
         context::Context,
         grants::Granters,
-        phase::{Phase, PhaseName, Why, enter},
+        phase::{Phase, enter},
     },
     units::{Instant, NodeId, Term},
 };

@@ -6,29 +6,17 @@ use ::core::time::Duration;
 mod ask;
 mod promote;
 
-pub(super) use self::promote::order_open;
-use super::{Phase, PhaseName, Standby, Why, enter};
+use super::{Phase, Plan, Standby, enter};
 use crate::{
     failover::{
-        Action, Cause, Notice, Record, Ruling, Step, cluster::Known, context::Context,
-        grants::Lease, rules::TakeoverPermit,
+        Action, Cause, Notice, PhaseName, Record, Ruling, Step, Why, cluster::Known,
+        context::Context, grants::Lease, rules::TakeoverPermit,
     },
     units::{Instant, Term},
 };
 
 /// How long a takeover waits for an answer that its agent should give by itself.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Why and when a takeover begins.
-#[derive(Debug)]
-pub(super) struct Plan {
-    /// The first sign of what made it necessary.
-    pub first_sign: Instant,
-    pub cause: Cause,
-    pub why: Why,
-    /// The end of what the old primary was granted in any case.
-    pub not_before: Option<Instant>,
-}
 
 /// A node that takes over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

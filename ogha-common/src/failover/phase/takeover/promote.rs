@@ -4,12 +4,12 @@ use super::{ANSWER_DEADLINE, Takeover, TakeoverStep};
 use crate::{
     election,
     failover::{
-        Action, Blocker, Cause, Database, GateOrder, NodeSet, Order, Record, Step,
+        Action, Blocker, Cause, Database, GateOrder, NodeSet, Order, PhaseName, Record, Step, Why,
         cluster::Known,
         context::Context,
         grants::{Granters, Lease},
-        phase::{Phase, PhaseName, Serving, Why, enter},
-        rules::{OpenPermit, PromotePermit},
+        phase::{Phase, Serving, enter, order_open},
+        rules::PromotePermit,
     },
 };
 
@@ -107,13 +107,4 @@ impl Takeover {
 
 fn order_promotion(cx: &mut Context<'_>, _: PromotePermit) {
     cx.act(Action::Database(Order::Promote));
-}
-
-/// Has the kernel open the gate.
-pub(in crate::failover::phase) fn order_open(
-    cx: &mut Context<'_>,
-    _: OpenPermit,
-    granters: &Granters,
-) -> Lease {
-    cx.order_gate(GateOrder::Open, granters)
 }

@@ -3,12 +3,16 @@
 //! All of it is synchronous and knows no clock: [`Ports`] tell the time and carry out what is ordered, so
 //! that a simulated run drives the same code as the agent.
 
+mod observe;
+
+pub(super) use self::observe::mac_of;
+
 use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use ogha_common::{
     election,
-    failover::{Action, Command, Core, Input, Marks, NodeSet, Record, Refusal, Sign},
-    maps::{self, Event, Passage, Watch},
+    failover::{Action, Command, Core, Input, Marks, NodeSet, Record, Refusal},
+    maps::{Passage, Watch},
     units::{Instant as Moment, NodeId, Term},
     wire::vrrp,
 };
@@ -20,7 +24,7 @@ use super::{
     database_worker::{self, DatabaseWorker},
     decides::Decides,
     disk_worker::DiskWorker,
-    facts::{self, Disarm},
+    facts::Disarm,
     gate::GateKeeper,
     health::{Check, Checks, Health},
     hooks::{self, Hooks},
@@ -32,10 +36,7 @@ use super::{
     retry::Trouble,
     timeline::Begun,
 };
-use crate::{
-    config,
-    database::{Observation, Process},
-};
+use crate::{config, database::Observation};
 
 /// A timer that fires so late means that this agent was not running. Below that it is the grain
 /// of the timers.
@@ -226,8 +227,8 @@ impl<C: Decides> Instance<C> {
         self.disk.tick(now, ports, &mut inputs);
         self.addresses.tick(now, ports);
         self.arbiter.tick(now, ports, &mut inputs);
-        if self.gate.reads_promise(now, self.core.grant().is_some()) {
-            inputs.extend(self.read_promise(ports));
+        if self.gate.rereads_grant(now, self.core.grant().is_some()) {
+            inputs.extend(self.read_last_grant(ports));
         }
         self.inputs(inputs, ports);
     }
@@ -275,7 +276,7 @@ impl<C: Decides> Instance<C> {
                 self.input(Input::Peer { node, status, at }, ports);
             }
         }
-        self.input(Input::Looked { at: began }, ports);
+        self.input(Input::Polled { at: began }, ports);
     }
 
     /// A message of the surroundings.
@@ -385,7 +386,7 @@ impl<C: Decides> Instance<C> {
             Action::SetGranters(granters) => {
                 inputs.extend(self.gate.set_granters(granters, ports));
             }
-            Action::Withdraw => inputs.extend(self.read_promise(ports)),
+            Action::Withdraw => inputs.extend(self.read_last_grant(ports)),
             Action::Persist(record) => self.disk.save(record, ports),
             Action::PersistMarks(marks) => self.disk.save_marks(marks, ports),
             Action::HoldAddresses => self.addresses.hold(true, ports),
@@ -431,7 +432,7 @@ impl<C: Decides> Instance<C> {
                 }
             }
             Action::Notice(notice) => {
-                notices::tell(&self.config.name, &self.peers, notice);
+                notices::log(&self.config.name, &self.peers, notice);
                 self.hooks.notice(notice, term, &self.peers, ports);
             }
             _ => {}
@@ -439,61 +440,13 @@ impl<C: Decides> Instance<C> {
     }
 
     /// What this node had promised, now that it grants nothing any more.
-    fn read_promise(&mut self, ports: &mut impl Ports) -> Option<Input> {
+    fn read_last_grant(&mut self, ports: &mut impl Ports) -> Option<Input> {
         self.peers.offer(&self.core.status(), self.core.grant(), ports);
-        let promised_until = self.peers.promised_until(ports);
-        if promised_until.is_none() {
+        let granted_until = self.peers.granted_until(ports);
+        if granted_until.is_none() {
             warn!(instance = self.config.name, "lease grants not withdrawn; takeover postponed");
         }
-        self.gate.withdrawn(promised_until, ports.now())
-    }
-
-    /// The database was observed: the watch follows its main process.
-    fn observed(&mut self, seen: Observation, ports: &mut impl Ports) {
-        if facts::is_of_the_dead(&seen, self.died, |pid| ports.is_gone(pid)) {
-            return self.database.observe(ports);
-        }
-        let seen = facts::known(seen, &self.seen);
-        self.follow_process(seen.process, ports);
-        self.pace.note(ports.now(), facts::end_of_wal(&seen));
-        let asynchronous = !self.config.failover.synchronous;
-        let database = facts::database(&seen, &self.peers, &self.pace, asynchronous);
-        if seen.role != self.seen.role {
-            info!(instance = self.config.name, "the database is {}", seen.role.as_str());
-        }
-        self.seen = seen;
-        self.input(Input::Database(database), ports);
-    }
-
-    fn follow_process(&mut self, process: Process, ports: &mut impl Ports) {
-        let tgid = match process {
-            Process::Running(pid) => pid,
-            Process::Gone => 0,
-            Process::Unknown => return,
-        };
-        if tgid == self.watch.tgid {
-            return;
-        }
-        self.watch.tgid = tgid;
-        if self.set_watch(ports) {
-            // Whoever died between the observation and the watch was seen by neither.
-            self.database.observe(ports);
-        }
-    }
-
-    /// What fails is tried again after the next observation.
-    fn set_watch(&mut self, ports: &mut impl Ports) -> bool {
-        match ports.set_watch(self.watch) {
-            Ok(()) => {
-                self.watch_trouble.worked();
-                true
-            }
-            Err(e) => {
-                self.watch.tgid = 0;
-                self.watch_trouble.failed(ports.now(), &format!("{e:#}"));
-                false
-            }
-        }
+        self.gate.withdrawn(granted_until, ports.now())
     }
 
     /// A valid advert. A router that is no configured peer is known by its address.
@@ -504,54 +457,8 @@ impl<C: Decides> Instance<C> {
         self.input(Input::Advert { node, advert }, ports);
     }
 
-    /// The kernel saw something of this instance.
-    fn event(&mut self, event: Event, ports: &mut impl Ports) {
-        let at = Moment::from_ns(event.time_ns);
-        match event.kind {
-            maps::EVENT_PROCESS_EXIT if event.detail == u64::from(self.watch.tgid) => {
-                self.database_died(at, Sign::ProcessExit, ports);
-            }
-            maps::EVENT_LISTENER_GONE => {
-                // An event is a reason to look; what is there now may be another listener.
-                self.listening = ports.is_listening();
-                // A reload closes listeners too; only with its process is a database dead.
-                if self.watch.tgid != 0 && ports.is_gone(self.watch.tgid) {
-                    self.database_died(at, Sign::ListenerGone, ports);
-                } else {
-                    self.database.observe(ports);
-                }
-            }
-            maps::EVENT_LISTENER_UP => {
-                self.listening = ports.is_listening();
-                self.database.observe(ports);
-            }
-            maps::EVENT_PEER => self.look_at_peers(ports),
-            maps::EVENT_CONFLICT => warn!(
-                instance = self.config.name,
-                "{} claims an address that is ours",
-                mac_of(event.detail)
-            ),
-            _ => {}
-        }
-    }
-
-    fn database_died(&mut self, at: Moment, sign: Sign, ports: &mut impl Ports) {
-        self.died = Some(self.watch.tgid);
-        self.seen.process = Process::Gone;
-        self.watch.tgid = 0;
-        self.listening = false;
-        self.input(Input::DatabaseDied { at, sign }, ports);
-        self.set_watch(ports);
-    }
-
     /// Which nodes are in sync, by the record.
     pub(super) fn in_sync_set(&self) -> NodeSet {
         self.core().record().map(|record| record.in_sync).unwrap_or_default()
     }
-}
-
-pub(super) fn mac_of(detail: u64) -> String {
-    let octets: Vec<String> =
-        detail.to_be_bytes()[2..].iter().map(|o| format!("{o:02x}")).collect();
-    octets.join(":")
 }

@@ -1,13 +1,12 @@
 //! The views as text for a terminal.
 
+mod router;
+
 use std::fmt;
 
-use super::{
-    render_router,
-    view::{
-        AdvertCounters, AnswerView, ArbiterView, ArpCounters, Counters, Failover, History,
-        InstanceView, PeerView, ProbeCounters, RejoinView, Status,
-    },
+use super::view::{
+    AdvertCounters, AnswerView, ArbiterView, ArpCounters, Counters, Failover, History,
+    InstanceView, PeerView, ProbeCounters, RejoinView, Status,
 };
 
 impl fmt::Display for Status {
@@ -23,8 +22,8 @@ impl fmt::Display for Status {
 
 impl fmt::Display for InstanceView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if render_router::is_router(self) {
-            return render_router::write(f, self);
+        if router::is_router(self) {
+            return router::write(f, self);
         }
         let Self { name, vrid, vrrp, phase, term, .. } = self;
         writeln!(f, "instance {name} (virtual router {vrid}): {phase}, {vrrp}, term {term}")?;

@@ -2,9 +2,10 @@
 
 use ::core::{cmp::Ordering, time::Duration};
 
-use super::{Notice, context::Context, phase::Phase};
+use super::Phase;
 use crate::{
     election,
+    failover::{Notice, context::Context},
     units::{Instant, NodeId, Priority},
     wire::probe,
 };

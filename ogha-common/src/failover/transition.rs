@@ -1,15 +1,6 @@
-//! The change of a phase: what it orders, and why it happens.
+//! The names of phases, and of the reasons for which one is left for another.
 
 use core::fmt;
-
-use super::{Closing, Fenced, Phase};
-use crate::{
-    election,
-    failover::{
-        Action, Cause, GateOrder, NodeSet, Order, Outcome, Step, context::Context, grants::Granters,
-    },
-    units::Instant,
-};
 
 /// The name of a phase, or of a step of a takeover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +79,7 @@ pub struct Transition {
 
 /// Each transition that the core makes, a line each behind a heading: phase, input, next phase, why. Made by
 /// a test from the core itself, and kept true by it.
-pub const TRANSITIONS: &str = include_str!("../transitions.txt");
+pub const TRANSITIONS: &str = include_str!("transitions.txt");
 
 /// Declares [`Why`] with the sentence for each reason.
 macro_rules! reasons {
@@ -160,72 +151,4 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
-}
-
-/// The one way from a phase to another: what leaving the one and entering the other orders.
-pub(in crate::failover) fn enter(
-    cx: &mut Context<'_>,
-    from: PhaseName,
-    next: Phase,
-    why: Why,
-) -> Phase {
-    let to = next.name();
-    cx.act(Action::Entered(Transition { from, input: cx.input, to, why }));
-    match (from, &next) {
-        (_, Phase::Closing(closing)) => begin_to_close(cx, from, closing),
-        (PhaseName::Closing, Phase::Listening(_) | Phase::Fenced(_)) => report_closed(cx, &next),
-        (
-            PhaseName::Withdrawing
-            | PhaseName::Waiting
-            | PhaseName::Proposing
-            | PhaseName::Persisting,
-            Phase::Standby(_),
-        ) => {
-            cx.end(Outcome::Standby);
-            cx.publish();
-        }
-        (_, Phase::Standby(_)) | (PhaseName::Listening | PhaseName::Standby, Phase::Fenced(_)) => {
-            cx.publish();
-        }
-        (_, Phase::Serving(_)) => cx.set_handed_over(false),
-        _ => {}
-    }
-    next
-}
-
-fn begin_to_close(cx: &mut Context<'_>, from: PhaseName, closing: &Closing) {
-    if from != PhaseName::Serving {
-        cx.end(Outcome::Fenced);
-    }
-    cx.order_gate(GateOrder::Close, &Granters::default());
-    cx.act(Action::Begin { cause: closing.cause, at: closing.at });
-}
-
-/// The kernel has the closed gate, and what had to be stopped is stopped.
-fn report_closed(cx: &mut Context<'_>, next: &Phase) {
-    cx.known.commits.forget();
-    cx.order_granters(NodeSet::EMPTY);
-    cx.publish();
-    cx.elect(election::Input::Release);
-    cx.step(Step::FencedReported);
-    cx.act(Action::DropAddresses);
-    let outcome = match next {
-        Phase::Fenced(Fenced { cause, .. }) => {
-            if let Cause::DatabaseDied(_) | Cause::HigherTerm(_) | Cause::SplitBrain(_) = cause {
-                cx.act(Action::Database(Order::Stop));
-            }
-            Outcome::Fenced
-        }
-        _ => {
-            cx.known.facts.listening_since = cx.now;
-            Outcome::Listening
-        }
-    };
-    cx.end(outcome);
-}
-
-/// How long a node listens: long enough to hear whoever serves, and for any gate of an agent that died
-/// to lapse.
-pub(super) fn listening_end(cx: &Context<'_>) -> Instant {
-    cx.now + cx.known.config.agent_timeout + cx.known.config.margin()
 }

@@ -8,13 +8,13 @@
 use ::core::time::Duration;
 
 use super::{
-    Phase, Serving,
+    Serving,
     change::{Proposed, Stage},
 };
 use crate::{
     failover::{
         Action, Database, NodeSet, Record, cluster::Known, context::Context, facts::PeerFacts,
-        grants::Granters, retry::Retry,
+        grants::Granters, phase::Phase, retry::Retry,
     },
     units::{Instant, NodeId, Term},
     wire::probe::{self, Role},

@@ -1,9 +1,10 @@
 //! A switchover, while the node that hands the role over still serves.
 
-use super::{Phase, Serving, Why};
+use super::Serving;
 use crate::{
     failover::{
-        Action, Cause, NodeSet, Notice, Order, Refusal, Role, cluster::Known, context::Context,
+        Action, Cause, NodeSet, Notice, Order, Refusal, Role, Why, cluster::Known,
+        context::Context, phase::Phase,
     },
     units::{Instant, NodeId},
 };

@@ -2,13 +2,16 @@
 
 use ::core::time::Duration;
 
-use super::{
-    Phase, PhaseName, Restart, Why, enter, membership::Membership, switchover::Switchover,
-};
+mod change;
+mod membership;
+mod switchover;
+
+use self::{membership::Membership, switchover::Switchover};
+use super::{Phase, enter};
 use crate::{
     election,
     failover::{
-        Action, Cause, Database, GateOrder, Order, Outcome, Record, Sign, Step,
+        Action, Cause, Database, GateOrder, Order, Outcome, PhaseName, Record, Sign, Step, Why,
         cluster::Known,
         context::Context,
         grants::{Granters, Lease},
@@ -173,7 +176,7 @@ impl Serving {
         self.granters.inherited |= self.membership.changes() && cx.known.config.has_store();
         let (granters, held) = (self.granters, self.addresses_held);
         let proposed = self.membership.proposed_others(cx.known.config.node);
-        Restart::begin(cx, PhaseName::Serving, granters, held, proposed, Why::RestartInPlace)
+        Phase::restart(cx, PhaseName::Serving, granters, held, proposed, Why::RestartInPlace)
     }
 
     /// The database here was observed. One that could not be observed, or does not answer, is not known

@@ -1,11 +1,11 @@
 //! Records of other nodes: the higher term wins (rules 4 and 5).
 
-use super::{
-    Action, Cause, Notice, Record,
-    context::Context,
-    phase::{Fenced, Phase, PhaseName, Rejoin, Why, enter},
+use super::{Phase, Rejoin};
+use crate::{
+    failover::{Action, Cause, Notice, PhaseName, Record, Why, context::Context},
+    units::NodeId,
+    wire::probe,
 };
-use crate::{units::NodeId, wire::probe};
 
 impl Phase {
     /// What the consensus store says counts, if it is about this instance. A record that names a node that
@@ -64,10 +64,10 @@ impl Phase {
                 Self::Closing(closing)
             }
             Self::Listening(_) if deposed => {
-                fence(cx, PhaseName::Listening, cause, Rejoin::default())
+                Self::fence(cx, PhaseName::Listening, cause, Rejoin::default(), Why::Deposed)
             }
             Self::Standby(standby) if deposed => {
-                fence(cx, PhaseName::Standby, cause, standby.rejoin)
+                Self::fence(cx, PhaseName::Standby, cause, standby.rejoin, Why::Deposed)
             }
             Self::Initial | Self::Listening(_) | Self::Standby(_) => self,
         }
@@ -154,10 +154,4 @@ impl Phase {
         }
         self
     }
-}
-
-/// A node that the record named while it did not serve.
-fn fence(cx: &mut Context<'_>, from: PhaseName, cause: Cause, rejoin: Rejoin) -> Phase {
-    let fenced = Fenced::new(cause, cx.now, rejoin);
-    enter(cx, from, Phase::Fenced(fenced), Why::Deposed)
 }

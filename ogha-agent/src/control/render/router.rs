@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use super::{
-    render::{arp, refused_adverts, table, tcp, wrapped},
-    view::InstanceView,
-};
+use super::{arp, refused_adverts, table, tcp, wrapped};
+use crate::control::view::{InstanceView, PeerView};
 
 /// Whether the instance has no database.
 pub fn is_router(instance: &InstanceView) -> bool {
@@ -39,16 +37,14 @@ pub fn write(f: &mut fmt::Formatter<'_>, instance: &InstanceView) -> fmt::Result
     }
     writeln!(f)?;
     let header = ["PEER", "PHASE", "ADVERTS"].map(str::to_owned);
-    let row = |peer: &super::view::PeerView| {
-        [peer.name.clone(), peer.phase.clone(), peer.evidence.clone()]
-    };
+    let row = |peer: &PeerView| [peer.name.clone(), peer.phase.clone(), peer.evidence.clone()];
     table(f, &header, &instance.peers.iter().map(row).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::{DatabaseView, PeerView, Status};
     use super::*;
+    use crate::control::view::{DatabaseView, PeerView, Status};
 
     #[test]
     fn a_router_has_a_page_without_a_record() {

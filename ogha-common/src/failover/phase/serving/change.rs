@@ -1,9 +1,10 @@
 //! A change of the in-sync set, on its way from the proposal to the current record.
 
-use super::{Phase, Serving, Why};
+use super::Serving;
 use crate::{
     failover::{
-        Action, Arbiter, Cause, NodeSet, Notice, Record, Ruling, context::Context, grants::Granters,
+        Action, Arbiter, Cause, NodeSet, Notice, Record, Ruling, Why, context::Context,
+        grants::Granters, phase::Phase,
     },
     units::Term,
 };

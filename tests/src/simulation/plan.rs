@@ -1,4 +1,4 @@
-//! A story: a cluster, what goes wrong, and what comes of it.
+//! The plan of a simulated run: a cluster, and what goes wrong in it.
 
 use std::fmt;
 
@@ -48,9 +48,9 @@ impl Setting {
     }
 }
 
-/// A story that can be told again.
+/// The plan of a simulated run, which can be repeated.
 #[derive(Clone, Debug)]
-pub struct Story {
+pub struct Plan {
     /// From which it was drawn.
     pub seed: u64,
     /// The cluster.
@@ -63,8 +63,8 @@ pub struct Story {
     pub mutation: Option<Mutation>,
 }
 
-impl Story {
-    /// The story of that seed.
+impl Plan {
+    /// The plan of that seed.
     pub fn of(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let lease_ms = random.pick(&[100, 100, 200, 300]);
@@ -91,7 +91,7 @@ impl Story {
     }
 }
 
-/// What no story may show.
+/// What no simulated run may show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// Two gates were open at one time.
