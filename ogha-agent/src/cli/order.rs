@@ -78,22 +78,22 @@ impl Args {
         mut judge: impl FnMut(&InstanceView, Duration) -> OrderState,
     ) -> Result<(), Failure> {
         let began = Instant::now();
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
             let view = self.look(&accepted.instance)?;
             match judge(&view, began.elapsed()) {
                 OrderState::Done(word) => return self.end(&view, &word),
                 OrderState::Failed(why) => return Err(Failure::failed(anyhow!(why))),
-                OrderState::Going(word) if word != told => {
+                OrderState::Going(word) if word != reported => {
                     tell(&word);
-                    told = word;
+                    reported = word;
                 }
                 OrderState::Going(_) => {}
             }
             if let Some(patience) = patience.filter(|patience| began.elapsed() >= *patience) {
                 return Err(Failure::failed(anyhow!(
-                    "not done within {patience:?}: {told}. The agent goes on; `ogha-agent status` \
-                     tells how far it is"
+                    "not done within {patience:?}: {reported}. The agent continues; `ogha-agent status` \
+                     shows its progress"
                 )));
             }
             thread::sleep(LOOK_EVERY);

@@ -52,7 +52,7 @@ impl Repeat {
     pub fn tell(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
         if self.told.as_ref() != Some(&text) {
-            tracing::warn!("the order to promote failed, and is repeated: {text}");
+            tracing::warn!("promotion failed and is repeated: {text}");
             self.told = Some(text);
         }
     }
@@ -85,7 +85,7 @@ impl Drop for Trigger {
     fn drop(&mut self) {
         match fs::remove_file(&self.path) {
             Ok(()) if self.done => {}
-            Ok(()) => tracing::info!("removed {}: the promotion is off", self.path.display()),
+            Ok(()) => tracing::info!("removed {}: the promotion is cancelled", self.path.display()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(
                 "cannot remove {}: {error}; remove it by hand, or the standby may promote itself later",

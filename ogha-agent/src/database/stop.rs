@@ -89,7 +89,7 @@ pub async fn fast(local: &Local, within: Duration) -> anyhow::Result<()> {
     immediate(local).await?;
     anyhow::bail!(
         "the server in {} had not shut down within {within:?}: it may have waited for a standby that \
-         does not answer, or for its checkpoint; it was stopped at once",
+         does not answer, or for its checkpoint; it was stopped by an immediate shutdown",
         dir.display()
     )
 }

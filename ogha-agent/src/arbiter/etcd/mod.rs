@@ -344,7 +344,7 @@ async fn keep_warm(shared: Arc<Shared>) {
                 Ok(seen) if was != Some(true) => {
                     info!("etcd answers at {}", member.endpoint);
                     if let Err(reason) = shared.understand(seen) {
-                        error!("no record can be changed: {reason:#}");
+                        error!("cannot change the cluster record: {reason:#}");
                     }
                 }
                 Err(reason) if was != Some(false) => {

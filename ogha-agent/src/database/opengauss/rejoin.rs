@@ -61,7 +61,7 @@ impl Opengauss {
         if half_done || !self.receives_from(node).await {
             self.progress.phase("stopping");
             if let Err(error) = stop::fast(&self.local, STOP).await {
-                tracing::warn!("{error:#}; it is stopped at once");
+                tracing::warn!("{error:#}; an immediate shutdown follows");
             }
             stop::immediate(&self.local).await?;
             if half_done || !self.follows(node).await? {
@@ -145,7 +145,9 @@ impl Opengauss {
             self.progress.phase("comparing histories");
             let text = self.check().await?;
             if let Some(lost) = read_check(&text, lost::beside_now(&dir, "lost")) {
-                tracing::warn!("this node has what {node} has not, and loses it: {lost}");
+                tracing::warn!(
+                    "this node has writes that {node} does not have; they are discarded: {lost}"
+                );
                 self.progress.lost(lost.clone());
                 let log = ["pg_xlog", "pg_wal"].map(|name| dir.join(name));
                 let log = log.into_iter().find(|log| log.is_dir()).unwrap_or_default();

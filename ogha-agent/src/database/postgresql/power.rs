@@ -38,8 +38,8 @@ impl Postgresql {
         let state = self.control().await?.state;
         anyhow::ensure!(
             state == "shut down",
-            "the database has stopped, but not in order: pg_controldata says {state:?}, so its \
-             standbys may not have all of its log"
+            "the database has stopped, but was not shut down cleanly: pg_controldata says \
+             {state:?}, so its standbys may not have all of its WAL"
         );
         Ok(())
     }
