@@ -1,7 +1,7 @@
 //! The arbiter `gateway`: a node that reaches more than half of some addresses may go on.
 //!
-//! It tells a node that is cut from everyone from one whose peer is gone. It cannot tell two nodes
-//! apart that are cut from each other and both still reach the addresses.
+//! It distinguishes a node that is partitioned from everyone from one whose peer is gone. It cannot detect a
+//! partition between two nodes that both still reach the addresses.
 
 use std::{net::IpAddr, time::Duration};
 

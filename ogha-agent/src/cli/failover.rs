@@ -64,7 +64,7 @@ fn judge(view: &InstanceView, own: &str, began: bool) -> OrderState {
 fn because(view: &InstanceView) -> String {
     match &view.waits_for {
         Some(wait) => format!("; it waits for {wait}"),
-        None => "; its log tells why".to_owned(),
+        None => "; see its log".to_owned(),
     }
 }
 

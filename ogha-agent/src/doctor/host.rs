@@ -29,7 +29,7 @@ const WRONG_CLOCK: f64 = 400.0;
 pub(super) fn examine(findings: &mut Findings) {
     findings.check("privileges suffice", kernel::privileges());
     if fs::metadata(BTF).is_ok() {
-        findings.ok("the kernel tells its types (BTF)");
+        findings.ok("the kernel has type information (BTF)");
     } else {
         findings.fail(format!("{BTF} is missing; use a kernel with CONFIG_DEBUG_INFO_BTF=y"));
     }

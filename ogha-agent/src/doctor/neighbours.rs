@@ -63,8 +63,8 @@ async fn ask(findings: &mut Findings, instance: &Instance) {
         let name = peer.map_or("a peer", |peer| peer.name.as_str());
         match answer {
             Some(time) => findings.ok(format!(
-                "the host of {name} ({target}) answers in {:.1} ms; whether its agent does, the \
-                 agent here tells when it runs",
+                "the host of {name} ({target}) answers in {:.1} ms (its agent: see `ogha-agent status` \
+                 when the agent here runs)",
                 time.as_secs_f64() * 1000.0
             )),
             None => findings.fail(format!("the host of {name} does not answer at {target}")),

@@ -162,7 +162,7 @@ impl Peer {
     ///
     /// A reply is its kernel's word, which may speak for an agent that has died: what it says of
     /// the agent counts only if the agent had shown within `lease` that it lives.
-    pub fn look(
+    pub fn poll(
         &mut self,
         now: Instant,
         heard: maps::Peer,

@@ -225,7 +225,7 @@ impl Peers {
             }
         };
         self.read_trouble.worked();
-        let news = peer.look(now, heard, self.own.database_port != 0, self.lease);
+        let news = peer.poll(now, heard, self.own.database_port != 0, self.lease);
         (news != News::default()).then_some((peer.node, news))
     }
 

@@ -314,8 +314,8 @@ impl Shared {
 
     fn all(&self, reasons: &[String]) -> String {
         let each = self.members.iter().zip(reasons);
-        let told: Vec<_> = each.map(|(m, reason)| format!("{}: {reason}", m.endpoint)).collect();
-        told.join("; ")
+        let reasons: Vec<_> = each.map(|(m, reason)| format!("{}: {reason}", m.endpoint)).collect();
+        reasons.join("; ")
     }
 
     fn lock_last(&self) -> std::sync::MutexGuard<'_, Option<Standing>> {

@@ -102,7 +102,7 @@ impl Opengauss {
         }
         // Its exit code says little.
         loop {
-            let seen = self.look().await;
+            let seen = self.observe_once().await;
             if seen.role != Role::Unknown {
                 return Ok(());
             }

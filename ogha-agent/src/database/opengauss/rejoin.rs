@@ -77,7 +77,7 @@ impl Opengauss {
     }
 
     async fn receives_from(&self, node: &str) -> bool {
-        let seen = self.look().await;
+        let seen = self.observe_once().await;
         let from = seen.upstream.and_then(|upstream| upstream.peer);
         seen.role == Role::Standby
             && matches!(seen.state.as_str(), "normal" | "catchup")
@@ -109,7 +109,7 @@ impl Opengauss {
         let deadline = Instant::now() + VERDICT;
         let (mut last, mut since) = (Following::Alone, Instant::now());
         loop {
-            let state = self.look().await.state;
+            let state = self.observe_once().await.state;
             let now = if self.receives_from(node).await {
                 Following::Receives
             } else {
@@ -168,7 +168,7 @@ impl Opengauss {
             verdict == Following::Receives,
             "gs_ctl build has ended well, and the standby does not receive from {node} ({}); see \
              gs_ctl query there and here",
-            self.look().await.state
+            self.observe_once().await.state
         );
         self.local.act(move || files::remove(&mark(&dir))).await
     }

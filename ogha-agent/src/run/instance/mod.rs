@@ -245,7 +245,7 @@ impl<C: Decides> Instance<C> {
             Ok(_) => self.counters_trouble.worked(),
             Err(e) => drop(self.counters_trouble.failed(now, &format!("{e:#}"))),
         }
-        self.health.look(&self.config.name, now, counters.ok());
+        self.health.observe(&self.config.name, now, counters.ok());
         self.peers.look_at_paths(now, ports);
         if self.health.verdict().wants_check() {
             self.checks.now(None);
@@ -371,7 +371,7 @@ impl<C: Decides> Instance<C> {
             self.inputs(inputs, ports);
         }
         let core = self.core.core();
-        self.hooks.look(hooks::State::of(core), core.term(), &self.peers, ports);
+        self.hooks.observe(hooks::State::of(core), core.term(), &self.peers, ports);
     }
 
     /// Carries out one action. What comes of it at once is returned; the rest comes back as messages.

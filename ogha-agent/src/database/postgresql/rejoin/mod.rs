@@ -1,8 +1,8 @@
 //! Making a database a standby of another, whatever it is now.
 //!
-//! Three ways, the cheapest that works: it only needs to be told whom to follow; or `pg_rewind`
+//! Three ways, the cheapest that works: it only needs a new primary_conninfo; or `pg_rewind`
 //! takes back what it has alone; or it is copied as a whole. Which, is decided by the histories of
-//! both and the end of this node's log. What it loses is told before anything is changed, and kept.
+//! both and the end of this node's log. What it loses is logged before anything is changed, and kept.
 //!
 //! It may be killed at any point, with the host, and asked for again. From its first change on there
 //! is a [`journal`], and at each moment one of these holds: `standby.signal` is there, the data
