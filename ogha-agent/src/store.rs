@@ -7,7 +7,7 @@
 //!
 //! A file is made under another name, flushed, and then given its own: so it is there whole or not at
 //! all, whenever the power goes. And what cannot be read is an error, never "no record": a node that
-//! has forgotten its promises must not guess them.
+//! has forgotten its grants must not guess them.
 
 use std::{
     fs::{self, File, OpenOptions},

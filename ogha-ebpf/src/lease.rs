@@ -102,7 +102,7 @@ impl Tables for Entries {
     fn granted_by(&self, node: u64) -> (u64, u64) {
         match PEERS.get_ptr(PeerKey { instance: self.instance, reserved: 0, node }) {
             // SAFETY: as above. A term of this grant with the end of the last one is no harm: that
-            // promise holds as well.
+            // grant holds as well.
             Some(peer) => unsafe {
                 let term = (&raw const (*peer).granted_term).read_volatile();
                 (term, (&raw const (*peer).granted_until_ns).read_volatile())

@@ -119,7 +119,11 @@ fn a_switchover_that_can_not_complete_is_undone() {
     second.database.signal_receiver(Signal::SIGSTOP).unwrap();
     let undone = order(&first.agent, &["switchover"], 1);
     assert!(undone.contains("undone: db1 goes on"), "{undone}");
-    assert!(first.agent.log().contains("it was stopped at once"), "{}", first.agent.log());
+    assert!(
+        first.agent.log().contains("it was stopped by an immediate shutdown"),
+        "{}",
+        first.agent.log()
+    );
     assert!(second.database.is_in_recovery().unwrap(), "{}", second.agent.log());
     second.database.signal_receiver(Signal::SIGCONT).unwrap();
     writer.wait_for(WRITES, GENEROUS).unwrap();

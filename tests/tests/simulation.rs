@@ -38,7 +38,7 @@ fn complain(tally: &Tally) -> String {
 /// Whatever goes wrong, in whatever order: never two gates, no promotion against the rules, no lost
 /// write, and in the end somebody serves.
 #[test]
-fn no_story_ends_badly() {
+fn no_simulated_run_ends_badly() {
     if let Some(seed) = number("OGHA_SEED") {
         let text = trace(Plan::of(seed));
         println!("{text}");
@@ -56,7 +56,7 @@ fn no_story_ends_badly() {
 
 /// The same seed is the same run, to the nanosecond.
 #[test]
-fn a_seed_is_a_story() {
+fn a_seed_is_one_run() {
     for seed in [1, 17, 4711] {
         assert_eq!(trace(Plan::of(seed)), trace(Plan::of(seed)));
     }

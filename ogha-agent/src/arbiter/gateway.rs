@@ -1,7 +1,7 @@
 //! The arbiter `gateway`: a node that reaches more than half of some addresses may go on.
 //!
-//! It tells a node that is cut from everyone from one whose peer is gone. It cannot tell two nodes
-//! apart that are cut from each other and both still reach the addresses.
+//! It distinguishes a node that is partitioned from everyone from one whose peer is gone. It cannot detect a
+//! partition between two nodes that both still reach the addresses.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -47,7 +47,7 @@ impl Gateway {
     async fn ask(&self, enough: usize) -> anyhow::Result<Vec<Option<Duration>>> {
         let enquiry = self.enquiry.clone();
         let asked = tokio::task::spawn_blocking(move || enquiry.ask(enough));
-        asked.await.context("the enquiry was given up")?
+        asked.await.context("the enquiry was aborted")?
     }
 
     /// More than half.
@@ -70,7 +70,7 @@ impl Arbiter for Gateway {
         let propose = async move {
             let enough = self.enough();
             let answered = self.ask(enough).await.unwrap_or_else(|reason| {
-                warn!("no gateway could be asked: {reason:#}");
+                warn!("cannot query any gateway: {reason:#}");
                 Vec::new()
             });
             let count = answered.iter().flatten().count();
@@ -78,7 +78,7 @@ impl Arbiter for Gateway {
                 return Ruling::Granted(term);
             }
             let all = self.enquiry.targets.len();
-            warn!("{count} of {all} gateways answered, and {enough} must: term {term} is refused");
+            warn!("term {term} refused: {count} of {all} gateways answered, {enough} are required");
             Ruling::Refused { term, record: None }
         };
         propose.boxed()

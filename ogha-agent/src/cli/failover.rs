@@ -28,7 +28,7 @@ pub(super) struct Args {
 const WHY_NOT: &str = "failovers happen by themselves, and a role is moved without loss by \
     `ogha-agent switchover`, on the node that serves. `failover --force` makes this node take over \
     though the rules forbid it: writes that were acknowledged may be lost, and if another node \
-    still serves where it can't be seen from here, there are two. `ogha-agent status` tells what \
+    still serves and is unreachable from here, there are two. `ogha-agent status` shows what \
     stands against it";
 
 pub(super) fn command(args: &Args) -> Result<(), Failure> {
@@ -64,7 +64,7 @@ fn judge(view: &InstanceView, own: &str, began: bool) -> OrderState {
 fn because(view: &InstanceView) -> String {
     match &view.waits_for {
         Some(wait) => format!("; it waits for {wait}"),
-        None => "; its log tells why".to_owned(),
+        None => "; see its log".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The log: to standard error, INFO and above unless told otherwise.
+//! The log: to standard error, INFO and above unless configured otherwise.
 
 use std::io::{IsTerminal as _, stderr};
 

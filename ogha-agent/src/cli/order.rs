@@ -19,7 +19,7 @@ use crate::control::{
 };
 
 /// How often the agent is asked how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -67,7 +67,7 @@ impl Args {
         }
     }
 
-    /// Looks again and again until the order has ended, and tells each change on standard error.
+    /// Polls until the order has ended, and prints each change on standard error.
     ///
     /// # Errors
     /// It has failed, it was not done in time, or the agent no longer answers.
@@ -78,25 +78,25 @@ impl Args {
         mut judge: impl FnMut(&InstanceView, Duration) -> OrderState,
     ) -> Result<(), Failure> {
         let began = Instant::now();
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
-            let view = self.look(&accepted.instance)?;
+            let view = self.poll_status(&accepted.instance)?;
             match judge(&view, began.elapsed()) {
                 OrderState::Done(word) => return self.end(&view, &word),
                 OrderState::Failed(why) => return Err(Failure::failed(anyhow!(why))),
-                OrderState::Going(word) if word != told => {
+                OrderState::Going(word) if word != reported => {
                     tell(&word);
-                    told = word;
+                    reported = word;
                 }
                 OrderState::Going(_) => {}
             }
             if let Some(patience) = patience.filter(|patience| began.elapsed() >= *patience) {
                 return Err(Failure::failed(anyhow!(
-                    "not done within {patience:?}: {told}. The agent goes on; `ogha-agent status` \
-                     tells how far it is"
+                    "not done within {patience:?}: {reported}. The agent continues; `ogha-agent status` \
+                     shows its progress"
                 )));
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_EVERY);
         }
     }
 
@@ -106,7 +106,7 @@ impl Args {
     }
 
     /// The instance, as it is now.
-    pub(super) fn look(&self, instance: &str) -> Result<InstanceView, Failure> {
+    pub(super) fn poll_status(&self, instance: &str) -> Result<InstanceView, Failure> {
         let status = match client::ask(&self.socket, &Request::Status)? {
             Response::Status(status) => status,
             Response::Error(why) => return Err(Failure::failed(anyhow!(why))),

@@ -45,7 +45,7 @@ fn judge(view: &InstanceView, begun: bool) -> OrderState {
             OrderState::Done(format!("{}{lost}", done(view)))
         }
         ("failed", _) => OrderState::Failed(format!(
-            "the rejoin failed, and will be tried again; the agent's log tells why{lost}"
+            "the rejoin failed, and will be tried again; see the agent's log{lost}"
         )),
         (phase, Some(percent)) => {
             OrderState::Going(format!("{phase}, {}%{lost}", percent / 10 * 10))

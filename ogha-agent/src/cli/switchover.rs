@@ -34,7 +34,7 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
             && word.starts_with(&serves(&to))
             && passed.saturating_sub(*served_at.get_or_insert(passed)) >= RETURN
         {
-            return OrderState::Done(format!("{word}; `ogha-agent status` tells when it is back"));
+            return OrderState::Done(format!("{word}; `ogha-agent status` shows when it is back"));
         }
         verdict
     })
@@ -52,7 +52,7 @@ fn judge(view: &InstanceView, own: &str, to: &str) -> OrderState {
     if primary == own {
         return if view.phase == "serving" {
             OrderState::Failed(format!(
-                "the switchover was undone: {own} goes on. Its log tells why"
+                "the switchover was undone: {own} continues to serve. See its log"
             ))
         } else {
             OrderState::Going(format!("{}: {}", view.phase, view.database.state))

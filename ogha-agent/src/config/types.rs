@@ -218,7 +218,7 @@ pub struct Hooks {
 /// `[instance.arbiter]`: what decides who may go on when nodes lose each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arbiter {
-    /// Nothing does: the nodes cannot tell a dead peer from a cut network.
+    /// Nothing does: the nodes cannot distinguish a dead peer from a partition.
     None,
     /// Addresses that a node which may go on still reaches.
     Gateway(Gateway),

@@ -99,7 +99,7 @@ impl Server {
         let Self { listener, place: _place } = self;
         let listener = match tokio::net::UnixListener::from_std(listener) {
             Ok(listener) => listener,
-            Err(error) => return warn!("the control socket cannot be served: {error}"),
+            Err(error) => return warn!("cannot serve the control socket: {error}"),
         };
         let handler = Arc::new(handler);
         let places = Arc::new(Semaphore::new(MOST_CLIENTS));
@@ -109,7 +109,7 @@ impl Server {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     if pause == AFTER_ERROR {
-                        warn!("no client of the control socket can be accepted: {error}");
+                        warn!("cannot accept a client of the control socket: {error}");
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);

@@ -80,7 +80,7 @@ struct Known {
 
 impl Awaiting {
     /// What the answer means for each peer.
-    pub fn look(&self, nodes: &Nodes, answer: &Answer<'_>) -> Vec<Replication> {
+    pub fn observe_once(&self, nodes: &Nodes, answer: &Answer<'_>) -> Vec<Replication> {
         let mut memory = self.memory();
         memory.note(answer);
         nodes.peers.iter().map(|peer| memory.replication(peer, nodes, answer)).collect()

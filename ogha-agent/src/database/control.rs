@@ -37,7 +37,9 @@ impl Control {
             find(name).with_context(|| format!("pg_controldata shows no {name:?}: {text:?}"))
         };
         let number = |name: &str| -> anyhow::Result<u64> {
-            field(name)?.parse().with_context(|| format!("pg_controldata: {name:?} is no number"))
+            field(name)?
+                .parse()
+                .with_context(|| format!("pg_controldata: {name:?} is not a number"))
         };
         let off = |value: &str| matches!(value, "0" | "off");
         let hints = [find("wal_log_hints setting"), find("Data page checksum version")];
@@ -45,7 +47,7 @@ impl Control {
             system: number("Database system identifier")?,
             state: field("Database cluster state")?.to_owned(),
             checkpoint: Lsn::parse(field("Latest checkpoint location")?)
-                .context("pg_controldata: the checkpoint's location is no position")?,
+                .context("pg_controldata: the checkpoint's location is not a valid position")?,
             timeline: u32::try_from(number("Latest checkpoint's TimeLineID")?)?,
             recovery_timeline: find("Min recovery ending loc's timeline")
                 .and_then(|value| value.parse().ok())

@@ -112,7 +112,8 @@ pub(super) fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
 
 /// The permissions of a file or directory.
 pub(super) fn mode(path: &Path) -> anyhow::Result<u32> {
-    let meta = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let meta = fs::metadata(path)
+        .with_context(|| format!("cannot read the metadata of {}", path.display()))?;
     Ok(meta.permissions().mode() & 0o7777)
 }
 

@@ -274,7 +274,7 @@ pub enum Main {
 }
 
 fn uncertain(pid: u32) -> anyhow::Error {
-    anyhow::anyhow!("cannot tell from /proc whether process {pid} is the server")
+    anyhow::anyhow!("cannot determine from /proc whether process {pid} is the server")
 }
 
 /// The directory of the program that was last started on the data directory: the first word of

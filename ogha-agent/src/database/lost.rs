@@ -91,11 +91,13 @@ pub(super) fn keep(lost: &Lost, log_dir: &Path, segment: u64) -> anyhow::Result<
 
 /// The segment files from the one where the histories part, and the timelines' histories.
 fn segments(log_dir: &Path, lost: &Lost, segment: u64) -> anyhow::Result<Vec<String>> {
-    let first = Lsn::parse(&lost.from).context("the begin of what is lost is no position")?;
-    let last = Lsn::parse(&lost.to).context("the end of what is lost is no position")?;
+    let first =
+        Lsn::parse(&lost.from).context("the start of the discarded WAL is not a valid position")?;
+    let last =
+        Lsn::parse(&lost.to).context("the end of the discarded WAL is not a valid position")?;
     let wanted = first.get() / segment..=last.get() / segment;
     let entries = fs::read_dir(log_dir)
-        .with_context(|| format!("cannot list the log in {}", log_dir.display()))?;
+        .with_context(|| format!("cannot list the WAL in {}", log_dir.display()))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let holds = |name: &String| {
         name.ends_with(".history")

@@ -82,7 +82,7 @@ pub enum Step {
     /// Write a checkpoint, so that [`Step::Demote`] is short. Takes minutes on a busy primary.
     Checkpoint,
     /// Stop it in order: its standbys receive all of its log. Done when its control file says
-    /// "shut down". An error if it has not ended within this time; it is stopped at once then.
+    /// "shut down". An error if it has not ended within this time; an immediate shutdown follows then.
     Demote(Duration),
     /// Make sure that it does not come up writable whoever starts it, for its role is lost. Works
     /// on a stopped server, and on one that does not die. [`Step::Start`] and [`Step::Rejoin`]

@@ -129,7 +129,7 @@ impl<'a> Tool<'a> {
             group.kill();
             drop(timeout(DRAIN, child.wait()).await);
             anyhow::bail!(
-                "{name} did not end within {:?} and was killed; its last words: {}",
+                "{name} did not end within {:?} and was killed; its last output: {}",
                 self.deadline,
                 last_words(&String::from_utf8_lossy(&stdout.finish().await))
             );

@@ -9,10 +9,10 @@ use tokio::time::sleep;
 /// received.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Between two looks. One look costs the server about a tenth of a millisecond.
+/// Between two polls. One poll costs the server about a tenth of a millisecond.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Returns when the database was seen to accept writes. After each look that found it does not,
+/// Returns when the database was seen to accept writes. After each poll that found it does not,
 /// it is given a `nudge`.
 pub async fn seen<'a>(writable: impl Fn() -> BoxFuture<'a, bool>, nudge: impl Fn()) {
     while !writable().await {
@@ -25,7 +25,7 @@ pub async fn seen<'a>(writable: impl Fn() -> BoxFuture<'a, bool>, nudge: impl Fn
 #[derive(Debug)]
 pub struct Repeat {
     pause: Duration,
-    told: Option<String>,
+    logged: Option<String>,
 }
 
 impl Repeat {
@@ -35,7 +35,7 @@ impl Repeat {
     /// Before the first order.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pause: Self::FIRST, told: None }
+        Self { pause: Self::FIRST, logged: None }
     }
 
     /// Waits before the next order.
@@ -49,11 +49,11 @@ impl Repeat {
     }
 
     /// An order failed: logged when the reason is another one than before.
-    pub fn tell(&mut self, error: &anyhow::Error) {
+    pub fn log(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
-        if self.told.as_ref() != Some(&text) {
-            tracing::warn!("the order to promote failed, and is repeated: {text}");
-            self.told = Some(text);
+        if self.logged.as_ref() != Some(&text) {
+            tracing::warn!("promotion failed and is repeated: {text}");
+            self.logged = Some(text);
         }
     }
 }
@@ -85,7 +85,7 @@ impl Drop for Trigger {
     fn drop(&mut self) {
         match fs::remove_file(&self.path) {
             Ok(()) if self.done => {}
-            Ok(()) => tracing::info!("removed {}: the promotion is off", self.path.display()),
+            Ok(()) => tracing::info!("removed {}: the promotion is cancelled", self.path.display()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(
                 "cannot remove {}: {error}; remove it by hand, or the standby may promote itself later",

@@ -77,7 +77,7 @@ pub async fn immediate(local: &Local) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the agent may not signal it, or it has not ended `within` that time. Neither server can be
-/// told to stay after all, so it is stopped at once then, and can be started again where it was.
+/// ordered to stay after all, so an immediate shutdown follows then, and can be started again where it was.
 pub async fn fast(local: &Local, within: Duration) -> anyhow::Result<()> {
     let dir = fs::canonicalize(&local.server.data_dir)
         .with_context(|| format!("cannot open {}", local.server.data_dir.display()))?;
@@ -89,7 +89,7 @@ pub async fn fast(local: &Local, within: Duration) -> anyhow::Result<()> {
     immediate(local).await?;
     anyhow::bail!(
         "the server in {} had not shut down within {within:?}: it may have waited for a standby that \
-         does not answer, or for its checkpoint; it was stopped at once",
+         does not answer, or for its checkpoint; it was stopped by an immediate shutdown",
         dir.display()
     )
 }

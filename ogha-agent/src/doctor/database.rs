@@ -36,7 +36,7 @@ pub(super) async fn examine(findings: &mut Findings, node: &str, instance: &Inst
     }
     match database::settings(&instance.database).await {
         Ok(settings) => examine_settings(findings, node, instance, seen.role, &settings),
-        Err(e) => findings.warn(format!("the database's settings can't be read: {e:#}")),
+        Err(e) => findings.warn(format!("cannot read the database's settings: {e:#}")),
     }
 }
 
@@ -82,11 +82,11 @@ fn examine_settings(
     if matches!(instance.database, Database::Postgresql(_)) {
         if is("wal_log_hints", "off") && is("data_checksums", "off") {
             findings.warn(
-                "wal_log_hints = off, and no data checksums: pg_rewind can't be used, so each \
+                "wal_log_hints = off, and no data checksums: pg_rewind cannot be used, so each \
                  rejoin copies the whole database; set wal_log_hints = on",
             );
         } else if is("full_page_writes", "off") {
-            findings.warn("full_page_writes = off: pg_rewind can't be used; set it on");
+            findings.warn("full_page_writes = off: pg_rewind cannot be used; set it on");
         } else {
             findings.ok("pg_rewind can be used");
         }

@@ -29,7 +29,7 @@ const WRONG_CLOCK: f64 = 400.0;
 pub(super) fn examine(findings: &mut Findings) {
     findings.check("privileges suffice", kernel::privileges());
     if fs::metadata(BTF).is_ok() {
-        findings.ok("the kernel tells its types (BTF)");
+        findings.ok("the kernel has type information (BTF)");
     } else {
         findings.fail(format!("{BTF} is missing; use a kernel with CONFIG_DEBUG_INFO_BTF=y"));
     }
@@ -44,7 +44,7 @@ fn examine_clock(findings: &mut Findings) {
         (libc::adjtimex(&raw mut timex), timex)
     };
     if state < 0 {
-        return findings.warn("the clock's rate can't be read; see `timedatectl`");
+        return findings.warn("cannot read the clock's rate; see `timedatectl`");
     }
     // Scaled by 2^16; a tick is 10,000 us where nobody changed it.
     let ppm = timex.freq as f64 / 65536.0 + (timex.tick - 10_000) as f64 * 100.0;
@@ -56,7 +56,7 @@ fn examine_clock(findings: &mut Findings) {
     } else if timex.status & libc::STA_UNSYNC != 0 {
         findings.warn(
             "the clock is not synchronized: leases do not mind, but logs and histories of two \
-             nodes can't be compared; install chrony or systemd-timesyncd",
+             nodes cannot be compared; install chrony or systemd-timesyncd",
         );
     } else {
         findings.ok(format!("the clock is synchronized, steered by {ppm:.1} parts in a million"));
@@ -69,7 +69,7 @@ pub(super) fn examine_state_dir(findings: &mut Findings, state_dir: &Path) {
         return findings.warn(format!("{} is made by the first run", state_dir.display()));
     }
     let shown = state_dir.display();
-    let advice = || format!("{shown} can't be written: make room, or choose another state_dir");
+    let advice = || format!("cannot write to {shown}: make room, or choose another state_dir");
     match flush_time(state_dir).with_context(advice) {
         Ok(time) if time > SLOW_FLUSH => findings.warn(format!(
             "a flush in {shown} takes {:.1} ms, in each failover; a disk with a write cache that \

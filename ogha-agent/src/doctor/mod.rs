@@ -145,13 +145,13 @@ fn running(run_dir: &Path, findings: &mut Findings) -> Option<view::Status> {
 async fn examine_arbiter(findings: &mut Findings, node: &str, instance: &Instance) {
     match &instance.arbiter {
         Arbiter::None if instance.database.server().is_some() => findings.warn(
-            "arbiter none can't tell a dead peer from a cut network: in a cut both nodes may \
-             serve; gateway or etcd decide who goes on",
+            "arbiter none cannot distinguish a dead peer from a network partition: both nodes may \
+             serve then; gateway or etcd decide who continues",
         ),
         Arbiter::None => {}
         Arbiter::Gateway(_) => findings.warn(
-            "arbiter gateway can't tell a cut between nodes that both see the gateway: then both \
-             may serve; etcd can",
+            "arbiter gateway cannot detect a partition between nodes that both reach the gateway: \
+             both may serve then; etcd detects it",
         ),
         Arbiter::Etcd(_) => {}
     }

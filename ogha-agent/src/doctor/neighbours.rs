@@ -36,7 +36,7 @@ fn seen(findings: &mut Findings, instance: &Instance, peer: &PeerView) {
     findings.ok(format!("{name} and its agent are alive{rtt}"));
     if instance.database.server().is_some() && !peer.in_sync {
         findings.warn(format!(
-            "{name} is not counted in sync: it can't be promoted without loss, and does not take \
+            "{name} is not counted in sync: it cannot be promoted without loss, and does not take \
              over by itself"
         ));
     }
@@ -56,15 +56,15 @@ async fn ask(findings: &mut Findings, instance: &Instance) {
     let asked = tokio::task::spawn_blocking(move || enquiry.ask(all)).await;
     let answers = match asked.map_err(anyhow::Error::from).flatten() {
         Ok(answers) => answers,
-        Err(e) => return findings.fail(format!("the peers can't be asked: {e:#}")),
+        Err(e) => return findings.fail(format!("cannot query the peers: {e:#}")),
     };
     for (target, answer) in targets.iter().zip(answers) {
         let peer = peers.iter().find(|peer| peer.addresses.contains(target));
         let name = peer.map_or("a peer", |peer| peer.name.as_str());
         match answer {
             Some(time) => findings.ok(format!(
-                "the host of {name} ({target}) answers in {:.1} ms; whether its agent does, the \
-                 agent here tells when it runs",
+                "the host of {name} ({target}) answers in {:.1} ms (its agent: see `ogha-agent status` \
+                 when the agent here runs)",
                 time.as_secs_f64() * 1000.0
             )),
             None => findings.fail(format!("the host of {name} does not answer at {target}")),

@@ -182,7 +182,7 @@ impl Instance {
         if fitted != asked {
             self.advert_interval = Duration::from_millis(fitted);
             self.remarks.push(format!(
-                "advert_int was {asked} ms, which VRRP version {} cannot tell",
+                "advert_int was {asked} ms, which VRRP version {} cannot express",
                 self.version
             ));
         }

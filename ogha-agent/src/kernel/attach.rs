@@ -122,9 +122,9 @@ impl<'a> Ingress<'a> {
         let outcome = prove::native(&mut self.proof, place)?;
         tracing::debug!(interface = name, ?outcome, "native XDP was tried");
         if again && outcome == ProofOutcome::Unheard {
-            tracing::warn!(interface = name, "what native XDP sends back is no longer heard");
+            tracing::warn!(interface = name, "replies sent by native XDP are no longer received");
         }
-        // What was proved once is not given up because nobody can be asked.
+        // What was proved once stays in use when no peer can be asked.
         Ok(outcome == ProofOutcome::Heard || again && outcome == ProofOutcome::Silence)
     }
 

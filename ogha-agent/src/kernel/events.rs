@@ -7,7 +7,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 /// The events of the data plane, in the order in which the kernel saw them.
 ///
-/// What happened while no agent was running is told first.
+/// What happened while no agent was running is reported first.
 pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
 }

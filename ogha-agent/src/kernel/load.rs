@@ -44,9 +44,9 @@ pub fn build() -> u64 {
     *BUILD.get_or_init(|| layout::build_of(OBJECT))
 }
 
-/// Makes the maps that are missing, and gives the programs to the kernel. `told`: they shall write
+/// Makes the maps that are missing, and gives the programs to the kernel. `logged`: they shall write
 /// their log.
-pub fn load(next: &Next, places: &[Place], types: &Types, told: bool) -> anyhow::Result<Ebpf> {
+pub fn load(next: &Next, places: &[Place], types: &Types, logged: bool) -> anyhow::Result<Ebpf> {
     let mut own_macs = [0; MAX_INTERFACES];
     for (own, place) in own_macs.iter_mut().zip(places) {
         *own = mac_number(place.interface.mac);
@@ -57,9 +57,9 @@ pub fn load(next: &Next, places: &[Place], types: &Types, told: bool) -> anyhow:
         .collect::<anyhow::Result<Vec<_>>>()?;
 
     let mut loader = EbpfLoader::new();
-    let told = u8::from(told);
-    loader.override_global("OWN_MACS", &own_macs, true).override_global("LOG", &told, true);
-    if told == 0 {
+    let logged = u8::from(logged);
+    loader.override_global("OWN_MACS", &own_macs, true).override_global("LOG", &logged, true);
+    if logged == 0 {
         // The kernel gives it a page, the least that it can.
         loader.map_max_entries(log::MAP, 1);
     }

@@ -123,13 +123,13 @@ impl Kernel {
         } else {
             Next::in_place(bpf_dir)
         };
-        let told = log::is_wanted();
-        let mut ebpf = load::load(&next, places, types, told)?;
+        let logged = log::is_wanted();
+        let mut ebpf = load::load(&next, places, types, logged)?;
         let mut stamp: Array<MapData, Plain<Stamp>> = take(&mut ebpf, name::STAMP)?;
         // Until all is in place, a start that is cut short shall be known as such.
         stamp.set(0, Plain(Stamp::default()), 0).context("taking the stamp off")?;
         let mut kernel = Self::from_maps(&mut ebpf)?;
-        kernel.log = told.then(|| Log::of(&mut ebpf, places)).transpose()?;
+        kernel.log = logged.then(|| Log::of(&mut ebpf, places)).transpose()?;
         kernel.vips.fill_slots()?;
         kernel.hooks = load::attach(&mut ebpf, &bpf_dir.join(links::DIRECTORY), places)?;
         for (interface, hook) in &kernel.hooks {

@@ -45,7 +45,9 @@ impl Kernel {
     /// If the kernel refuses.
     pub fn set_self(&mut self, instance: u32, offer: Offer) -> anyhow::Result<()> {
         check(instance)?;
-        self.offers.set(instance, Plain(offer), BPF_F_LOCK).context("setting what peers are told")
+        self.offers
+            .set(instance, Plain(offer), BPF_F_LOCK)
+            .context("setting the probe status (map SELF)")
     }
 
     /// Sets the peers of an instance. What was heard of those that it had already stays.

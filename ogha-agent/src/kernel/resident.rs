@@ -34,7 +34,8 @@ pub fn resident(bpf_dir: &Path) -> anyhow::Result<Option<Resident>> {
     let watches = layout::array::<Watch>(bpf_dir, name::WATCHES);
     let now = clock::now().ns();
     for instance in 0..MAX_INSTANCES as u32 {
-        let offer = offers.get(&instance, BPF_F_LOCK).context("reading what peers are told")?.0;
+        let offer =
+            offers.get(&instance, BPF_F_LOCK).context("reading the probe status (map SELF)")?.0;
         let heartbeat = Duration::from_nanos(now.saturating_sub(offer.heartbeat_ns));
         let gone = offer.heartbeat_ns == 0 || offer.exited != 0 || offer.said.restarting != 0;
         if gone || heartbeat >= HEARTBEAT {

@@ -172,7 +172,7 @@ impl ProbeSocket {
         })
         .with_context(|| {
             format!(
-                "cannot use UDP port {port} on {address}; `ss -ulpn sport = {port}` tells who has \
+                "cannot use UDP port {port} on {address}; `ss -ulpn sport = {port}` shows who has \
                  it, `port` in [instance.liveness] chooses another"
             )
         })?;

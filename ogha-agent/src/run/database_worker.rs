@@ -132,7 +132,7 @@ impl Orders {
             && ask.preempts(first)
         {
             let (given_up, by) = (settings.say(first), settings.say(ask));
-            info!(instance = settings.instance, "the database: {given_up} is given up for {by}");
+            info!(instance = settings.instance, "database: {given_up} aborted by {by}");
             self.slot.abort(ports);
             out.extend(self.ended.take().and_then(|(ask, ok)| ask.did(ok)));
             out.extend(self.waiting.drain(..).filter_map(|ask| ask.did(false)));
@@ -313,7 +313,7 @@ impl DatabaseWorker {
                 self.order_ended(Lane::Commits, &result, ports, out);
             }
             (Lane::Tools, End::Done(result)) if self.tools.ended(id) => {
-                self.tools_told(result, ports);
+                self.tools_updated(result, ports);
             }
             _ => {}
         }
@@ -388,7 +388,7 @@ impl DatabaseWorker {
             }
         }
         if self.tools.give_up(now, ports) {
-            self.tools_told(Err(no_end(TOOLS_LIMIT)), ports);
+            self.tools_updated(Err(no_end(TOOLS_LIMIT)), ports);
         } else if self.tools_at.is_some_and(|at| now >= at) {
             self.tell_tools(ports);
         }
@@ -400,21 +400,21 @@ impl DatabaseWorker {
         self.tools.start(TOOLS_LIMIT, Job::Database(Step::AfterFailover), ports);
     }
 
-    fn tools_told(&mut self, result: Result<(), String>, ports: &impl Ports) {
+    fn tools_updated(&mut self, result: Result<(), String>, ports: &impl Ports) {
         let (instance, attempt) = (&self.settings.instance, self.tools_tries);
         match result {
-            Ok(()) => info!(instance, "the database's tools know the new primary"),
+            Ok(()) => info!(instance, "the database's tools were updated with the new primary"),
             Err(reason) if attempt < TOOLS_TRIES => {
                 warn!(
                     instance,
-                    attempt, "the database's tools do not know the new primary: {reason}"
+                    attempt, "cannot update the database's tools with the new primary: {reason}"
                 );
                 self.tools_at = Some(ports.now() + TOOLS_EVERY);
             }
             Err(reason) => error!(
                 instance,
-                "the database's tools were not told the new primary in {attempt} attempts; do it by \
-                 hand: {reason}"
+                "cannot update the database's tools with the new primary after {attempt} attempts; \
+                 do it by hand: {reason}"
             ),
         }
     }

@@ -24,7 +24,7 @@ pub struct GateKeeper {
     renew_trouble: Trouble,
     /// The peers grant the lease, and the kernel alone extends it.
     granted: bool,
-    /// The last promise could not be read.
+    /// The end of the last lease grant could not be read.
     withdrawing: bool,
     withdraw_retry: Retry,
 }
@@ -37,7 +37,7 @@ impl GateKeeper {
             close: None,
             gate_trouble: Trouble::new(instance, "set the gate"),
             granters: None,
-            granters_trouble: Trouble::new(instance, "set who grants the lease"),
+            granters_trouble: Trouble::new(instance, "set the nodes that grant the lease"),
             renew_trouble: Trouble::new(instance, "renew the lease"),
             granted: false,
             withdrawing: false,
@@ -143,7 +143,7 @@ impl GateKeeper {
         }
     }
 
-    /// The last promise was read, or could not be: then it is read again after a pause.
+    /// The end of the last lease grant was read, or could not be: then it is read again after a pause.
     pub fn withdrawn(&mut self, granted_until: Option<Instant>, now: Instant) -> Option<Input> {
         self.withdrawing = granted_until.is_none();
         match granted_until {
@@ -153,14 +153,14 @@ impl GateKeeper {
         granted_until.map(|granted_until| Input::Withdrawn { granted_until })
     }
 
-    /// Whether the last promise is to be read again now. `grants`: this node grants again, and nobody
+    /// Whether the last lease grant is to be read again now. `grants`: this node grants again, and nobody
     /// waits for that.
     pub fn rereads_grant(&mut self, now: Instant, grants: bool) -> bool {
         self.withdrawing &= !grants;
         self.withdrawing && self.withdraw_retry.is_due(now)
     }
 
-    /// When [`GateKeeper::tick`] is due, or the last promise is to be read again.
+    /// When [`GateKeeper::tick`] is due, or the last lease grant is to be read again.
     #[must_use]
     pub fn next_timer(&self) -> Option<Instant> {
         let gate = self.gate_trouble.retry.at().filter(|_| self.close.is_some());

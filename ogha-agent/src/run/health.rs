@@ -62,14 +62,14 @@ impl Health {
     }
 
     /// The counters of its port now.
-    pub fn look(&mut self, instance: &str, now: Instant, counters: Option<PortCounters>) {
+    pub fn observe(&mut self, instance: &str, now: Instant, counters: Option<PortCounters>) {
         self.next_look = now + LOOK_EVERY;
         let Some(counters) = counters else { return };
         let Some(watcher) = &mut self.watcher else {
             self.watcher = Some(Watcher::new(counters));
             return;
         };
-        let passive = watcher.look(now, counters);
+        let passive = watcher.observe(now, counters);
         let verdict = self.own.passive(now, passive);
         self.judged(instance, now, verdict);
     }

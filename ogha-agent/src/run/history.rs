@@ -42,7 +42,7 @@ impl History {
             for line in BufReader::new(file).lines().map_while(Result::ok) {
                 match serde_json::from_str(&line) {
                     Ok(failover) => failovers.push(failover),
-                    Err(e) => warn!("{}: a line can't be read: {e}", path.display()),
+                    Err(e) => warn!("{}: cannot read a line: {e}", path.display()),
                 }
             }
         }
@@ -94,7 +94,7 @@ impl History {
                 Ok(()) => failing.store(false, Ordering::Relaxed),
                 // Once, for each change of roles would say the same.
                 Err(e) if !failing.swap(true, Ordering::Relaxed) => warn!(
-                    "cannot write the history {}: {e}; it is kept in memory only",
+                    "cannot write the history {}: {e}; the history is kept in memory only",
                     path.display()
                 ),
                 Err(_) => {}

@@ -75,24 +75,24 @@ impl Hooks {
     }
 
     /// Something has changed, perhaps.
-    pub fn look(&mut self, state: State, term: Term, peers: &Peers, ports: &mut impl Ports) {
+    pub fn observe(&mut self, state: State, term: Term, peers: &Peers, ports: &mut impl Ports) {
         let before = std::mem::replace(&mut self.state, state);
         let after = State { place: state.place.or(before.place), ..state };
         self.state = after;
         if let Some(place) = after.place.filter(|_| after.place != before.place) {
-            self.tell(place, None, term, peers, ports);
+            self.report(place, None, term, peers, ports);
         }
         if after.paused != before.paused {
             let name = if after.paused { "paused" } else { "resumed" };
-            self.tell(name, None, term, peers, ports);
+            self.report(name, None, term, peers, ports);
         }
     }
 
     /// A node came into sync, or left it.
     pub fn notice(&self, notice: Notice, term: Term, peers: &Peers, ports: &mut impl Ports) {
         match notice {
-            Notice::InSync(node) => self.tell("in-sync", Some(node), term, peers, ports),
-            Notice::OutOfSync(node) => self.tell("out-of-sync", Some(node), term, peers, ports),
+            Notice::InSync(node) => self.report("in-sync", Some(node), term, peers, ports),
+            Notice::OutOfSync(node) => self.report("out-of-sync", Some(node), term, peers, ports),
             _ => {}
         }
     }
@@ -105,7 +105,7 @@ impl Hooks {
         self.wanted.then(|| self.event(place, Term::ZERO, String::new(), String::new()))
     }
 
-    fn tell(
+    fn report(
         &self,
         name: &'static str,
         about: Option<NodeId>,

@@ -116,7 +116,7 @@ fn be_realtime() {
     // SAFETY: 0 names this thread, and `param` lives as long as the call.
     if unsafe { libc::sched_setscheduler(0, policy, &raw const param) } != 0 {
         let error = std::io::Error::last_os_error();
-        warn!("no real-time priority ({error}); a busy machine will make this agent late");
+        warn!("cannot set real-time priority ({error}): probes may be late on a busy machine");
     }
 }
 
@@ -190,7 +190,7 @@ impl Agent {
                 one.wake(due, &mut self.kernel, &mut self.history);
             }
         }
-        info!("stopping; the data plane stays loaded, and open gates end with their leases");
+        info!("stopping; the data plane stays loaded, and open gates close when their leases end");
         self.stop().await;
         Ok(())
     }

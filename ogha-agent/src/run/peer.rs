@@ -23,21 +23,21 @@ pub struct Peer {
     pub addresses: Vec<IpAddr>,
     /// The socket by which each path begins.
     pub sockets: Vec<usize>,
-    /// The kernel's word about it, when it was last looked at.
+    /// What the kernel had heard of it when it was last polled.
     seen: maps::Peer,
     detector: Detector,
     /// Its database answered when it was last checked.
     database_answers: bool,
-    /// Till when this node's own probes have promised something to it.
+    /// Until when this node's own probes have granted it a lease.
     granted_until: Instant,
 }
 
-/// What a look at a peer found, in the order in which the core should hear it.
+/// What a poll of a peer found, in the order in which the core should hear it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct News {
     /// The kernel has had an advert of it, then.
     pub advert: Option<Instant>,
-    /// It promises not to promote before then, in that term.
+    /// It grants a lease until then, in that term.
     pub granted: Option<(Term, Instant)>,
     /// Its kernel answered; its agent was alive so long ago.
     pub answered: Option<Duration>,
@@ -62,7 +62,7 @@ impl Peer {
         }
     }
 
-    /// What the last agent has heard is no news to this one, and what it promised by its last probe
+    /// What the last agent has heard is no news to this one, and what it granted by its last probe
     /// ends by `granted_until`.
     pub fn start(&mut self, seen: maps::Peer, granted_until: Instant) {
         self.seen = seen;
@@ -74,12 +74,12 @@ impl Peer {
         (Term::new(self.seen.granted_term), Instant::from_ns(self.seen.granted_until_ns))
     }
 
-    /// A probe is about to promise so much.
+    /// A probe is about to grant so much.
     pub fn note_grant(&mut self, until: Instant) {
         self.granted_until = self.granted_until.max(until);
     }
 
-    /// Till when this agent's probes have promised something to it.
+    /// Until when this agent's probes have granted it a lease.
     pub fn granted_until(&self) -> Instant {
         self.granted_until
     }
@@ -162,7 +162,7 @@ impl Peer {
     ///
     /// A reply is its kernel's word, which may speak for an agent that has died: what it says of
     /// the agent counts only if the agent had shown within `lease` that it lives.
-    pub fn look(
+    pub fn poll(
         &mut self,
         now: Instant,
         heard: maps::Peer,

@@ -74,7 +74,7 @@ impl Peers {
             sequence: 0,
             offered: None,
             offer_trouble: Trouble::new(instance, "update the probe status (map SELF)"),
-            read_trouble: Trouble::new(instance, "read what was heard of the peers (map PEERS)"),
+            read_trouble: Trouble::new(instance, "read the status of the peers (map PEERS)"),
         }
     }
 
@@ -163,7 +163,7 @@ impl Peers {
         u16::try_from(self.lease.as_millis()).unwrap_or(u16::MAX)
     }
 
-    /// The last promise to any peer: what the kernel has given by its answers, and this agent by its
+    /// The end of the last lease grant to any peer: what the kernel has given by its answers, and this agent by its
     /// probes. `None` while the kernel may be giving more, or can't be asked.
     pub fn granted_until(&mut self, ports: &impl Ports) -> Option<Instant> {
         if !matches!(self.offered, Some((_, None))) {
@@ -225,7 +225,7 @@ impl Peers {
             }
         };
         self.read_trouble.worked();
-        let news = peer.look(now, heard, self.own.database_port != 0, self.lease);
+        let news = peer.poll(now, heard, self.own.database_port != 0, self.lease);
         (news != News::default()).then_some((peer.node, news))
     }
 
@@ -282,7 +282,7 @@ impl Peers {
             Ok(()) => peer.sent(now, path_number),
             // Our own link, then; that says nothing of the peer.
             Err(e) => {
-                debug!(peer = peer.name, path, "a probe could not be sent: {e:#}");
+                debug!(peer = peer.name, path, "cannot send a probe: {e:#}");
                 peer.look_at_paths(now, ports);
             }
         }

@@ -27,7 +27,7 @@ pub fn kernel_events(mut events: Events, inbox: Inbox) {
     let feed = inbox.clone();
     tokio::spawn(endless("kernel events".to_owned(), inbox, async move {
         loop {
-            let event = events.next().await.context("the kernel's events can't be read")?;
+            let event = events.next().await.context("cannot read the kernel's events")?;
             if feed.send(Message::Kernel(event)).is_err() {
                 return Ok(());
             }
@@ -94,6 +94,6 @@ pub fn control(server: Server, inbox: Inbox, supervisor: &Supervisor) {
     });
     supervisor.spawn("control server", async move {
         serve.await;
-        bail!("the control socket can't be served")
+        bail!("cannot serve the control socket")
     });
 }

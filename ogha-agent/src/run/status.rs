@@ -41,7 +41,7 @@ pub fn answer(
                 Ok(instances) => {
                     Response::Status(view::Status { node: node.to_owned(), instances })
                 }
-                Err(e) => Response::error(format!("the kernel's maps can't be read: {e:#}")),
+                Err(e) => Response::error(format!("cannot read the kernel's maps: {e:#}")),
             }
         }
         _ => Response::History(view::History {

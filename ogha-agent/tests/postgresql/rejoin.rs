@@ -13,7 +13,7 @@ use super::{
 const SOON: Duration = Duration::from_secs(30);
 
 async fn driver(cluster: &Cluster, peer: &Cluster) -> Arc<dyn Database> {
-    // The driver's story, shown with a test that fails.
+    // The driver's log, shown with a test that fails.
     drop(tracing_subscriber::fmt().with_test_writer().try_init());
     open(&cluster.kind(), cluster.with([peer])).await.unwrap()
 }
@@ -72,7 +72,7 @@ async fn what_was_demoted_and_fenced_is_no_primary_when_started_by_hand() {
     assert_eq!(primary.sql("select pg_is_in_recovery()"), "f", "nothing keeps it from that yet");
     database.perform(Step::StopImmediate).await.unwrap();
     let error = database.perform(Step::Demote(SOON)).await.unwrap_err().to_string();
-    assert!(error.contains("not in order"), "{error}");
+    assert!(error.contains("not shut down cleanly"), "{error}");
     database.perform(Step::Disarm).await.unwrap();
     assert!(primary.try_start());
     assert_eq!(primary.sql("select pg_is_in_recovery()"), "t");

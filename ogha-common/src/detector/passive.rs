@@ -31,7 +31,7 @@ impl Watcher {
     }
 
     /// What the counters show now; `None`: nothing unusual.
-    pub fn look(&mut self, now: Instant, counters: PortCounters) -> Option<Passive> {
+    pub fn observe(&mut self, now: Instant, counters: PortCounters) -> Option<Passive> {
         let last = core::mem::replace(&mut self.last, counters);
         self.follow_requests(&last);
         self.follow_connections(&last);
@@ -95,9 +95,9 @@ mod tests {
             Self { counters, watcher: Watcher::new(counters) }
         }
 
-        fn look(&mut self, ms: u64, change: impl Fn(&mut PortCounters)) -> Option<Passive> {
+        fn observe(&mut self, ms: u64, change: impl Fn(&mut PortCounters)) -> Option<Passive> {
             change(&mut self.counters);
-            self.watcher.look(at(ms), self.counters)
+            self.watcher.observe(at(ms), self.counters)
         }
     }
 
@@ -108,34 +108,34 @@ mod tests {
     #[test]
     fn a_request_waits_for_any_response() {
         let mut port = Port::new();
-        assert_eq!(port.look(0, |_| {}), None);
-        assert_eq!(port.look(100, request(90)), None);
-        assert_eq!(port.look(1000, request(990)), None, "the first one has waited for 910 ms");
+        assert_eq!(port.observe(0, |_| {}), None);
+        assert_eq!(port.observe(100, request(90)), None);
+        assert_eq!(port.observe(1000, request(990)), None, "the first one has waited for 910 ms");
         let stall = Passive::RequestStall(Duration::from_millis(1010));
-        assert_eq!(port.look(1100, request(1090)), Some(stall));
+        assert_eq!(port.observe(1100, request(1090)), Some(stall));
         let respond = |c: &mut PortCounters| (c.data_out, c.data_out_last_ns) = (1, at(1150).ns());
-        assert_eq!(port.look(1200, respond), None);
-        assert_eq!(port.look(9000, |_| {}), None, "nothing was asked since");
+        assert_eq!(port.observe(1200, respond), None);
+        assert_eq!(port.observe(9000, |_| {}), None, "nothing was asked since");
     }
 
     #[test]
     fn an_idle_port_is_no_stall() {
         let mut port = Port::new();
-        port.look(10, |c| {
+        port.observe(10, |c| {
             (c.data_in, c.data_in_last_ns) = (10, at(5).ns());
             (c.data_out, c.data_out_last_ns) = (1, at(6).ns());
         });
-        assert_eq!(port.look(60_000, |_| {}), None);
+        assert_eq!(port.observe(60_000, |_| {}), None);
     }
 
     #[test]
     fn syns_without_an_answer() {
         let mut port = Port::new();
-        assert_eq!(port.look(0, |c| c.syn_in += 2), None);
-        assert_eq!(port.look(1, |c| c.syn_in += 1), Some(Passive::SynUnanswered(3)));
-        assert_eq!(port.look(2, |_| {}), Some(Passive::SynUnanswered(3)), "it holds");
-        assert_eq!(port.look(3, |c| (c.syn_in, c.synack_out) = (c.syn_in + 1, 1)), None);
-        assert_eq!(port.look(4, |c| c.syn_in += 2), None, "counted afresh");
+        assert_eq!(port.observe(0, |c| c.syn_in += 2), None);
+        assert_eq!(port.observe(1, |c| c.syn_in += 1), Some(Passive::SynUnanswered(3)));
+        assert_eq!(port.observe(2, |_| {}), Some(Passive::SynUnanswered(3)), "it holds");
+        assert_eq!(port.observe(3, |c| (c.syn_in, c.synack_out) = (c.syn_in + 1, 1)), None);
+        assert_eq!(port.observe(4, |c| c.syn_in += 2), None, "counted afresh");
     }
 
     #[test]
@@ -144,8 +144,8 @@ mod tests {
         let closed = |c: &mut PortCounters| {
             (c.syn_in, c.rst_out, c.rejected) = (c.syn_in + 5, c.rst_out + 5, c.rejected + 5);
         };
-        assert_eq!(port.look(0, closed), None);
+        assert_eq!(port.observe(0, closed), None);
         let refused = |c: &mut PortCounters| (c.syn_in, c.rst_out) = (c.syn_in + 3, c.rst_out + 3);
-        assert_eq!(port.look(1, refused), Some(Passive::SynRefused(3)));
+        assert_eq!(port.observe(1, refused), Some(Passive::SynRefused(3)));
     }
 }

@@ -35,7 +35,7 @@ pub enum Action {
     Withdraw,
     /// Ask the arbiter for this record. Answer with [`Input::Ruled`](super::Input::Ruled).
     Propose(Record),
-    /// Ask the arbiter what stands, again until it answers. Answer with
+    /// Ask the arbiter for the current record, again until it answers. Answer with
     /// [`Input::Consulted`](super::Input::Consulted).
     Consult,
     /// Write the record and flush it. Answer with [`Input::Persisted`](super::Input::Persisted).

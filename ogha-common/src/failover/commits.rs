@@ -8,7 +8,7 @@ use crate::units::{Instant, NodeId};
 pub(super) struct Commits {
     /// These for certain; `None`: not known.
     set: Option<NodeSet>,
-    /// The database was told to wait for these, and has not answered yet.
+    /// The database was ordered to wait for these, and has not answered yet.
     ordered: Option<NodeSet>,
     retry: Retry,
 }
@@ -35,7 +35,7 @@ impl Commits {
         self.set = None;
     }
 
-    /// How often in a row the database could not be told.
+    /// How often in a row that order failed.
     pub const fn failures(&self) -> u8 {
         self.retry.failures()
     }
@@ -52,7 +52,7 @@ impl Commits {
         }
     }
 
-    /// The database is told to wait for exactly these, unless that is under way, or its pause is not over.
+    /// The database is ordered to wait for exactly these, unless that is under way, or its pause is not over.
     /// Until it is done it is certain only of those that are in both sets, the one before and this one,
     /// that commits wait for them. True when it is to be ordered.
     pub fn order(&mut self, now: Instant, set: NodeSet) -> bool {
@@ -65,7 +65,7 @@ impl Commits {
         true
     }
 
-    /// The database waits for these, or could not be told so.
+    /// The database waits for these, or could not be made to.
     pub fn did(&mut self, now: Instant, set: NodeSet, ok: bool) {
         // Of an order that a newer one has replaced nothing holds any more.
         if self.ordered != Some(set) {

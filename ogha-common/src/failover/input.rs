@@ -72,9 +72,9 @@ pub enum Input {
         /// Whose host is lost.
         node: NodeId,
     },
-    /// A peer promises not to promote before `until`, while this node's term is `term`.
+    /// A peer grants this node a lease until `until`: it does not promote before, while this node's term is `term`.
     Granted {
-        /// Who promises.
+        /// Who grants.
         node: NodeId,
         /// In which term.
         term: Term,
@@ -108,7 +108,7 @@ pub enum Input {
     PersistFailed(Term),
     /// What the arbiter says of [`Action::Propose`](super::Action::Propose).
     Ruled(Ruling),
-    /// What stands at the arbiter: the answer to [`Action::Consult`](super::Action::Consult).
+    /// The current record at the arbiter: the answer to [`Action::Consult`](super::Action::Consult).
     Consulted(Option<Record>),
     /// The kernel has the gate that [`Action::SetGate`](super::Action::SetGate) ordered.
     GateSet(GateOrder),
@@ -118,9 +118,9 @@ pub enum Input {
     Lapsed,
     /// The kernel counts the grants of these nodes, and of nobody else.
     GrantersSet(NodeSet),
-    /// This node grants nothing any more. What it had promised ends then.
+    /// This node grants nothing any more. Its last lease grant ends then.
     Withdrawn {
-        /// The last promise to any peer, by this node's clock.
+        /// The end of the last lease grant to any peer, by this node's clock.
         granted_until: Instant,
     },
     /// The addresses are on the interface.

@@ -19,17 +19,17 @@ pub enum GateOrder {
 pub enum Order {
     /// Make the standby a primary, and poll every few milliseconds whether it accepts writes.
     Promote,
-    /// Stop it at once: it must not be written. Done when no process of it is left.
+    /// An immediate shutdown: it must not be written. Done when no process of it is left.
     Stop,
     /// Write out what a clean stop would have to, while it still serves.
     Checkpoint,
-    /// Stop the primary cleanly: its standbys receive everything first.
+    /// A fast shutdown of the primary: its standbys receive everything first.
     Demote,
     /// Start it as what it was.
     Start,
     /// Let commits wait for exactly these nodes from now on; of a standby, after its promotion.
     Synchronize(NodeSet),
-    /// Let the standby receive its log from that node.
+    /// Let the standby receive its WAL from that node.
     Follow(NodeId),
     /// Make it a standby of that node, by the cheapest way, and start it.
     Rejoin(NodeId),

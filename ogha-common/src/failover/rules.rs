@@ -10,7 +10,7 @@ use crate::units::{Instant, NodeId};
 /// How far the closing of a gate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ClosingStep {
-    /// The kernel is told to close the gate.
+    /// The kernel is ordered to close the gate.
     Gate { deadline: Instant },
     /// The kernel has it; the hung database is stopped.
     Stopping { deadline: Instant },
@@ -82,8 +82,8 @@ impl Known {
         Some((TakeoverPermit(()), cause))
     }
 
-    /// An operator takes the responsibility for rule 2; [`Known::may_force`] has told what stands
-    /// against it.
+    /// An operator takes the responsibility for rule 2; [`Known::may_force`] has returned
+    /// the blocker.
     pub const fn forced() -> TakeoverPermit {
         TakeoverPermit(())
     }

@@ -20,7 +20,7 @@ impl Context<'_> {
         }
     }
 
-    /// The database waits for these, or could not be told so.
+    /// The database waits for these, or could not be made to.
     pub fn commits_ordered(&mut self, set: NodeSet, ok: bool) {
         self.known.commits.did(self.now, set, ok);
     }

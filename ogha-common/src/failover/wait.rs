@@ -1,4 +1,4 @@
-//! What an instance waits for: what it cannot bring about by itself, and says in its status.
+//! What an instance waits for: what it cannot bring about by itself, and reports in its status.
 
 use super::{
     Blocker, Cause, Database, NodeSet, Role,
@@ -22,9 +22,9 @@ pub enum Wait {
     /// The database here receives WAL from a living primary, whose node's agent is not heard: it must be
     /// started.
     PrimaryAgent,
-    /// These nodes must be heard, or an operator must force: one of them may have been promoted.
+    /// Contact with these nodes is needed, or an operator must force: one of them may have been promoted.
     Others(NodeSet),
-    /// An operator must force: this stands against it.
+    /// An operator must force: this is the blocker.
     Force(Blocker),
     /// An operator must resume.
     Resume,

@@ -37,7 +37,7 @@ pub struct Datagram {
     pub time_ns: u64,
     /// The time of ours that it echoes; 0: none.
     pub echo_ns: u64,
-    /// For how long the sender promises not to promote, milliseconds; 0: it does not.
+    /// For how long the sender grants a lease (it does not promote before), milliseconds; 0: it grants none.
     pub grant_ms: u16,
     /// What the sender says of itself.
     pub said: Said,
@@ -132,7 +132,7 @@ impl Peer {
             self.said.set(&datagram.said);
         }
         if fresh && datagram.grant_ms != 0 {
-            // Anchored at a time of our own that the sender had heard of when it made its promise.
+            // Anchored at a time of our own that the sender had heard of when it granted.
             let until = datagram.echo_ns + datagram.grant_ms as u64 * NS_PER_MS;
             self.grant(datagram.said.term, until);
         }
@@ -179,7 +179,7 @@ impl Peer {
         }
     }
 
-    /// This node promises the peer not to be promoted before then. A promise is never shortened.
+    /// This node grants the peer a lease: it is not promoted before then. A grant is never shortened.
     #[inline(always)]
     pub const fn note_grant(&mut self, until_ns: u64) {
         if self.promised_until_ns < until_ns {
@@ -293,8 +293,8 @@ pub fn earliest(tables: &impl Tables, term: u64) -> Option<u64> {
 
 /// What this node grants to one who asks in that term, milliseconds.
 ///
-/// The promise is written first, and only then the agent's word is read again. So an agent that has
-/// withdrawn its lease grant, and then reads its promise, reads the last one.
+/// The grant is written first, and only then the agent's offer is read again. So an agent that has
+/// withdrawn its lease grant, and then reads when it ends, reads the last one.
 #[inline(always)]
 pub fn grant(tables: &mut impl Tables, asker: u64, term: u64, now_ns: u64) -> u16 {
     let granted = tables.offered(asker, term);

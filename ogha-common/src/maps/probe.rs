@@ -205,9 +205,9 @@ pub struct Peer {
     pub exited: u32,
     /// The term of the lease that it granted to this node.
     pub granted_term: u64,
-    /// The end of that lease: the peer promises not to promote before.
+    /// The end of that lease: the peer does not promote before.
     pub granted_until_ns: u64,
-    /// The end of this node's own promise to the peer, given by answering its probes.
+    /// The end of this node's own lease grant to the peer, given by answering its probes.
     pub promised_until_ns: u64,
     /// When its last valid VRRP advert arrived. Written without the lock.
     pub last_advert_ns: u64,

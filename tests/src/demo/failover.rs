@@ -36,7 +36,7 @@ impl Fault {
 
     /// For people.
     #[must_use]
-    pub const fn story(self) -> &'static str {
+    pub const fn description(self) -> &'static str {
         match self {
             Self::DatabaseKilled => "kill -9 of the primary's postmaster",
             Self::HostPowerOff => "the primary's link goes down, everything on its host is killed",

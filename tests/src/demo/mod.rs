@@ -47,7 +47,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
             report.floors.push(floor);
         }
         for fault in plan.faults.iter().copied().filter(|_| round < plan.runs) {
-            eprintln!("{}: {} ({} of {})", fault.name(), fault.story(), round + 1, plan.runs);
+            eprintln!("{}: {} ({} of {})", fault.name(), fault.description(), round + 1, plan.runs);
             let run = fail_over(fault, &settings(plan.kind))?;
             eprintln!("  {run}");
             report.runs.push(run);
@@ -56,7 +56,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-/// A promise is waited out when a host goes dark, so it is short here: five probes.
+/// A lease grant is waited out when a host goes dark, so it is short here: five probes.
 fn settings(kind: Kind) -> Settings {
     Settings { kind, lease: Duration::from_millis(50), ..Settings::default() }
 }

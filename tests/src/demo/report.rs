@@ -149,7 +149,7 @@ impl Display for Report {
             "fault", "outage", "floor", "over the floor", "lost", "two holders", "reaction"
         )?;
         self.faults().try_for_each(|fault| self.row(f, fault, floor))?;
-        self.faults().try_for_each(|fault| self.story(f, fault))?;
+        self.faults().try_for_each(|fault| self.timeline(f, fault))?;
         for run in &self.runs {
             for problem in &run.problems {
                 writeln!(f, "PROBLEM, {}: {problem}", run.fault.name())?;
@@ -186,9 +186,9 @@ impl Report {
         }
     }
 
-    fn story(&self, f: &mut fmt::Formatter<'_>, fault: Fault) -> fmt::Result {
+    fn timeline(&self, f: &mut fmt::Formatter<'_>, fault: Fault) -> fmt::Result {
         let Some(typical) = self.typical(fault) else { return Ok(()) };
-        writeln!(f, "\n{}: {}", fault.name(), fault.story())?;
+        writeln!(f, "\n{}: {}", fault.name(), fault.description())?;
         timeline(f, "the new primary's agent, from its first sign", &steps(&typical.history))?;
         if let Some(history) = &typical.old_history {
             timeline(f, "the old primary's agent, from its first sign", &steps(history))?;

@@ -44,7 +44,7 @@ pub type Agent = Instance<Filter>;
 pub enum Count {
     /// All.
     All,
-    /// Those by which something is promised, taken or given.
+    /// Those by which something is granted, taken or given.
     Weighty,
 }
 

@@ -26,9 +26,9 @@ pub enum Rule {
     OpenOnWritable,
     /// Only a node of the in-sync set is promoted.
     PromoteInSync,
-    /// A node withdraws its lease grant before it reads what it had promised.
+    /// A node withdraws its lease grant before it reads what it had granted.
     Withdraw,
-    /// A promise is waited out.
+    /// A lease grant is waited out.
     WaitForPromise,
     /// The arbiter is asked for the next term.
     AskArbiter,
@@ -109,7 +109,7 @@ pub struct Filter {
     config: Config,
     broken: Option<Rule>,
     view: Rc<View>,
-    /// The promise is being read.
+    /// The last lease grant is being read.
     rereads_grant: bool,
     /// Whose grants the kernel is to count once the record says so.
     held: Option<(NodeSet, Option<Instant>)>,

@@ -118,7 +118,7 @@ impl World {
             self.violated(Violation::NotWritable(node));
         }
         // A lease that the peers grant may lapse, and come back when they grant again. One that lapses
-        // between decision and deed was promised to the peers before that: none of them serves.
+        // between decision and deed was granted to the peers before that: none of them serves.
         let host = &self.nodes[node];
         let kernel = &host.kernel;
         let end = kernel.gate.lease_end_ns(&kernel.heard);
@@ -227,9 +227,9 @@ impl World {
             if self.is_open(other) && !self.is_just_thawed(other) {
                 return Some("another gate is open");
             }
-            let promised = self.nodes[node].kernel.peers[other].promised_until_ns > local;
-            if promised && host.kernel.gate.state != GATE_CLOSED && !self.ledger.forced {
-                return Some("it had promised not to be, till later");
+            let granted = self.nodes[node].kernel.peers[other].promised_until_ns > local;
+            if granted && host.kernel.gate.state != GATE_CLOSED && !self.ledger.forced {
+                return Some("its lease grant to the other had not expired");
             }
         }
         None

@@ -100,7 +100,7 @@ fn a_term_that_leaps_closes_nothing(version: Version) {
 }
 
 /// A node without an agent goes on granting what its agent has let it grant: each answer to the primary
-/// carries the grant, and the promise is written down before it is given.
+/// carries the grant, and the grant is written down before it is given.
 fn an_answer_is_a_grant(version: Version) {
     let mut play = Play::on(version, "lease-grant");
     let granting =
@@ -109,9 +109,9 @@ fn an_answer_is_a_grant(version: Version) {
     let before = clock::now();
     let reply = play.ask();
     assert_eq!(reply.grant_ms, GRANT_MS);
-    let promised = play.known().promised_until_ns;
-    assert!(promised >= (before + GRANT).ns(), "from the answer on");
-    assert!(promised <= (clock::now() + GRANT).ns());
+    let granted = play.known().promised_until_ns;
+    assert!(granted >= (before + GRANT).ns(), "from the answer on");
+    assert!(granted <= (clock::now() + GRANT).ns());
     // Not in another term, and not to one that is not believed.
     for other in [TERM - 1, TERM + 1] {
         let status = Status { term: Term::new(other), ..standby() };
@@ -120,10 +120,10 @@ fn an_answer_is_a_grant(version: Version) {
     }
     let unproven = Probe { boot_id: [9; 16], echo_ns: 0, ..play.probe() };
     assert_eq!(tell(&play, &unproven).grant_ms, 0);
-    assert_eq!(play.known().promised_until_ns, promised);
+    assert_eq!(play.known().promised_until_ns, granted);
 }
 
-/// The agent withdraws its word before it promotes: the node answers, and promises no more.
+/// The agent withdraws its lease grant before it promotes: the node answers, and grants no more.
 fn a_withdrawn_word_is_given_no_more(version: Version) {
     let mut play = Play::on(version, "lease-withdrawn");
     let granting =
@@ -136,9 +136,9 @@ fn a_withdrawn_word_is_given_no_more(version: Version) {
         play.stage.kernel.set_self(INSTANCE, granting).unwrap();
         assert_eq!(play.ask().grant_ms, GRANT_MS);
         play.stage.kernel.set_self(INSTANCE, withdrawn).unwrap();
-        let promised = play.known().promised_until_ns;
+        let granted = play.known().promised_until_ns;
         assert_eq!(play.ask().grant_ms, 0);
-        assert_eq!(play.known().promised_until_ns, promised, "{withdrawn:?}");
+        assert_eq!(play.known().promised_until_ns, granted, "{withdrawn:?}");
     }
 }
 

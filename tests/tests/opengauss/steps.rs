@@ -113,7 +113,7 @@ async fn what_was_demoted_and_fenced_does_not_start_by_hand() {
 
     driver.perform(Step::StopImmediate).await.unwrap();
     let error = driver.perform(Step::Demote(SOON)).await.unwrap_err().to_string();
-    assert!(error.contains("not in order"), "{error}");
+    assert!(error.contains("not shut down cleanly"), "{error}");
 }
 
 /// After a switchover the former primary only needs to be started as a standby; it may have been

@@ -314,8 +314,8 @@ impl Shared {
 
     fn all(&self, reasons: &[String]) -> String {
         let each = self.members.iter().zip(reasons);
-        let told: Vec<_> = each.map(|(m, reason)| format!("{}: {reason}", m.endpoint)).collect();
-        told.join("; ")
+        let reasons: Vec<_> = each.map(|(m, reason)| format!("{}: {reason}", m.endpoint)).collect();
+        reasons.join("; ")
     }
 
     fn lock_last(&self) -> std::sync::MutexGuard<'_, Option<Standing>> {
@@ -344,7 +344,7 @@ async fn keep_warm(shared: Arc<Shared>) {
                 Ok(seen) if was != Some(true) => {
                     info!("etcd answers at {}", member.endpoint);
                     if let Err(reason) = shared.understand(seen) {
-                        error!("no record can be changed: {reason:#}");
+                        error!("cannot change the cluster record: {reason:#}");
                     }
                 }
                 Err(reason) if was != Some(false) => {

@@ -93,7 +93,7 @@ fn understand(bytes: &[u8]) -> anyhow::Result<Record> {
     parse(bytes).with_context(|| {
         let text: String = String::from_utf8_lossy(bytes).chars().take(SHOWN).collect();
         format!(
-            "what stands there is no record of this version of ogha, and is left alone: {text:?}; \
+            "the current value is not a record of this version of ogha, and is left alone: {text:?}; \
              choose another prefix, or upgrade this node, or delete the key"
         )
     })

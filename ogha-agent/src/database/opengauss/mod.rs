@@ -109,7 +109,7 @@ impl Opengauss {
         Ok(gs_ctl::Query::parse(&outcome.text()))
     }
 
-    async fn look(&self) -> Observation {
+    async fn observe_once(&self) -> Observation {
         let answer = timeout(sql::DEADLINE, self.ask()).await;
         let answer = answer.unwrap_or(Err(sql::Error::Timeout(sql::DEADLINE)));
         let (process, why) = main_process::find(&self.local, answer.as_ref().err()).await;
@@ -203,7 +203,7 @@ impl Opengauss {
             }
             // The order is lost if the server restarted its processes meanwhile.
             let failed = ended.err().unwrap_or_else(|| self.not_seen("gs_ctl failover ended"));
-            repeat.tell(&failed);
+            repeat.log(&failed);
             repeat.pause().await;
         }
         trigger.done();
@@ -213,7 +213,7 @@ impl Opengauss {
     /// Whether an order to promote may have been lost: the server lives, and is a standby still or
     /// has no role yet.
     async fn may_promote_yet(&self) -> bool {
-        let seen = self.look().await;
+        let seen = self.observe_once().await;
         let comes_up = matches!(seen.state.as_str(), "starting" | "recovery" | "not ready");
         match seen.role {
             Role::Standby => true,
@@ -250,7 +250,7 @@ impl Database for Opengauss {
     }
 
     fn observe(&self) -> BoxFuture<'_, Observation> {
-        self.look().boxed()
+        self.observe_once().boxed()
     }
 
     fn writable(&self) -> BoxFuture<'_, bool> {

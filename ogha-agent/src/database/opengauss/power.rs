@@ -39,8 +39,8 @@ impl Opengauss {
         let state = Control::state(&outcome.text())?;
         anyhow::ensure!(
             state == "shut down",
-            "the database has stopped, but not in order: pg_controldata says {state:?}, so its \
-             standbys may not have all of its log"
+            "the database has stopped, but was not shut down cleanly: pg_controldata says \
+             {state:?}, so its standbys may not have all of its WAL"
         );
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Opengauss {
         }
         // Its exit code says little.
         loop {
-            let seen = self.look().await;
+            let seen = self.observe_once().await;
             if seen.role != Role::Unknown {
                 return Ok(());
             }

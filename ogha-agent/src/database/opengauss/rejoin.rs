@@ -61,7 +61,7 @@ impl Opengauss {
         if half_done || !self.receives_from(node).await {
             self.progress.phase("stopping");
             if let Err(error) = stop::fast(&self.local, STOP).await {
-                tracing::warn!("{error:#}; it is stopped at once");
+                tracing::warn!("{error:#}; an immediate shutdown follows");
             }
             stop::immediate(&self.local).await?;
             if half_done || !self.follows(node).await? {
@@ -77,7 +77,7 @@ impl Opengauss {
     }
 
     async fn receives_from(&self, node: &str) -> bool {
-        let seen = self.look().await;
+        let seen = self.observe_once().await;
         let from = seen.upstream.and_then(|upstream| upstream.peer);
         seen.role == Role::Standby
             && matches!(seen.state.as_str(), "normal" | "catchup")
@@ -109,7 +109,7 @@ impl Opengauss {
         let deadline = Instant::now() + VERDICT;
         let (mut last, mut since) = (Following::Alone, Instant::now());
         loop {
-            let state = self.look().await.state;
+            let state = self.observe_once().await.state;
             let now = if self.receives_from(node).await {
                 Following::Receives
             } else {
@@ -145,7 +145,9 @@ impl Opengauss {
             self.progress.phase("comparing histories");
             let text = self.check().await?;
             if let Some(lost) = read_check(&text, lost::beside_now(&dir, "lost")) {
-                tracing::warn!("this node has what {node} has not, and loses it: {lost}");
+                tracing::warn!(
+                    "this node has writes that {node} does not have; they are discarded: {lost}"
+                );
                 self.progress.lost(lost.clone());
                 let log = ["pg_xlog", "pg_wal"].map(|name| dir.join(name));
                 let log = log.into_iter().find(|log| log.is_dir()).unwrap_or_default();
@@ -166,7 +168,7 @@ impl Opengauss {
             verdict == Following::Receives,
             "gs_ctl build has ended well, and the standby does not receive from {node} ({}); see \
              gs_ctl query there and here",
-            self.look().await.state
+            self.observe_once().await.state
         );
         self.local.act(move || files::remove(&mark(&dir))).await
     }

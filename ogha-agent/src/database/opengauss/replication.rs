@@ -67,7 +67,7 @@ impl Opengauss {
             asked,
             came: Instant::now(),
         };
-        self.awaiting.look(&self.nodes, &answer)
+        self.awaiting.observe_once(&self.nodes, &answer)
     }
 
     fn commits(&self, rows: &[Row], started: Option<&str>) -> Commits {
@@ -103,7 +103,7 @@ impl Opengauss {
         let deadline = Instant::now() + DEADLINE;
         let mut written = None;
         loop {
-            let seen = self.look().await;
+            let seen = self.observe_once().await;
             anyhow::ensure!(
                 seen.role != Role::Unknown,
                 "the database does not answer: {} ({})",

@@ -71,7 +71,7 @@ impl Postgresql {
         let deadline = Instant::now() + within;
         let mut since = None;
         loop {
-            let seen = self.look().await;
+            let seen = self.observe_once().await;
             let from = seen.upstream.as_ref().filter(|upstream| upstream.streaming);
             let named = from.and_then(|upstream| upstream.peer.as_deref());
             if seen.role == Role::Standby && named == Some(&*peer.name) {

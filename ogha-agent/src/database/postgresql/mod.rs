@@ -85,7 +85,7 @@ impl Postgresql {
         })
     }
 
-    async fn look(&self) -> Observation {
+    async fn observe_once(&self) -> Observation {
         let asked = Instant::now();
         let answer = self.sql.query(&self.question, sql::DEADLINE).await;
         let (process, why) = main_process::find(&self.local, answer.as_ref().err()).await;
@@ -140,7 +140,7 @@ impl Postgresql {
                     if self.local.main_pid().is_ok_and(|main| main.is_none()) {
                         return error.context("no server runs there");
                     }
-                    repeat.tell(&error);
+                    repeat.log(&error);
                 }
             }
             repeat.pause().await;
@@ -185,7 +185,7 @@ impl Database for Postgresql {
     }
 
     fn observe(&self) -> BoxFuture<'_, Observation> {
-        self.look().boxed()
+        self.observe_once().boxed()
     }
 
     fn writable(&self) -> BoxFuture<'_, bool> {

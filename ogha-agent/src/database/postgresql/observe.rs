@@ -101,7 +101,7 @@ pub fn read(
             asked,
             came: Instant::now(),
         };
-        known.look(nodes, &answer)
+        known.observe_once(nodes, &answer)
     } else {
         known.forget();
         Vec::new()
@@ -179,7 +179,7 @@ mod tests {
         Nodes { own: "db1".to_owned(), peers: vec![peer] }
     }
 
-    fn look(cells: &[Option<&str>]) -> Observation {
+    fn observe_once(cells: &[Option<&str>]) -> Observation {
         let mut row: Row = cells.iter().map(|cell| cell.map(str::to_owned)).collect();
         row.resize(STANDBY + 9, None);
         read(&[row], &server(), &nodes(), &Awaiting::default(), Instant::now())
@@ -198,24 +198,24 @@ mod tests {
 
     #[test]
     fn answers_are_read() {
-        let primary = look(&[Some("f"), Some("off"), Some("0/5000148"), Some("0000000B")]);
+        let primary = observe_once(&[Some("f"), Some("off"), Some("0/5000148"), Some("0000000B")]);
         assert_eq!((primary.role, primary.writable), (Role::Primary, true));
         assert_eq!((primary.state.as_str(), primary.lsn), ("normal", Lsn::parse("0/5000148")));
         assert_eq!(primary.timeline, Some(11));
         assert_eq!(primary.replication[0].state, "absent");
 
-        let read_only = look(&[Some("f"), Some("on"), Some("0/5000148")]);
+        let read_only = observe_once(&[Some("f"), Some("on"), Some("0/5000148")]);
         assert_eq!((read_only.state.as_str(), read_only.writable), ("read only", false));
 
         let streams = [Some("t"), Some("on"), None, None, Some("streaming"), Some("192.0.2.12")];
-        let standby = look(&streams);
+        let standby = observe_once(&streams);
         assert_eq!((standby.role, standby.writable, standby.lsn), (Role::Standby, false, None));
         assert_eq!((standby.state.as_str(), standby.replication.len()), ("normal", 0));
         let upstream = standby.upstream.unwrap();
         assert_eq!((upstream.peer.as_deref(), upstream.streaming), (Some("db2"), true));
         let by_name = [Some("t"), Some("on"), None, None, Some("streaming"), Some("db2")];
-        assert_eq!(look(&by_name).upstream.unwrap().peer.as_deref(), Some("db2"));
-        let alone = look(&[Some("t"), Some("on")]);
+        assert_eq!(observe_once(&by_name).upstream.unwrap().peer.as_deref(), Some("db2"));
+        let alone = observe_once(&[Some("t"), Some("on")]);
         assert_eq!((alone.state.as_str(), alone.upstream), ("disconnected", None));
     }
 
@@ -245,13 +245,13 @@ mod tests {
         ];
         let row: Row = cells.map(|cell| cell.map(str::to_owned)).into();
         let known = Awaiting::default();
-        let look = || {
+        let observe_once = || {
             let rows = std::slice::from_ref(&row);
             read(rows, &server(), &nodes(), &known, Instant::now()).replication[0].clone()
         };
-        assert!(!look().awaited, "the first look only sees the setting");
-        assert!(look().awaited);
-        let peer = look();
+        assert!(!observe_once().awaited, "the first look only sees the setting");
+        assert!(observe_once().awaited);
+        let peer = observe_once();
         assert!(peer.streaming && peer.awaited && peer.confirmed, "{peer:?}");
         assert_eq!((peer.peer.as_str(), peer.lag), ("db2", Some(0)));
     }

@@ -38,8 +38,8 @@ impl Postgresql {
         let state = self.control().await?.state;
         anyhow::ensure!(
             state == "shut down",
-            "the database has stopped, but not in order: pg_controldata says {state:?}, so its \
-             standbys may not have all of its log"
+            "the database has stopped, but was not shut down cleanly: pg_controldata says \
+             {state:?}, so its standbys may not have all of its WAL"
         );
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Postgresql {
             self.pg_ctl_start(within, &log, said).await?;
         }
         // "Started" is said of a standby that lets nobody in yet as well.
-        while self.look().await.role == Role::Unknown {
+        while self.observe_once().await.role == Role::Unknown {
             anyhow::ensure!(
                 begun.elapsed() < within,
                 "the database runs and does not answer SQL after {within:?}; its log says: {}",

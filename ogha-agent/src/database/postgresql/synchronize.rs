@@ -28,7 +28,7 @@ impl Postgresql {
         let mut settled = 0;
         let mut set_right = false;
         loop {
-            let seen = self.look().await;
+            let seen = self.observe_once().await;
             let value = self.value(wanted, &seen)?;
             if !wanted.is_empty() && !set_right && self.awaiting.releases_all() {
                 set_right = true;

@@ -202,7 +202,7 @@ impl<C: Decides> Instance<C> {
             self.input(Input::Stalled(late), ports);
         }
         // What was heard comes before a timer that fires late, too.
-        self.look_at_peers(ports);
+        self.poll_peers(ports);
         if self.core.next_timer().is_some_and(|due| now >= due) {
             self.input(Input::Tick, ports);
         }
@@ -214,7 +214,7 @@ impl<C: Decides> Instance<C> {
             self.input(Input::Unanswered { node }, ports);
         }
         if now >= self.health.next_look() {
-            self.look_at_health(now, ports);
+            self.observe_health(now, ports);
         }
         self.tick_workers(now, ports);
     }
@@ -239,13 +239,13 @@ impl<C: Decides> Instance<C> {
 
     /// Whether the databases work. What is suspect is checked at once. A hang is told again and again,
     /// for whether it matters changes: by a pause, by who serves.
-    fn look_at_health(&mut self, now: Moment, ports: &mut impl Ports) {
+    fn observe_health(&mut self, now: Moment, ports: &mut impl Ports) {
         let counters = ports.port_counters();
         match &counters {
             Ok(_) => self.counters_trouble.worked(),
             Err(e) => drop(self.counters_trouble.failed(now, &format!("{e:#}"))),
         }
-        self.health.look(&self.config.name, now, counters.ok());
+        self.health.observe(&self.config.name, now, counters.ok());
         self.peers.look_at_paths(now, ports);
         if self.health.verdict().wants_check() {
             self.checks.now(None);
@@ -259,7 +259,7 @@ impl<C: Decides> Instance<C> {
     }
 
     /// What the peers have said since the last look, for the core.
-    fn look_at_peers(&mut self, ports: &mut impl Ports) {
+    fn poll_peers(&mut self, ports: &mut impl Ports) {
         let began = ports.now();
         for index in 0..self.peers.list.len() {
             let Some((node, news)) = self.peers.news(index, ports) else { continue };
@@ -371,7 +371,7 @@ impl<C: Decides> Instance<C> {
             self.inputs(inputs, ports);
         }
         let core = self.core.core();
-        self.hooks.look(hooks::State::of(core), core.term(), &self.peers, ports);
+        self.hooks.observe(hooks::State::of(core), core.term(), &self.peers, ports);
     }
 
     /// Carries out one action. What comes of it at once is returned; the rest comes back as messages.
@@ -394,26 +394,26 @@ impl<C: Decides> Instance<C> {
             Action::Announce => {
                 if let Err(e) = ports.announce() {
                     let instance = &self.config.name;
-                    warn!(instance, "the addresses could not be announced: {e:#}");
+                    warn!(instance, "cannot announce the addresses: {e:#}");
                 }
             }
             Action::SendAdvert(priority) => {
                 if let Err(e) = ports.send_advert(priority) {
                     // A link that is down is no news: the peers notice by themselves.
-                    debug!(instance = self.config.name, "an advert could not be sent: {e:#}");
+                    debug!(instance = self.config.name, "cannot send an advert: {e:#}");
                 }
             }
             Action::Propose(record) => self.arbiter.propose(record, ports),
             Action::Consult => self.arbiter.consult(ports),
             Action::Publish => self.probe(ports),
             Action::Database(order) => self.database.order(order, ports, &mut inputs),
-            action => self.tell(action, ports),
+            action => self.report(action, ports),
         }
         inputs
     }
 
     /// What concerns people alone.
-    fn tell(&mut self, action: Action, ports: &mut impl Ports) {
+    fn report(&mut self, action: Action, ports: &mut impl Ports) {
         let term = self.core.core().term();
         match action {
             Action::Begin { cause, at } => {
@@ -439,7 +439,7 @@ impl<C: Decides> Instance<C> {
         }
     }
 
-    /// What this node had promised, now that it grants nothing any more.
+    /// Until when this node had granted, now that it grants nothing any more.
     fn read_last_grant(&mut self, ports: &mut impl Ports) -> Option<Input> {
         self.peers.offer(&self.core.status(), self.core.grant(), ports);
         let granted_until = self.peers.granted_until(ports);

@@ -71,7 +71,7 @@ impl<C: Decides> Instance<C> {
                 self.database_died(at, Sign::ProcessExit, ports);
             }
             maps::EVENT_LISTENER_GONE => {
-                // An event is a reason to look; what is there now may be another listener.
+                // An event is a reason to poll; what is there now may be another listener.
                 self.listening = ports.is_listening();
                 // A reload closes listeners too; only with its process is a database dead.
                 if self.watch.tgid != 0 && ports.is_gone(self.watch.tgid) {
@@ -84,10 +84,10 @@ impl<C: Decides> Instance<C> {
                 self.listening = ports.is_listening();
                 self.database.observe(ports);
             }
-            maps::EVENT_PEER => self.look_at_peers(ports),
+            maps::EVENT_PEER => self.poll_peers(ports),
             maps::EVENT_CONFLICT => warn!(
                 instance = self.config.name,
-                "{} claims an address that is ours",
+                "{} claims a virtual address of this node",
                 mac_of(event.detail)
             ),
             _ => {}

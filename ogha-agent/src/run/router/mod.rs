@@ -173,7 +173,7 @@ impl RouterHost {
         if !self.conflict.is_some_and(logged) {
             self.conflict = Some((event.detail, at));
             let mac = super::instance::mac_of(event.detail);
-            warn!(instance = self.config.name, "{mac} claims an address that is ours");
+            warn!(instance = self.config.name, "{mac} claims a virtual address of this node");
         }
     }
 
@@ -256,7 +256,7 @@ impl RouterHost {
                 GateOrder::Claim => Passage::Claimed,
                 GateOrder::Close => Passage::Closed,
             };
-            ensure!(passage == wanted, "it is {passage:?} after it was set to be {wanted:?}");
+            ensure!(passage == wanted, "the gate is {passage:?} after it was set to {wanted:?}");
             Ok(())
         });
         match self.gate_trouble.note(clock::now(), set) {
@@ -293,7 +293,7 @@ impl RouterHost {
     fn advertise(&self, priority: Priority) {
         if let Err(e) = self.vrrp.send(priority) {
             // A link that is down is no news: the peers notice by themselves.
-            debug!(instance = self.config.name, "an advert could not be sent: {e:#}");
+            debug!(instance = self.config.name, "cannot send an advert: {e:#}");
         }
     }
 }

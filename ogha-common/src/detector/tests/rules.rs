@@ -206,8 +206,8 @@ fn a_return_is_slower_than_a_loss() {
     bench.rounds(u32::from(RETURN) - 1, |_| Some(GOOD));
     assert_eq!(bench.word(), "suspect", "counted afresh");
     bench.round(|_| Some(GOOD));
-    let story = ["healthy", "host dead", "suspect", "database dead", "suspect", "healthy"];
-    assert_eq!(words(&bench), story);
+    let verdicts = ["healthy", "host dead", "suspect", "database dead", "suspect", "healthy"];
+    assert_eq!(words(&bench), verdicts);
 }
 
 #[test]

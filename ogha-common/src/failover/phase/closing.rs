@@ -100,7 +100,7 @@ impl Closing {
         self.report(cx)
     }
 
-    /// The database was shut down in order, or could not be: then it goes on where it was.
+    /// The database was shut down cleanly, or could not be: then it continues where it was.
     pub fn demoted(mut self, cx: &mut Context<'_>, ok: bool) -> Phase {
         if !matches!(self.step, ClosingStep::Demoting { .. }) {
             return Phase::Closing(self);

@@ -102,7 +102,7 @@ impl Context<'_> {
             if now.since(peer.at) < timeout {
                 return Err(Refusal::PausedAt(peer.node));
             }
-            // What a node said that is gone holds nobody back for ever.
+            // The last status of a node that is gone blocks nobody for ever.
             status.paused = false;
         }
         Ok(())

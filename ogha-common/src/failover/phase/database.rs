@@ -11,7 +11,7 @@ impl Phase {
     pub fn died(self, cx: &mut Context<'_>, at: Instant, sign: Sign) -> Self {
         match self {
             Self::Serving(serving) => serving.died(cx, at, sign),
-            // That was the end that the start follows; what becomes of this one is told by its outcome.
+            // That was the end that the start follows; what becomes of this one its outcome shows.
             Self::Restarting(_) => self,
             Self::TakingOver(_) if self.holds_addresses() => {
                 self.close(cx, at, Cause::DatabaseDied(sign), Why::DatabaseDied)

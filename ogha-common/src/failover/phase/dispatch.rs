@@ -113,7 +113,7 @@ impl Phase {
         }
     }
 
-    /// A record could not be written, and no consensus store keeps it: this node cannot keep its word.
+    /// A record could not be written, and no consensus store keeps it: this node could forget what it granted.
     pub fn persist_failed(self, cx: &mut Context<'_>, term: Term) -> Self {
         let needed = match &self {
             Self::TakingOver(takeover) => takeover.persists(term),
@@ -132,7 +132,7 @@ impl Phase {
         }
     }
 
-    /// The arbiter has told the current record.
+    /// The arbiter has reported the current record.
     pub fn consulted(self, cx: &mut Context<'_>, record: Option<Record>) -> Self {
         let phase = match record {
             Some(record) => self.adopt_from_store(cx, record),

@@ -7,7 +7,7 @@ use crate::{
     units::{Instant, Term},
 };
 
-/// A node that listens. Nobody then serves who was not heard.
+/// A node that listens. After that any serving peer has been detected.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::failover) struct Listening {
     pub until: Instant,

@@ -42,7 +42,7 @@ pub(super) enum Phase {
     Restarting(Restart),
     /// The gate is open.
     Serving(Serving),
-    /// The kernel is told to close the gate; a database that hangs, or that hands over, is stopped
+    /// The kernel is ordered to close the gate; a database that hangs, or that hands over, is stopped
     /// before that is reported.
     Closing(Closing),
     /// The gate is closed, and stays so until the database has rejoined.

@@ -24,7 +24,7 @@ pub(in crate::failover) struct Restart {
     pub addresses_held: bool,
     /// Who else may be in sync: a record that says so was proposed, and may have been granted.
     proposed: NodeSet,
-    /// The kernel is told to open the gate.
+    /// The kernel is ordered to open the gate.
     opening: bool,
     pub rejoin: Rejoin,
 }

@@ -243,7 +243,7 @@ impl Standby {
 
 /// Whether the last answer of an active node's kernel shows that its agent is dead, and by that
 /// its gate lapsed, where the agent alone renews it. Where no answer comes that is not known: it
-/// may be this node that is cut off.
+/// may be this node that is partitioned.
 fn is_agent_dead(known: &Known, active: ActiveNode) -> bool {
     active.at.since(active.agent) >= known.config.agent_timeout + known.config.margin()
 }

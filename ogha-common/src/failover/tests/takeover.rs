@@ -72,7 +72,7 @@ fn promotion_waits_for_the_grant() {
     node.pass(Duration::from_millis(10));
     assert!(promoted(&node));
     let first_sign = node.index(|a| matches!(a, Action::Begin { at, .. } if *at == heard));
-    assert!(first_sign.is_some(), "the story begins with the last word of the primary");
+    assert!(first_sign.is_some(), "the timeline begins with the last sign of the primary");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_slow_agent_is_no_failure() {
     node.input(peer(probe::Phase::Serving, 4));
     node.pass(Duration::from_secs(1));
     assert!(!promoted(&node));
-    assert!(!node.done.iter().any(|a| matches!(a, Action::Begin { .. })), "no story to tell");
+    assert!(!node.done.iter().any(|a| matches!(a, Action::Begin { .. })), "no timeline begins");
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub mod offset {
     pub const QUEUE: usize = 102;
     /// How many may wait, 2 octets.
     pub const QUEUE_LIMIT: usize = 104;
-    /// For how long the sender promises not to promote, milliseconds, 2 octets; 0: it does not.
+    /// For how long the sender grants a lease, milliseconds, 2 octets; 0: it does not.
     pub const GRANT: usize = 106;
     /// Milliseconds since the agent last showed that it lives, 4 octets.
     pub const HEARTBEAT: usize = 108;
@@ -140,7 +140,7 @@ pub const fn octet(words: &Words, at: usize) -> u8 {
     (word(words, at) >> (56 - 8 * (at % 8))) as u8
 }
 
-/// For how long its sender promises not to promote, milliseconds.
+/// For how long its sender grants a lease, milliseconds.
 #[must_use]
 #[inline(always)]
 pub const fn grant_ms(words: &Words) -> u16 {

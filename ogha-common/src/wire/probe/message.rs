@@ -161,8 +161,8 @@ pub struct Probe {
     pub to: NodeId,
     /// The path on which the probe was sent, by its sender's numbers; in a reply, the probe's.
     pub path: u8,
-    /// For how long from the sending on the sender promises not to promote, milliseconds; 0: it
-    /// promises nothing.
+    /// For how long from the sending on the sender grants a lease, milliseconds; 0: it
+    /// grants none.
     pub grant_ms: u16,
     /// The sender's status.
     pub status: Status,

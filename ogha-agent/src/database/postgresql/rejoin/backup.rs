@@ -96,9 +96,9 @@ impl Rejoin<'_> {
     /// The databases' size there, else this node's own.
     async fn has_room(&self) -> anyhow::Result<()> {
         let asked = self.sql("select pg_catalog.sum(pg_catalog.pg_database_size(oid)) from pg_catalog.pg_database").await;
-        let told = asked.ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let reported = asked.ok().and_then(|text| text.trim().parse::<u64>().ok());
         self.act(move |data_dir| {
-            let needed = told.map_or_else(|| size(data_dir), Ok)? + SPARE;
+            let needed = reported.map_or_else(|| size(data_dir), Ok)? + SPARE;
             let parent = data_dir.parent().unwrap_or(data_dir);
             let free = nix::sys::statvfs::statvfs(parent)
                 .with_context(|| format!("cannot ask {} for its space", parent.display()))?;
@@ -139,7 +139,7 @@ fn movable(data_dir: &Path) -> anyhow::Result<()> {
     let parent = data_dir.parent().context("the data directory is the root of the file system")?;
     let dev = |path: &Path| -> anyhow::Result<u64> {
         let meta = fs::metadata(path);
-        Ok(meta.with_context(|| format!("cannot look at {}", path.display()))?.dev())
+        Ok(meta.with_context(|| format!("cannot read the metadata of {}", path.display()))?.dev())
     };
     anyhow::ensure!(
         dev(data_dir)? == dev(parent)?,

@@ -1,8 +1,8 @@
 //! Making a database a standby of another, whatever it is now.
 //!
-//! Three ways, the cheapest that works: it only needs to be told whom to follow; or `pg_rewind`
+//! Three ways, the cheapest that works: it only needs a new primary_conninfo; or `pg_rewind`
 //! takes back what it has alone; or it is copied as a whole. Which, is decided by the histories of
-//! both and the end of this node's log. What it loses is told before anything is changed, and kept.
+//! both and the end of this node's log. What it loses is logged before anything is changed, and kept.
 //!
 //! It may be killed at any point, with the host, and asked for again. From its first change on there
 //! is a [`journal`], and at each moment one of these holds: `standby.signal` is there, the data
@@ -108,7 +108,7 @@ impl Postgresql {
             return Ok(());
         }
         if let Err(error) = stop::fast(&self.local, STOP).await {
-            tracing::warn!("{error:#}; it is stopped at once");
+            tracing::warn!("{error:#}; an immediate shutdown follows");
         }
         stop::immediate(&self.local).await
     }
@@ -200,7 +200,7 @@ impl Rejoin<'_> {
         if fork.is_open() {
             anyhow::ensure!(
                 end <= source.position,
-                "this node's log ends at {end}, and that of {} at {}, on the same timeline: it is \
+                "this node's WAL ends at {end}, and that of {} at {}, on the same timeline: it is \
                  not behind but ahead. {} must be promoted before others follow it",
                 self.peer.name,
                 source.position,
@@ -234,7 +234,7 @@ impl Rejoin<'_> {
         let Err(error) = self.attach().await else { return Ok(()) };
         // If the upstream answers, the log that this node lacks is the likely reason.
         self.source().await.with_context(|| format!("it could not follow: {error:#}"))?;
-        tracing::warn!("{error:#}; a copy is made");
+        tracing::warn!("{error:#}; a full copy is made");
         self.driver.stop_all(&self.data_dir).await?;
         self.base_backup().await?;
         self.attach().await
@@ -242,7 +242,9 @@ impl Rejoin<'_> {
 
     async fn take_back(&mut self, lost: Lost, control: &Control) -> anyhow::Result<()> {
         let peer = &self.peer.name;
-        tracing::warn!("this node has what {peer} has not, and loses it: {lost}");
+        tracing::warn!(
+            "this node has writes that {peer} does not have; they are discarded: {lost}"
+        );
         self.driver.progress.lost(lost.clone());
         self.journal.lost = Some(lost);
         self.save().await?;
@@ -261,7 +263,7 @@ impl Rejoin<'_> {
             ))
         };
         let Err(error) = rewound else { return Ok(()) };
-        tracing::warn!("it cannot be rewound: {error:#}; a copy is made");
+        tracing::warn!("cannot rewind the database: {error:#}; a full copy is made");
         self.driver.stop_all(&self.data_dir).await?;
         self.base_backup().await?;
         if let Some(lost) = self.journal.lost.clone() {

@@ -49,7 +49,7 @@ impl Postgresql {
             ended = &mut server => {
                 let outcome = ended?;
                 outcome.success("postgres, to replay the log,")?;
-                anyhow::bail!("the server that was to replay the log has ended");
+                anyhow::bail!("the server that was to replay the WAL has ended");
             }
             end = self.end_of_log() => end,
         };
@@ -76,14 +76,14 @@ impl Postgresql {
                     last = now;
                 }
                 Some("RecoveryPause") => anyhow::bail!(
-                    "the replay of the log has paused: a setting such as max_connections is lower \
+                    "the replay of the WAL has paused: a setting such as max_connections is lower \
                      here than it was on the primary"
                 ),
                 _ => last = None,
             }
             anyhow::ensure!(
                 begun.elapsed() < DEADLINE,
-                "the log is not replayed after {DEADLINE:?}"
+                "the WAL is not replayed after {DEADLINE:?}"
             );
             sleep(POLL).await;
         }

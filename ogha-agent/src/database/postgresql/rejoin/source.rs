@@ -39,7 +39,7 @@ impl Rejoin<'_> {
         let identity = self.replication("IDENTIFY_SYSTEM").await.with_context(context)?;
         let fields: Vec<_> = identity.trim().split('|').collect();
         let [system, timeline, position, ..] = fields[..] else {
-            anyhow::bail!("{peer} said of itself: {identity:?}");
+            anyhow::bail!("{peer} answered IDENTIFY_SYSTEM with {identity:?}");
         };
         let timeline: u32 = timeline.parse().context("a timeline is a number")?;
         let text = if timeline == 1 {

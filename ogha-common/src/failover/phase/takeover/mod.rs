@@ -37,11 +37,11 @@ enum TakeoverStep {
     Proposing { record: Record, asked_at: Instant },
     /// That record is being written.
     Persisting { record: Record, asked_at: Instant },
-    /// The kernel is told to claim the addresses.
+    /// The kernel is ordered to claim the addresses.
     Claiming { record: Record, deadline: Instant },
     /// The database and the addresses are waited for.
     Promoting { give_up_at: Instant, lease: Lease, promoted: bool, addresses_held: bool },
-    /// The kernel is told to open the gate.
+    /// The kernel is ordered to open the gate.
     Opening { lease: Lease, promoted: bool, deadline: Instant },
 }
 
