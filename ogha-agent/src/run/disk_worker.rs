@@ -1,7 +1,7 @@
 //! The rules by which the cluster record, and the marks beside it, are written to disk.
 //!
 //! One write at a time, in the order of the wishes; a newer record replaces one that waits. A write that
-//! hangs is reported as failed after [`LIMIT`], for the core must not wait for it. It can't be taken back,
+//! hangs is reported as failed after `LIMIT`, for the core must not wait for it. It can't be taken back,
 //! so the next write waits till it has ended, however long that is: two at a time could leave the older
 //! record as the newer one. When it ends after all, and well, the disk may hold a record that the core
 //! was told is not there, as after a crash between write and report. The record that the core goes by

@@ -5,13 +5,13 @@
 //! back as an input. Nothing here reads a clock, a file or a socket, so the same code runs in the
 //! agent, in the tests and in the simulation.
 //!
-//! What was observed stands in [`facts`], the current record in [`cluster`], what an operator has
-//! commanded in [`command`]. Everything else belongs to a [`phase`] and ends with it. A phase is left
-//! through one function, [`phase::enter`], which orders what the change requires; each change has a
+//! What was observed stands in `facts`, the current record in `cluster`, what an operator has
+//! commanded in `command`. Everything else belongs to a `phase` and ends with it. A phase is left
+//! through one function, `phase::enter`, which orders what the change requires; each change has a
 //! reason ([`Why`]).
 //!
 //! The rules, by the numbers and names that the code and the tests use. Each dangerous act needs a
-//! permit that only the function of its rule makes ([`rules`]); else that returns the [`Blocker`],
+//! permit that only the function of its rule makes (`rules`); else that returns the [`Blocker`],
 //! which `status` prints.
 //!
 //! 1. `gate_opens_only_on_a_writable_primary`: a gate opens only on the node that the record

@@ -218,7 +218,7 @@ pub trait Tables {
     fn prolong(&mut self, term: u64, until_ns: u64);
     /// [`Offer::grants`], while the agent cannot change it.
     fn offered(&mut self, asker: u64, term: u64) -> u16;
-    /// [`Peer::promise`].
+    /// `Peer::note_grant`.
     fn note_grant(&mut self, until_ns: u64);
 }
 
