@@ -118,7 +118,7 @@ fn a_switchover_that_can_not_complete_is_undone() {
     writer.wait_for(WRITES, GENEROUS).unwrap();
     second.database.signal_receiver(Signal::SIGSTOP).unwrap();
     let undone = order(&first.agent, &["switchover"], 1);
-    assert!(undone.contains("undone: db1 goes on"), "{undone}");
+    assert!(undone.contains("undone: db1 continues to serve"), "{undone}");
     assert!(
         first.agent.log().contains("it was stopped by an immediate shutdown"),
         "{}",
