@@ -1,7 +1,7 @@
 //! The adverts that pass a host: who said at which moment that it is active.
 
 use std::{
-    mem::{self, MaybeUninit},
+    mem::MaybeUninit,
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -12,11 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::net::if_::if_nametoindex;
 use ogha_common::{units::Instant, wire::vrrp};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::Socket;
 
-use super::{Host, clock, host::INTERFACE};
+use super::{Host, client::packet_socket, clock};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERNET: usize = 14;
@@ -47,7 +46,7 @@ impl Adverts {
     /// # Errors
     /// If the kernel gives no socket.
     pub fn start(host: &Host) -> Result<Self> {
-        let socket = host.namespace().enter(packet_socket)?;
+        let socket = host.namespace().enter(|| packet_socket(ETHERTYPE_IPV4))?;
         socket.set_read_timeout(Some(OFTEN))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -94,23 +93,4 @@ fn advert(frame: &[u8]) -> Option<Heard> {
     let message = packet.get(usize::from(header[0] & 0xf) * 4..)?;
     let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     Some(Heard { at: clock::now(), source, priority: *message.get(2)? })
-}
-
-fn packet_socket() -> Result<Socket> {
-    let protocol = i32::from(ETHERTYPE_IPV4.to_be());
-    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(protocol)))?;
-    let index = if_nametoindex(INTERFACE)?;
-    // SAFETY: all zero is a valid sockaddr_ll; the length given is its size.
-    let ((), address) = unsafe {
-        SockAddr::try_init(|storage, length| {
-            let address = &mut *storage.cast::<libc::sockaddr_ll>();
-            address.sll_family = libc::AF_PACKET as u16;
-            address.sll_protocol = ETHERTYPE_IPV4.to_be();
-            address.sll_ifindex = index as i32;
-            *length = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-            Ok(())
-        })
-    }?;
-    socket.bind(&address)?;
-    Ok(socket)
 }

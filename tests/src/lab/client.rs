@@ -122,7 +122,7 @@ fn ask(
 const ETHERTYPE_ARP: u16 = 0x0806;
 
 /// A socket of this thread's namespace that sends and receives whole frames of that type.
-fn packet_socket(ethertype: u16) -> Result<Socket> {
+pub(super) fn packet_socket(ethertype: u16) -> Result<Socket> {
     let protocol = i32::from(ethertype.to_be());
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(protocol)))?;
     let index = if_nametoindex(INTERFACE)?;
