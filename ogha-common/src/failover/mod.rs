@@ -46,7 +46,6 @@ mod input;
 mod order;
 mod phase;
 mod record;
-mod retry;
 mod rules;
 mod synchronize;
 #[cfg(test)]
