@@ -150,8 +150,15 @@ impl<'a> Tool<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
+        // A session of its own, and so a group: in the agent's it could type into the terminal that
+        // root started the agent from.
+        let leave = || {
+            nix::unistd::setsid()?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec one system call is made.
+        unsafe { command.pre_exec(leave) };
         if let Some(account) = self.account {
             account.take_on(&mut command);
         }

@@ -173,6 +173,10 @@ async fn run(
             deadline,
         };
         let (event, command) = (event.name, command.display());
+        if let Err(error) = trusted::only_roots(&command) {
+            warn!(instance, event = event.name, "the hook was not run: {error:#}");
+            continue;
+        }
         match tool.run().await {
             Ok(outcome) if outcome.status.success() => {
                 info!(instance, event, "the hook has run: {}", outcome.text().trim());

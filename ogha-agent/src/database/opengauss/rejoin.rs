@@ -45,7 +45,7 @@ enum Following {
 
 /// Whether a build was begun and not ended.
 pub(super) fn is_half_done(data_dir: &Path) -> bool {
-    mark(data_dir).exists()
+    files::exists(&mark(data_dir))
 }
 
 fn mark(data_dir: &Path) -> PathBuf {

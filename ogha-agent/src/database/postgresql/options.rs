@@ -1,12 +1,14 @@
 //! The options that the server's last start was given.
 
-use std::{ffi::OsStr, fs, path::Path};
+use std::ffi::OsStr;
+
+use super::super::local::Local;
 
 /// The options of the last start, without the data directory: `postmaster.opts` holds the program
 /// and then each word in quotes. Debian's say where the configuration is.
-pub fn last_options(data_dir: &Path) -> Vec<String> {
-    let text = fs::read_to_string(data_dir.join("postmaster.opts")).unwrap_or_default();
-    options(&text)
+pub fn last_options(local: &Local) -> Vec<String> {
+    let text = local.read("postmaster.opts").unwrap_or_default();
+    options(&String::from_utf8_lossy(&text))
 }
 
 fn options(text: &str) -> Vec<String> {
