@@ -1,6 +1,11 @@
 //! Files that only their owner may read.
 
-use std::{fs, io::Read as _, os::unix::fs::{MetadataExt as _, OpenOptionsExt as _}, path::Path};
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, ensure};
 

@@ -254,6 +254,10 @@ impl Local {
         as_owner(self.login.owner(), work)
     }
 
+    fn is_program(&self, path: &Path) -> bool {
+        self.as_owner(|| files::is_file(path)).is_ok_and(|is_file| is_file)
+    }
+
     fn started_from(&self) -> Option<PathBuf> {
         program_dir(&String::from_utf8_lossy(&self.read("postmaster.opts")?))
     }
@@ -266,7 +270,7 @@ impl Local {
         });
         let dirs = self.server.bin_dir.clone().into_iter();
         let dirs = dirs.chain(self.started_from()).chain(homes);
-        dirs.chain(self.login.path()).map(|dir| dir.join(name)).find(|path| path.is_file()).with_context(
+        dirs.chain(self.login.path()).map(|dir| dir.join(name)).find(|path| self.is_program(path)).with_context(
             || {
                 format!(
                     "{name} was not found in the PATH of user {:?}; set `bin_dir` to the directory that holds it",

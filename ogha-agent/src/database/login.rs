@@ -19,7 +19,7 @@ use super::{
     account::Account,
     process::{Tool, last_words},
 };
-use crate::guest::Owner;
+use crate::guest::{Owner, trusted};
 
 /// How long the user's profile may take.
 const PROFILE_DEADLINE: Duration = Duration::from_secs(10);
@@ -112,7 +112,10 @@ impl Login {
 
     async fn profile(&self) -> anyhow::Result<Vec<(OsString, OsString)>> {
         // `su` also applies what PAM says of the user's session. Only root needs no password.
-        let su = ["/bin/su", "/usr/bin/su"].map(Path::new).into_iter().find(|su| su.exists());
+        let su = ["/bin/su", "/usr/bin/su"]
+            .map(Path::new)
+            .into_iter()
+            .find(|su| trusted::only_roots(su).is_ok());
         let tool = match su.filter(|_| self.switch) {
             Some(su) => Tool { account: None, ..self.tool(su, PROFILE_DEADLINE) }
                 .arg("-")

@@ -217,10 +217,9 @@ impl Sql {
             .await
             .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
         // The kernel says who listens, whether or not that server lets anybody in.
-        let listener = stream.peer_cred().map_err(|source| Error::Connect {
-            path: path.display().to_string(),
-            source,
-        })?;
+        let listener = stream
+            .peer_cred()
+            .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
         let user = listener.uid();
         // Root may have opened the socket for it, and needs no such ways.
         if user != self.local.login.uid().as_raw() && user != 0 {
@@ -278,12 +277,11 @@ pub fn state(error: &Error, process: Process) -> &'static str {
             if process == Process::Gone =>
         {
             "stopped"
-        },
+        }
         _ if error.is_own_fault() => "unknown",
-        Error::Connect { .. }
-        | Error::Stranger { .. }
-        | Error::Lost(_)
-        | Error::Timeout(_) => "unreachable",
+        Error::Connect { .. } | Error::Stranger { .. } | Error::Lost(_) | Error::Timeout(_) => {
+            "unreachable"
+        }
     }
 }
 

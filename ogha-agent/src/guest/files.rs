@@ -441,6 +441,12 @@ pub fn look(path: &Path) -> io::Result<()> {
     fs::metadata(path).map(drop)
 }
 
+/// Whether it is a file, or a link to one.
+#[must_use]
+pub fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.is_file())
+}
+
 /// Whether it is a link.
 #[must_use]
 pub fn is_link(path: &Path) -> bool {

@@ -138,20 +138,22 @@ fn last_mode(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn the_mode_of_the_last_start_else_of_the_state_file() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(last_mode(dir.path()), None);
+        assert_eq!(last_mode(&|name| fs::read(dir.path().join(name)).ok()), None);
         let mut state = [0; 72];
         state[0] = 3;
         fs::write(dir.path().join("gaussdb.state"), state).unwrap();
-        assert_eq!(last_mode(dir.path()), Some("standby"));
+        assert_eq!(last_mode(&|name| fs::read(dir.path().join(name)).ok()), Some("standby"));
         let opts = dir.path().join("postmaster.opts");
         fs::write(&opts, "/app/bin/gaussdb \"-D\" \"/data\"\n").unwrap();
-        assert_eq!(last_mode(dir.path()), Some("standby"));
+        assert_eq!(last_mode(&|name| fs::read(dir.path().join(name)).ok()), Some("standby"));
         fs::write(&opts, "/app/bin/gaussdb \"-D\" \"/data\" \"-M\" \"primary\"\n").unwrap();
-        assert_eq!(last_mode(dir.path()), Some("primary"));
+        assert_eq!(last_mode(&|name| fs::read(dir.path().join(name)).ok()), Some("primary"));
     }
 }
