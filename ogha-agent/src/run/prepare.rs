@@ -163,10 +163,11 @@ fn listen(kernel: &mut Kernel, effects: &Effects) -> anyhow::Result<()> {
 
 /// What the tracepoints are to watch, before the database's main process is known.
 pub(super) fn watch(config: &config::Instance) -> anyhow::Result<Watch> {
-    let agent = std::process::id();
+    let watch =
+        Watch { agent: std::process::id(), pidns: own_namespace("pid")?, ..Watch::default() };
     Ok(match config.database.port() {
-        Some(port) => Watch { tgid: 0, port: u32::from(port), netns: own_netns()?, agent },
-        None => Watch { agent, ..Watch::default() },
+        Some(port) => Watch { port: u32::from(port), netns: own_namespace("net")?, ..watch },
+        None => watch,
     })
 }
 
@@ -318,8 +319,9 @@ fn core_config(
     })
 }
 
-fn own_netns() -> anyhow::Result<u32> {
-    let file = std::fs::metadata("/proc/self/ns/net").context("cannot see our own namespace")?;
+fn own_namespace(kind: &str) -> anyhow::Result<u32> {
+    let path = format!("/proc/self/ns/{kind}");
+    let file = std::fs::metadata(&path).with_context(|| format!("cannot read {path}"))?;
     u32::try_from(std::os::unix::fs::MetadataExt::ino(&file)).context("an impossible inode")
 }
 
