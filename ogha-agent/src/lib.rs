@@ -14,4 +14,5 @@ pub mod kernel;
 pub mod net;
 pub mod run;
 pub mod secret;
+pub mod service;
 pub mod store;

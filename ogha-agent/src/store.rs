@@ -92,6 +92,21 @@ impl Store {
         write_anew(&self.path, &[0; 2 * SLOT]).with_context(|| self.cannot("make"))
     }
 
+    /// The record of the instance with this name, for who only wants to know; `None` before the first,
+    /// and where no agent has run yet. Creates nothing.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn peek(state_dir: &Path, instance: &str) -> anyhow::Result<Option<Record>> {
+        let path = state_dir.join(format!("{instance}.record"));
+        let store = Self { path, file: Arc::default() };
+        if is_file(&store.path).with_context(|| store.cannot("read"))? {
+            store.load()
+        } else {
+            Ok(None)
+        }
+    }
+
     /// The record, or `None` before the first.
     ///
     /// # Errors

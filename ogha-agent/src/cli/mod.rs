@@ -4,10 +4,12 @@
 //! refused or failed, 2 something that the operator must put right first: the usage, the
 //! configuration, or what the agent needs of the host.
 
+mod boot;
 mod check;
 mod doctor;
 mod explain;
 mod failover;
+mod guard;
 mod history;
 mod import_keepalived;
 mod load;
@@ -60,6 +62,8 @@ enum Command {
     Top(top::Args),
     /// Check all that a failover needs on this node, and say what to do
     Doctor(doctor::Args),
+    /// Before a database is started: let it start as a standby, unless no other node can be primary
+    Guard(guard::Args),
     /// Write a configuration from a keepalived.conf, with blanks for what only you know
     ImportKeepalived(import_keepalived::Args),
     /// Print the phases of an instance, and why each is left for which
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Rejoin(args) => rejoin::command(&args),
         Command::Top(args) => top::command(&args),
         Command::Doctor(args) => doctor::command(&args),
+        Command::Guard(args) => guard::command(&args),
         Command::ImportKeepalived(args) => import_keepalived::command(&args),
         Command::Explain(args) => explain::command(&args),
         Command::Load(args) => load::command(&args),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, log};
+use super::{Failure, boot, log};
 use crate::config::{Config, DEFAULT_FILE};
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,7 @@ pub(super) struct Args {
 pub(super) fn command(args: &Args) -> Result<(), Failure> {
     log::start(args.log.as_deref())?;
     let config = Config::load(&args.config)?;
+    boot::wait_for_network(&config)?;
     config.check_host(&args.config)?;
     Ok(crate::run::run(&config)?)
 }

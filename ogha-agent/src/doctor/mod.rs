@@ -5,6 +5,7 @@
 mod database;
 mod host;
 mod neighbours;
+mod unit;
 
 use std::{fmt, path::Path};
 

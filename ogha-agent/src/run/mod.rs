@@ -59,6 +59,7 @@ use crate::{
     failure::Failure,
     kernel::{self, Kernel},
     net::interface::Interface,
+    service::Service,
 };
 
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
@@ -126,6 +127,7 @@ struct Agent {
     hosted: Vec<Hosted>,
     history: History,
     inbox: mpsc::UnboundedReceiver<Message>,
+    service: Service,
 }
 
 impl Agent {
@@ -163,20 +165,23 @@ impl Agent {
         }
         kernel.forget_instances_from(u32::try_from(hosted.len())?)?;
         info!(node = config.node.name, instances = hosted.len(), "started");
-        Ok(Self { node: config.node.name.clone(), kernel, hosted, history, inbox })
+        let service = Service::of_environment();
+        Ok(Self { node: config.node.name.clone(), kernel, hosted, history, inbox, service })
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        self.service.ready(&format!("{} instances", self.hosted.len()));
         loop {
             let due = self.hosted.iter().filter_map(Hosted::next_timer).min();
+            let wake_at = due.into_iter().chain(self.service.next_feed()).min();
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message)?,
                     None => anyhow::bail!("all sources of input have ended"),
                 },
-                () = sleep_until(due) => {}
+                () = sleep_until(wake_at) => {}
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -189,7 +194,9 @@ impl Agent {
             for one in &mut self.hosted {
                 one.wake(due, &mut self.kernel, &mut self.history);
             }
+            self.service.feed(clock::now());
         }
+        self.service.stopping();
         info!("stopping; the data plane stays loaded, and open gates close when their leases end");
         self.stop().await;
         Ok(())

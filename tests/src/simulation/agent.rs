@@ -309,6 +309,7 @@ impl World {
                 bin_dir: None,
                 socket_dir: None,
                 dbname: "postgres".to_owned(),
+                unit: None,
             }),
             failover: Failover {
                 max_lag: setting.max_lag.unwrap_or(0),
