@@ -172,7 +172,7 @@ impl Agent {
     async fn run(mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        self.service.ready(&format!("{} instances", self.hosted.len()));
+        self.service.ready("running; `ogha-agent status` shows what it does");
         loop {
             let due = self.hosted.iter().filter_map(Hosted::next_timer).min();
             let wake_at = due.into_iter().chain(self.service.next_feed()).min();
