@@ -56,6 +56,14 @@ pub struct Software {
     pub patch: u16,
 }
 
+impl Software {
+    /// As the page [`page::SOFTWARE`] has it.
+    #[must_use]
+    pub const fn of_page(page: u64) -> Self {
+        Self { major: (page >> 48) as u16, minor: (page >> 32) as u16, patch: (page >> 16) as u16 }
+    }
+}
+
 impl core::fmt::Display for Software {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use ogha_common::{
     detector::{AcceptQueue, CheckOutcome, Detector, Facts, Input, Verdict},
     maps::{self, NS_PER_MS, Passage},
-    profile::PAGES,
+    profile::{PAGES, Software},
     units::{Instant, NodeId, Term},
     wire::probe::Status,
 };
@@ -122,6 +122,17 @@ impl Peer {
         let since =
             Instant::from_ns(self.seen.last_probe_ns).since(Instant::from_ns(self.seen.paged_ns));
         (self.seen.paged_ns != 0 && since < patience).then_some(&self.seen.pages)
+    }
+
+    /// The version of its agent, as far as it says.
+    pub fn software(&self) -> Option<Software> {
+        (self.seen.pages[0] != 0).then(|| Software::of_page(self.seen.pages[0]))
+    }
+
+    /// Whether its kernel is of that boot.
+    pub fn is_of_boot(&self, boot_id: [u8; 16]) -> bool {
+        let [first, last] = self.seen.replay.boot_id.map(u64::to_ne_bytes);
+        self.was_heard() && boot_id == [first, last].concat()[..]
     }
 
     /// Its probes come, and say nothing of its configuration.

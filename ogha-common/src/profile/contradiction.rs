@@ -134,7 +134,8 @@ impl Profile {
         let micros = |(own, its)| (Duration::from_micros(own), Duration::from_micros(its));
         [
             bits(page::SOFTWARE, 16, 48)
-                .map(|(own, its)| C::Software(software(own), software(its))),
+                .map(|_| get(page::SOFTWARE))
+                .map(|(own, its)| C::Software(Software::of_page(own), Software::of_page(its))),
             differs(page::INSTANCE, C::Instance),
             differs(page::NODES, C::Nodes),
             differs(page::ADDRESSES, C::Addresses),
@@ -153,11 +154,6 @@ impl Profile {
             known(page::SYSTEM).filter(|(own, its)| own != its).map(|(o, i)| C::System(o, i)),
         ]
     }
-}
-
-fn software(numbers: u64) -> Software {
-    let number = |shift| (numbers >> shift) as u16;
-    Software { major: number(32), minor: number(16), patch: number(0) }
 }
 
 /// After the peer's name, as the subject of the sentence.
