@@ -10,7 +10,7 @@ use std::{
 
 use ogha_common::{
     detector::CheckOutcome,
-    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
@@ -121,6 +121,10 @@ impl Ports for Host<'_> {
 
     fn peer(&self, node: NodeId) -> anyhow::Result<maps::Peer> {
         Ok(self.kernel.peer(self.effects.slot, node)?.unwrap_or_default())
+    }
+
+    fn refused(&self, address: IpAddr) -> anyhow::Result<Refused> {
+        self.kernel.refused(self.effects.slot, address)
     }
 
     fn set_watch(&mut self, watch: Watch) -> anyhow::Result<()> {

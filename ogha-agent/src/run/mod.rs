@@ -8,6 +8,7 @@
 pub mod address_worker;
 pub mod arbiter_worker;
 mod commands;
+mod contradictions;
 pub mod database_worker;
 pub mod decides;
 pub mod disk_worker;
@@ -30,6 +31,7 @@ pub mod peer;
 pub mod peers;
 pub mod ports;
 mod prepare;
+mod profile;
 pub mod retry;
 mod router;
 mod seat;

@@ -9,7 +9,7 @@ use std::{io, net::IpAddr, time::Duration};
 use ogha_common::{
     detector::CheckOutcome,
     failover::{Marks, Record, Ruling},
-    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
@@ -57,6 +57,11 @@ pub trait Ports: Work {
     /// # Errors
     /// When the kernel refuses.
     fn peer(&self, node: NodeId) -> anyhow::Result<maps::Peer>;
+    /// What the kernel refused of the datagrams from an address of a peer.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn refused(&self, address: IpAddr) -> anyhow::Result<Refused>;
     /// Sets what the tracepoints watch.
     ///
     /// # Errors

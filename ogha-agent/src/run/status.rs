@@ -79,6 +79,7 @@ impl Instance {
                 .collect(),
             database: self.database_view(),
             peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),
+            contradictions: self.contradictions_view(),
             counters: kernel.port_counters(effects.slot)?.into(),
             arp: kernel.arp_counters(effects.slot)?,
             probes: kernel.probe_counters(effects.slot)?,
@@ -99,6 +100,19 @@ impl Instance {
     pub(super) fn name_of(&self, node: NodeId) -> String {
         let own = node == self.peers.own();
         if own { self.hooks.node() } else { self.peers.name_of(node) }.to_owned()
+    }
+
+    fn contradictions_view(&self) -> Vec<view::ContradictionView> {
+        let of = |peer: &Peer| {
+            let name = peer.name.clone();
+            self.contradictions.of(peer.node).map(move |what| view::ContradictionView {
+                peer: name.clone(),
+                what: what.to_string(),
+                blocks: what.danger().is_some(),
+                harmless: what.is_harmless(),
+            })
+        };
+        self.peers.list.iter().flat_map(of).collect()
     }
 
     fn in_sync(&self) -> Vec<String> {
@@ -191,6 +205,8 @@ impl Instance {
             paused: peer.status().is_some_and(|status| status.paused),
             replication: replication.map(|peer| peer.state.clone()),
             lag_bytes: replication.and_then(|peer| peer.lag),
+            software: peer.software().map(|version| version.to_string()),
+            same_host: peer.is_of_boot(self.peers.identity().boot_id),
         }
     }
 }

@@ -34,6 +34,10 @@ impl fmt::Display for InstanceView {
         if self.paused {
             writeln!(f, "  PAUSED     nobody takes over until `ogha-agent resume`")?;
         }
+        for differs in &self.contradictions {
+            let text = format!("{} {}", differs.peer, differs.what);
+            writeln!(f, "{}", wrapped("  DIFFERS    ", &text))?;
+        }
         if let Some(to) = &self.switchover_to {
             writeln!(f, "  switchover to {to}")?;
         }
@@ -227,7 +231,7 @@ impl fmt::Display for Failover {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::{DatabaseView, FailoverStep};
+    use super::super::view::{ContradictionView, DatabaseView, FailoverStep};
     use super::*;
 
     fn serving() -> InstanceView {
@@ -264,6 +268,8 @@ mod tests {
                     paused: false,
                     replication: Some("streaming".into()),
                     lag_bytes: Some(512),
+                    software: Some("0.1.0".into()),
+                    same_host: false,
                 },
                 PeerView {
                     name: "db3".into(),
@@ -275,6 +281,7 @@ mod tests {
                     ..PeerView::default()
                 },
             ],
+            contradictions: Vec::new(),
             counters: Counters { syn_in: 4, synack_out: 3, rst_in: 2, rst_out: 1 },
             arp: ArpCounters { answered: 5, dropped: 6, conflicts: 8, defended: 7, suppressed: 8 },
             probes: ProbeCounters {
@@ -324,6 +331,11 @@ mod tests {
             vips: vec!["10.0.0.9/24".into()],
             waits_for: Some("the database here to be started".into()),
             paused: true,
+            contradictions: vec![ContradictionView {
+                peer: "db2".into(),
+                what: "has lease = 1s, this node 100ms: set the same on both".into(),
+                ..ContradictionView::default()
+            }],
             arbiter: ArbiterView { kind: "none".into(), answers: Vec::new() },
             rejoin: Some(RejoinView {
                 phase: "copying".into(),
@@ -369,6 +381,7 @@ instance VI_2 (virtual router 60): standby, backup, term 0
   addresses  10.0.0.9/24
   WAITS FOR  the database here to be started
   PAUSED     nobody takes over until `ogha-agent resume`
+  DIFFERS    db2 has lease = 1s, this node 100ms: set the same on both
   record     none yet
   gate       closed
   hook       tcx
@@ -412,7 +425,8 @@ instance VI_2 (virtual router 60): standby, backup, term 0
                 r#""peers":[{"name":"opengaussdb2","host":"alive","agent":"alive","#,
                 r#""verdict":"healthy","evidence":"healthy","#,
                 r#""phase":"standby","listening":true,"rtt_us":43,"in_sync":true,"#,
-                r#""paused":false,"replication":"streaming","lag_bytes":512}],"#,
+                r#""paused":false,"replication":"streaming","lag_bytes":512,"#,
+                r#""software":"0.1.0","same_host":false}],"contradictions":[],"#,
                 r#""counters":{"syn_in":4,"synack_out":3,"rst_in":2,"rst_out":1},"#,
                 r#""arp":{"answered":5,"dropped":6,"conflicts":8,"defended":7,"suppressed":8},"#,
                 r#""probes":{"probes":9,"answered":10,"replies":11,"unproven":0,"length":0,"#,
