@@ -11,7 +11,6 @@ mod failover;
 mod history;
 mod import_keepalived;
 mod load;
-mod log;
 mod order;
 mod output;
 mod pause;
@@ -26,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, logging};
 
 /// Keeps a virtual IP on the node whose database accepts writes.
 #[derive(Debug, Parser)]
@@ -91,7 +90,10 @@ pub fn main() -> ExitCode {
         Command::Unload(args) => unload::command(&args),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::finish();
+            ExitCode::SUCCESS
+        }
         Err(failure) => failure.report(),
     }
 }

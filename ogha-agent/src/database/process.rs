@@ -152,6 +152,7 @@ impl<'a> Tool<'a> {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        limits::hand_back(command.as_std_mut());
         if let Some(account) = self.account {
             account.take_on(&mut command);
         }
