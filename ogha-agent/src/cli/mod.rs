@@ -15,6 +15,7 @@ mod order;
 mod output;
 mod pause;
 mod rejoin;
+mod reload;
 mod run;
 mod status;
 mod switchover;
@@ -55,6 +56,8 @@ enum Command {
     Resume(order::Args),
     /// Make the database here a standby of the node that serves
     Rejoin(rejoin::Args),
+    /// Read the configuration again: what may change takes effect, the rest is named
+    Reload(reload::Args),
     /// Show what the running agent is doing, again each second
     Top(top::Args),
     /// Check all that a failover needs on this node, and say what to do
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Pause(args) => pause::pause(&args),
         Command::Resume(args) => pause::resume(&args),
         Command::Rejoin(args) => rejoin::command(&args),
+        Command::Reload(args) => reload::command(&args),
         Command::Top(args) => top::command(&args),
         Command::Doctor(args) => doctor::command(&args),
         Command::ImportKeepalived(args) => import_keepalived::command(&args),

@@ -22,5 +22,6 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
     logging::start(args.log.as_deref()).map_err(Failure::start_up)?;
     let config = Config::load(&args.config)?;
     config.check_host(&args.config)?;
-    Ok(crate::run::run(&config)?)
+    logging::follow(&config.node.log);
+    Ok(crate::run::run(&config, &args.config)?)
 }

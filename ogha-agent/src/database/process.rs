@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::account::Account;
+use crate::limits;
 
 /// Bytes kept of each of a tool's two streams: its last ones, for tools end with the reason.
 pub const KEPT: usize = 64 * 1024;

@@ -3,10 +3,7 @@
 
 use std::{
     env, io,
-    os::{
-        fd::AsRawFd as _,
-        unix::net::UnixDatagram,
-    },
+    os::{fd::AsRawFd as _, unix::net::UnixDatagram},
     path::PathBuf,
 };
 
@@ -41,7 +38,8 @@ impl Journal {
         // A journal of another namespace has its sockets side by side too.
         let peer = getpeername::<UnixAddr>(stderr.as_raw_fd()).ok();
         let directory = peer.as_ref().and_then(UnixAddr::path).and_then(|path| path.parent());
-        let directory = directory.filter(|path| path.is_absolute()).map_or(DIRECTORY.into(), PathBuf::from);
+        let directory =
+            directory.filter(|path| path.is_absolute()).map_or(DIRECTORY.into(), PathBuf::from);
         Some(Self { socket: UnixDatagram::unbound().ok()?, path: directory.join("socket") })
     }
 

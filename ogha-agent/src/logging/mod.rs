@@ -168,7 +168,6 @@ impl Sink for JournalSink {
 
     fn write_text(&mut self, text: &str) -> io::Result<()> {
         text.lines()
-            .map(|line| self.write(&Record::new(Level::ERROR, module_path!(), line)))
-            .collect()
+            .try_for_each(|line| self.write(&Record::new(Level::ERROR, module_path!(), line)))
     }
 }
