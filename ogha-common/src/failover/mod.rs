@@ -47,7 +47,6 @@ mod order;
 mod phase;
 mod reconfigure;
 mod record;
-mod retry;
 mod rules;
 mod synchronize;
 #[cfg(test)]
