@@ -27,6 +27,7 @@ pub fn answer(
     request: &Request,
     node: &str,
     hosted: &[Hosted],
+    configuration: &view::ConfigurationView,
     kernel: &Kernel,
     history: &History,
 ) -> Response {
@@ -38,9 +39,11 @@ pub fn answer(
                 .map(|one| one.view(now, kernel, history))
                 .collect::<anyhow::Result<_>>();
             match views {
-                Ok(instances) => {
-                    Response::Status(view::Status { node: node.to_owned(), instances })
-                }
+                Ok(instances) => Response::Status(view::Status {
+                    node: node.to_owned(),
+                    instances,
+                    configuration: configuration.clone(),
+                }),
                 Err(e) => Response::error(format!("cannot read the kernel's maps: {e:#}")),
             }
         }
@@ -88,7 +91,8 @@ impl Instance {
             primary: self.core().record().map(|record| self.name_of(record.primary)),
             in_sync: self.in_sync(),
             paused: self.core().is_paused(),
-            waits_for: self.core().waits_for(now).map(|wait| self.words(wait)),
+            waits_for: self.waits_for(now),
+            disk: self.disk.problem().map(str::to_owned),
             arbiter: self.arbiter_view(),
             switchover_to: self.core().switching_to().map(|node| self.name_of(node)),
             rejoin: effects.progress.borrow().as_ref().map(rejoin_view),
@@ -119,6 +123,12 @@ impl Instance {
         let mut names: Vec<_> = self.in_sync_set().iter().map(|node| self.name_of(node)).collect();
         names.sort();
         names
+    }
+
+    fn waits_for(&self, now: Moment) -> Option<String> {
+        let wait = self.core().waits_for(now).map(|wait| self.words(wait));
+        // A takeover, and any other change of the record, waits for that.
+        wait.or_else(|| self.disk.problem().map(|why| format!("state_dir to be put right: {why}")))
     }
 
     /// What a person must do.

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     pub(super) known: Known,
-    election: Election,
+    pub(super) election: Election,
     pub(super) phase: Phase,
 }
 

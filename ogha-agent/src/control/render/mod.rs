@@ -12,6 +12,13 @@ use super::view::{
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "node {}", self.node)?;
+        for problem in &self.configuration.problems {
+            writeln!(f, "{}", wrapped("  NOT RELOADED ", problem))?;
+        }
+        if !self.configuration.needs_restart.is_empty() {
+            let keys = self.configuration.needs_restart.join(", ");
+            writeln!(f, "{}", wrapped("  RESTART    ", &format!("needed to take on {keys}")))?;
+        }
         for instance in &self.instances {
             writeln!(f)?;
             write!(f, "{instance}")?;
@@ -30,6 +37,9 @@ impl fmt::Display for InstanceView {
         writeln!(f, "  addresses  {}", self.vips.join(", "))?;
         if let Some(wait) = &self.waits_for {
             writeln!(f, "{}", wrapped("  WAITS FOR  ", wait))?;
+        }
+        if let Some(why) = &self.disk {
+            writeln!(f, "{}", wrapped("  DISK       ", why))?;
         }
         if self.paused {
             writeln!(f, "  PAUSED     nobody takes over until `ogha-agent resume`")?;
@@ -298,6 +308,7 @@ mod tests {
             in_sync: vec!["opengaussdb1".into(), "opengaussdb2".into()],
             paused: false,
             waits_for: None,
+            disk: None,
             arbiter: ArbiterView {
                 kind: "etcd".into(),
                 answers: vec![
@@ -352,7 +363,11 @@ mod tests {
             },
             ..InstanceView::default()
         };
-        let status = Status { node: "opengaussdb1".into(), instances: vec![serving(), waiting] };
+        let status = Status {
+            node: "opengaussdb1".into(),
+            instances: vec![serving(), waiting],
+            ..Status::default()
+        };
         assert_eq!(
             status.to_string(),
             "\
@@ -412,7 +427,8 @@ instance VI_2 (virtual router 60): standby, backup, term 0
         let mut instance = serving();
         instance.peers.truncate(1);
         instance.vips.truncate(1);
-        let status = Status { node: "opengaussdb1".into(), instances: vec![instance] };
+        let status =
+            Status { node: "opengaussdb1".into(), instances: vec![instance], ..Status::default() };
         let json = serde_json::to_string(&status).unwrap();
         assert_eq!(
             json,

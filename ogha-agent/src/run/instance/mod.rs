@@ -4,6 +4,7 @@
 //! that a simulated run drives the same code as the agent.
 
 mod observe;
+mod reconfigure;
 
 pub(super) use self::observe::mac_of;
 
@@ -66,7 +67,7 @@ pub struct Instance<C = Core> {
     watch_trouble: Trouble,
     gate: GateKeeper,
     database: DatabaseWorker,
-    disk: DiskWorker,
+    pub(super) disk: DiskWorker,
     addresses: AddressWorker,
     pub(super) arbiter: ArbiterWorker,
     pub(super) hooks: Hooks,
@@ -151,6 +152,7 @@ impl<C: Decides> Instance<C> {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(&mut self, ports: &mut impl Ports) -> anyhow::Result<()> {
+        self.disk.begin_checks(ports.now());
         self.listening = ports.is_listening();
         ports.set_watch(self.watch)?;
         self.peers.start(ports)?;
@@ -317,6 +319,10 @@ impl<C: Decides> Instance<C> {
             Lane::Disk => {
                 let current = self.core().record();
                 self.disk.ended(id, end, current, ports, &mut inputs);
+            }
+            Lane::DiskCheck => {
+                let current = self.core().record();
+                self.disk.checked(id, end, current, ports);
             }
             Lane::Addresses => {
                 if self.addresses.ended(id, end, ports) == Some(true) {
