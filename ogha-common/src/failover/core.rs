@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     pub(super) known: Known,
-    election: Election,
+    pub(super) election: Election,
     pub(super) phase: Phase,
 }
 
@@ -224,6 +224,7 @@ impl Context<'_> {
             Input::Stalled(time) => {
                 self.election.postpone(time);
                 self.known.facts.postpone(self.now, time);
+                self.known.facts.stale |= time >= self.known.config.lease;
                 phase.postponed(self, time)
             }
             Input::Advert { node, advert } => self.advert(phase, node, advert),
@@ -244,6 +245,10 @@ impl Context<'_> {
                 phase.died(self, at, sign)
             }
             Input::DatabaseHung { at } => phase.hung(self, at),
+            Input::Contradiction(danger) => {
+                self.known.facts.danger = danger;
+                phase.contradicted(self, danger)
+            }
             Input::Database(database) => self.observed(phase, database),
             Input::DatabaseDid { order, ok } => phase.did(self, order, ok),
             Input::Persisted(term) => phase.persisted(self, term),
@@ -285,6 +290,7 @@ impl Context<'_> {
     /// Rule 10: an observation that failed changes nothing.
     fn observed(&mut self, phase: Phase, database: Database) -> Phase {
         self.known.cluster.member |= matches!(database, Database::Standby { .. });
+        self.known.facts.stale = false;
         let before = ::core::mem::replace(&mut self.known.facts.database, database);
         phase.observed(self, &before)
     }

@@ -65,8 +65,15 @@ pub(in crate::database) async fn guard(
         return Ok(Guarded::Primary);
     }
     let path = local.server.data_dir.join(power::STANDBY);
-    local.act(move || files::replace(&path, power::FENCE.as_bytes())).await?;
-    Ok(Guarded::Fenced)
+    let fence = move || match files::replace(&path, power::FENCE.as_bytes()) {
+        Ok(()) => Ok(Guarded::Fenced),
+        // The agent may have done the same at this moment: what counts is that the file is there.
+        Err(error) => match files::read(&path) {
+            Ok(Some(_)) => Ok(Guarded::Fenced),
+            _ => Err(error),
+        },
+    };
+    local.act(fence).await
 }
 
 fn boot() -> anyhow::Result<String> {

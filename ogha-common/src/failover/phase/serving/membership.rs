@@ -14,8 +14,9 @@ use super::{
 use crate::{
     failover::{
         Action, Database, NodeSet, Record, cluster::Known, context::Context, facts::PeerFacts,
-        grants::Granters, phase::Phase, retry::Retry,
+        grants::Granters, phase::Phase,
     },
+    retry::Retry,
     units::{Instant, NodeId, Term},
     wire::probe::{self, Role},
 };
@@ -110,9 +111,14 @@ impl Serving {
             return Phase::Serving(self);
         }
         self.membership.retry.begin();
-        if let Some(Proposed { record, stage }) = self.membership.proposed {
+        if let Some(Proposed { record: next, stage }) = self.membership.proposed {
             if asked_before && stage == Stage::Asked {
-                cx.act(Action::Propose(record));
+                cx.act(Action::Propose(next));
+            }
+            // An arbiter that does not answer is no reason to leave what was changed by hand. What the
+            // agent before has asked for is not known: what it had ordered stays.
+            if !self.granters.inherited {
+                cx.have_commits_wait(next.others().iter().fold(record.others(), NodeSet::with));
             }
             return Phase::Serving(self);
         }
