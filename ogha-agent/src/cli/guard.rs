@@ -7,10 +7,6 @@ use anyhow::anyhow;
 use super::{Failure, order, output};
 use crate::{
     config::{Config, DEFAULT_FILE, Instance},
-    control::{
-        client,
-        protocol::{Request, Response},
-    },
     database::{self, Guarded, Unit},
     store::Store,
 };
@@ -75,24 +71,17 @@ fn sentence(guarded: Guarded) -> &'static str {
     }
 }
 
-/// Whether no other node can be primary: this node has never been in a cluster, the record counts
-/// nobody else in sync, or failovers are paused and this node is the primary.
+/// Whether no other node can be primary: this node has never been in a cluster, or the record counts
+/// nobody else in sync.
 fn is_to_be_primary(config: &Config, instance: &Instance) -> bool {
     let me = ogha_common::units::NodeId::of(&config.node.name);
     match Store::peek(&config.node.state_dir, &instance.name) {
         Ok(None) => true,
         Ok(Some(record)) if record.primary != me => false,
-        Ok(Some(record)) => record.others().is_empty() || is_paused(config, instance),
+        Ok(Some(record)) => record.others().is_empty(),
         Err(error) => {
             order::tell(&format!("ogha-agent: {error:#}"));
             false
         }
     }
-}
-
-fn is_paused(config: &Config, instance: &Instance) -> bool {
-    let socket = crate::control::socket_path(&config.node.run_dir);
-    let Ok(Response::Status(status)) = client::ask(&socket, &Request::Status) else { return false };
-    let view = status.instances.iter().find(|view| view.name == instance.name);
-    view.is_some_and(|view| view.paused && view.primary.as_deref() == Some(&*config.node.name))
 }
