@@ -56,9 +56,11 @@ fn a_state_directory_that_fails_is_noticed_and_put_right() {
     pair.start_agents().unwrap();
     let record = directory.join("VI_1.record");
 
-    run("mount", &["-o", "remount,ro", shown]);
+    // (The file system itself cannot be made read-only while the record is open.)
+    run("mount", &["--bind", shown, shown]);
+    run("mount", &["-o", "remount,bind,ro", shown]);
     wait_for_problem(node, "Read-only file system");
-    run("mount", &["-o", "remount,rw", shown]);
+    run("umount", &[shown]);
     wait_until_right(node);
 
     fill(&directory);
