@@ -146,14 +146,19 @@ impl Store {
             options.write(true).create(true).truncate(true).mode(0o600);
             let mut file =
                 options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&beside)?;
-            // In the place of what was there: a disk without room must be noticed.
-            file.write_all(&[b'.'; SLOT])
+            // It takes room, so that a disk that has none is noticed.
+            let written = file.write_all(&[b'.'; SLOT]);
+            // One that stays would keep its room, in which the next check would find its own.
+            fs::remove_file(&beside).and(written)
         };
         match write() {
-            Err(e) if is_missing(&e) => bail!("the state directory {directory} is gone: make it anew"),
+            Err(e) if is_missing(&e) => {
+                bail!("the state directory {directory} is gone: make it anew")
+            }
             other => other.with_context(|| {
                 format!(
-                    "cannot write in the state directory {directory}; a takeover would fail here until                      that is put right"
+                    "cannot write in the state directory {directory}; a takeover would fail here \
+                     until that is put right"
                 )
             })?,
         }

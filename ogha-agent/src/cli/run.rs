@@ -6,6 +6,7 @@ use super::{Failure, boot};
 use crate::{
     config::{Config, DEFAULT_FILE},
     logging,
+    run::signals,
 };
 
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn command(args: &Args) -> Result<(), Failure> {
+    signals::survive().map_err(Failure::failed)?;
     logging::start(args.log.as_deref()).map_err(Failure::start_up)?;
     let config = Config::load(&args.config)?;
     boot::wait_for_network(&config)?;

@@ -130,7 +130,7 @@ fn a_request_is_answered() {
     raw.write_all(b"\"status\"\n").unwrap();
     let mut answer = String::new();
     raw.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "{\"status\":{\"node\":\"db1\",\"instances\":[]}}\n");
+    assert_eq!(answer, r#"{"status":{"node":"db1","instances":[],"configuration":{"problems":[],"needs_restart":[]}}}"#.to_owned() + "\n");
 }
 
 #[test]

@@ -36,7 +36,7 @@ mod reload;
 pub mod retry;
 mod router;
 mod seat;
-mod signals;
+pub mod signals;
 mod sources;
 mod status;
 mod supervise;

@@ -20,6 +20,9 @@ use crate::{
 /// How long the file is waited for: less than a client waits.
 const READING: Duration = Duration::from_secs(3);
 
+/// So many problems of a file are shown in the status.
+const SHOWN: usize = 10;
+
 /// What came of reading the file: the problems, one a line.
 pub type Read = Result<Box<Config>, Vec<String>>;
 
@@ -77,7 +80,10 @@ impl Reload {
                 Reloaded { problems, ..Reloaded::default() }
             }
         };
-        self.view.problems.clone_from(&reloaded.problems);
+        self.view.problems = reloaded.problems.iter().take(SHOWN).cloned().collect();
+        if let more @ 1.. = reloaded.problems.len().saturating_sub(SHOWN) {
+            self.view.problems.push(format!("and {more} more; `ogha-agent reload` has them all"));
+        }
         if reloaded.problems.is_empty() {
             self.view.needs_restart.clone_from(&reloaded.needs_restart);
         }

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as Number, sigaction};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
@@ -14,17 +15,34 @@ const WITHOUT_MEANING: [(libc::c_int, &str); 2] =
     [(libc::SIGUSR1, "SIGUSR1"), (libc::SIGUSR2, "SIGUSR2")];
 
 /// Sent by the kernel to whom a limit or a terminal stops: the call fails, which is handled where it was
-/// made. SIGPIPE is among them, though the standard library ignores it already.
-const OF_LIMITS: [libc::c_int; 8] = [
-    libc::SIGPIPE,
-    libc::SIGXFSZ,
-    libc::SIGXCPU,
-    libc::SIGALRM,
-    libc::SIGVTALRM,
-    libc::SIGPROF,
-    libc::SIGIO,
-    libc::SIGTTOU,
+/// made. SIGPIPE is among them, though the standard library ignores it already. The last three are taken by
+/// [`Signals::take`], and before it they must do nothing.
+const HARMLESS: [Number; 11] = [
+    Number::SIGPIPE,
+    Number::SIGXFSZ,
+    Number::SIGXCPU,
+    Number::SIGALRM,
+    Number::SIGVTALRM,
+    Number::SIGPROF,
+    Number::SIGIO,
+    Number::SIGTTOU,
+    Number::SIGUSR1,
+    Number::SIGUSR2,
+    Number::SIGHUP,
 ];
+
+/// From now on none of them ends this process. To be called before the first line of the log.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn survive() -> nix::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
+    HARMLESS.into_iter().try_for_each(|number| {
+        // SAFETY: the handler does nothing, so that it may run at any point.
+        unsafe { sigaction(number, &action) }.map(drop)
+    })
+}
 
 /// What a signal orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +60,6 @@ pub struct Signals {
     interrupt: Signal,
     hang_up: Signal,
     without_meaning: [Signal; 2],
-    _of_limits: Vec<Signal>,
 }
 
 impl Signals {
@@ -57,7 +74,6 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             without_meaning: [first?, second?],
-            _of_limits: OF_LIMITS.into_iter().map(of).collect::<io::Result<_>>()?,
         })
     }
 

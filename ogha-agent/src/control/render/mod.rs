@@ -450,10 +450,11 @@ instance VI_2 (virtual router 60): standby, backup, term 0
                 r#""replay":13,"echo":0,"leap":0},"adverts":{"accepted":14,"ttl":15,"version":0,"kind":0,"#,
                 r#""length":0,"checksum":0,"field":0,"stranger":0},"failovers":1,"#,
                 r#""primary":"opengaussdb1","in_sync":["opengaussdb1","opengaussdb2"],"#,
-                r#""paused":false,"waits_for":null,"arbiter":{"kind":"etcd","answers":["#,
+                r#""paused":false,"waits_for":null,"disk":null,"arbiter":{"kind":"etcd","answers":["#,
                 r#"{"place":"http://10.0.0.1:2379","rtt_us":1250,"error":null},"#,
                 r#"{"place":"http://10.0.0.2:2379","rtt_us":null,"error":"refused"}]},"#,
-                r#""switchover_to":null,"rejoin":null,"restarts":0}]}"#
+                r#""switchover_to":null,"rejoin":null,"restarts":0}],"#,
+                r#""configuration":{"problems":[],"needs_restart":[]}}"#
             )
         );
         assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
