@@ -115,6 +115,7 @@ fn open_at(
         bin_dir: Some(BIN.into()),
         socket_dir: Some(socket_dir),
         dbname: "postgres".to_owned(),
+        unit: None,
     };
     let peer = Peer { name: peer.0.to_owned(), addresses: vec![peer.1], port: PORT };
     let nodes = Nodes { own: "own".to_owned(), peers: vec![peer] };

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    Server, files,
+    Server, files, layout,
     login::Login,
     pidfile::{self, Life, PidFile},
     process::{Listener, Tool, ToolOutcome},
@@ -270,7 +270,8 @@ impl Local {
         });
         let dirs = self.server.bin_dir.clone().into_iter();
         let dirs = dirs.chain(self.started_from()).chain(homes);
-        dirs.chain(self.login.path()).map(|dir| dir.join(name)).find(|path| self.is_program(path)).with_context(
+        let packaged = self.as_owner(|| layout::tools(&self.server.data_dir)).unwrap_or_default();
+        dirs.chain(self.login.path()).chain(packaged).map(|dir| dir.join(name)).find(|path| self.is_program(path)).with_context(
             || {
                 format!(
                     "{name} was not found in the PATH of user {:?}; set `bin_dir` to the directory that holds it",
@@ -317,6 +318,7 @@ mod tests {
             bin_dir: None,
             socket_dir,
             dbname: "postgres".to_owned(),
+            unit: None,
         };
         Local::open(&server, &[("HOME", "no-such-place")]).await.unwrap()
     }

@@ -3,7 +3,7 @@
 use ogha_common::maps::Event;
 use tokio::sync::{mpsc, oneshot};
 
-use super::message;
+use super::{message, reload};
 use crate::control::protocol::{Request, Response};
 
 /// A message to the loop. Instances are named by their index.
@@ -15,6 +15,8 @@ pub enum Message {
     Kernel(Event),
     /// An operator asks.
     Control(Request, oneshot::Sender<Response>),
+    /// The configuration was read again.
+    Reload(reload::Read),
     /// A part of the agent that must not end has ended.
     Broken(anyhow::Error),
 }

@@ -144,6 +144,8 @@ pub fn start(instance: &mut Instance, host: &mut Host<'_>) -> anyhow::Result<()>
     }
     let nodes: Vec<NodeId> = instance.peers.list.iter().map(|peer| peer.node).collect();
     kernel.set_peers(slot, &nodes)?;
+    let addresses: Vec<_> = config.peers.iter().flat_map(|peer| peer.addresses.clone()).collect();
+    kernel.set_origins(slot, &addresses)?;
     // Of all paths, for a peer may send its adverts from any address.
     let senders: Vec<_> = config
         .peers
@@ -163,10 +165,11 @@ fn listen(kernel: &mut Kernel, effects: &Effects) -> anyhow::Result<()> {
 
 /// What the tracepoints are to watch, before the database's main process is known.
 pub(super) fn watch(config: &config::Instance) -> anyhow::Result<Watch> {
-    let agent = std::process::id();
+    let watch =
+        Watch { agent: std::process::id(), pidns: own_namespace("pid")?, ..Watch::default() };
     Ok(match config.database.port() {
-        Some(port) => Watch { tgid: 0, port: u32::from(port), netns: own_netns()?, agent },
-        None => Watch { agent, ..Watch::default() },
+        Some(port) => Watch { port: u32::from(port), netns: own_namespace("net")?, ..watch },
+        None => watch,
     })
 }
 
@@ -318,8 +321,9 @@ fn core_config(
     })
 }
 
-fn own_netns() -> anyhow::Result<u32> {
-    let file = std::fs::metadata("/proc/self/ns/net").context("cannot see our own namespace")?;
+fn own_namespace(kind: &str) -> anyhow::Result<u32> {
+    let path = format!("/proc/self/ns/{kind}");
+    let file = std::fs::metadata(&path).with_context(|| format!("cannot read {path}"))?;
     u32::try_from(std::os::unix::fs::MetadataExt::ino(&file)).context("an impossible inode")
 }
 

@@ -150,7 +150,14 @@ impl Opengauss {
                 );
                 self.progress.lost(lost.clone());
                 let log = ["pg_xlog", "pg_wal"].map(|name| dir.join(name));
-                let log = log.into_iter().find(|log| log.is_dir()).unwrap_or_default();
+                let log = log
+                    .into_iter()
+                    .find(|log| {
+                        self.local
+                            .as_owner(|| files::leads_to_directory(log))
+                            .is_ok_and(|is_one| is_one)
+                    })
+                    .unwrap_or_default();
                 self.local.act(move || lost::keep(&lost, &log, SEGMENT)).await?;
             }
             let mark = mark(&dir);

@@ -19,7 +19,7 @@ use ogha_common::units::Lsn;
 use tokio::task::spawn_blocking;
 
 use super::{
-    super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, stop},
+    super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, unit},
     Postgresql, auto_conf,
     history::{Entry, History},
     options, power,
@@ -101,13 +101,13 @@ impl Postgresql {
     async fn stop_all(&self, data_dir: &Path) -> anyhow::Result<()> {
         let (uid, dir) = (self.local.login.uid().as_raw(), data_dir.to_owned());
         spawn_blocking(move || end_tools(uid, &dir)).await.context("the search panicked")??;
-        if !data_dir.exists() {
+        if !self.local.as_owner(|| files::exists(data_dir))? {
             return Ok(());
         }
-        if let Err(error) = stop::fast(&self.local, STOP).await {
+        if let Err(error) = unit::fast(&self.local, STOP).await {
             tracing::warn!("{error:#}; an immediate shutdown follows");
         }
-        stop::immediate(&self.local).await
+        unit::immediate(&self.local).await
     }
 
     /// A setting of a server that does not run, from all its files.
