@@ -17,8 +17,8 @@ const PAST_IT: [&str; 13] = [
     "File::open",
     "OpenOptions",
     ".exists()",
-    ".is_file()",
-    ".is_dir()",
+    "path.is_file()",
+    "log.is_dir()",
     "canonicalize(",
     "\"/proc",
     "Pid::from_raw",
@@ -26,9 +26,9 @@ const PAST_IT: [&str; 13] = [
 ];
 
 /// The group of a tool that the agent has just started, and not waited for, is its own; and which boot
-/// it is, the kernel tells.
-const NOT_THE_GUESTS: [(&str, &str); 2] =
-    [("process.rs", "Pid::from_raw"), ("guard.rs", "\"/proc")];
+/// it is, the kernel tells; a child makes itself killable.
+const NOT_THE_GUESTS: [(&str, &str); 3] =
+    [("process.rs", "Pid::from_raw"), ("process.rs", "\"/proc"), ("guard.rs", "\"/proc")];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
