@@ -14,6 +14,7 @@ pub mod disk_worker;
 mod facts;
 #[cfg(test)]
 mod fake;
+pub mod footing;
 pub mod gate;
 pub mod health;
 mod history;
@@ -36,6 +37,7 @@ mod seat;
 mod sources;
 mod status;
 mod supervise;
+mod surroundings;
 pub mod timeline;
 
 use std::time::Duration;
@@ -51,13 +53,16 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::{history::History, hosted::Hosted, inbox::Message, supervise::Supervisor};
+use self::{
+    history::History, hosted::Hosted, inbox::Message, supervise::Supervisor,
+    surroundings::Surroundings,
+};
 use crate::{
     clock,
     config::Config,
     control::{protocol::Request, server::Server},
     failure::Failure,
-    kernel::{self, Kernel},
+    kernel::{self, Claim, Guard, Kernel},
     net::interface::Interface,
 };
 
@@ -126,6 +131,7 @@ struct Agent {
     hosted: Vec<Hosted>,
     history: History,
     inbox: mpsc::UnboundedReceiver<Message>,
+    surroundings: Surroundings,
 }
 
 impl Agent {
@@ -135,8 +141,10 @@ impl Agent {
         kernel::privileges()?;
         let (send, inbox) = mpsc::unbounded_channel();
         let supervisor = Supervisor::new(background.clone(), send.clone());
-        let interfaces = interfaces(config)?;
         let server = Server::bind(&config.node.run_dir)?;
+        let claim = Claim::take(&config.node.bpf_dir)?;
+        surroundings::wait_for_interfaces(config).await?;
+        let interfaces = interfaces(config)?;
         let mut hosted = Vec::new();
         for (index, instance) in config.instances.iter().enumerate() {
             let interface = interfaces
@@ -157,13 +165,18 @@ impl Agent {
         if let Some(log) = kernel.take_log() {
             sources::kernel_log(log, send.clone())?;
         }
-        sources::control(server, send, &supervisor);
+        let guard = Guard::take(&config.node.bpf_dir, claim)?;
+        sources::control(server, send.clone(), &supervisor);
+        surroundings::remove_left_addresses(config, background).await;
         for one in &mut hosted {
             one.start(&mut kernel, &mut history)?;
         }
         kernel.forget_instances_from(u32::try_from(hosted.len())?)?;
         info!(node = config.node.name, instances = hosted.len(), "started");
-        Ok(Self { node: config.node.name.clone(), kernel, hosted, history, inbox })
+        sources::surveys(&supervisor);
+        let surroundings = Surroundings::new(config, guard, interfaces, supervisor);
+        let node = config.node.name.clone();
+        Ok(Self { node, kernel, hosted, history, inbox, surroundings })
     }
 
     async fn run(mut self) -> anyhow::Result<()> {
@@ -247,6 +260,8 @@ impl Agent {
                     one.take(message::Message::Kernel(event), kernel, history);
                 }
             }
+            Message::Surveyed(survey) => self.surveyed(survey),
+            Message::Reloaded(reloaded) => self.reloaded(reloaded)?,
             Message::Broken(error) => return Err(error),
         }
         Ok(())

@@ -263,6 +263,8 @@ impl Context<'_> {
             Input::Withdrawn { granted_until } => phase.withdrawn(self, granted_until),
             Input::AddressesHeld => phase.addresses_held(self),
             Input::Lapsed => phase.lapsed(self),
+            Input::Unguarded => phase.unguarded(self),
+            Input::Risen => phase.risen(self),
             Input::Stopping => {
                 self.known.operator.stopping = true;
                 self.publish();

@@ -44,7 +44,9 @@ impl Router {
             Input::GateFailed(GateOrder::Close) => {}
             Input::GateFailed(_) => self.give_up(now, Notice::GateRefused, sink),
             Input::Renewed { until } => self.renewed(until),
-            Input::Lapsed => self.lapse(now, sink),
+            Input::Lapsed => self.lapse(now, Cause::Lapsed, sink),
+            Input::Unguarded => self.lapse(now, Cause::Unguarded, sink),
+            Input::Risen => self.rise(now, sink),
             Input::AddressesHeld => self.addresses_held(sink),
             Input::AddressesDropped => self.addresses_dropped(now, sink),
             Input::Stopping => self.stop(now, sink),
@@ -311,14 +313,24 @@ impl Router {
             _ => return,
         };
         if now >= until {
-            self.lapse(now, sink);
+            self.lapse(now, Cause::Lapsed, sink);
         }
     }
 
-    fn lapse(&mut self, now: Instant, sink: Sink<'_>) {
+    /// RFC 9568's interface event: what the LAN knows of the addresses is told again, and what is not yet
+    /// decided goes on as it was.
+    fn rise(&mut self, now: Instant, sink: Sink<'_>) {
+        if let Phase::Serving(serving) = &mut self.phase {
+            (serving.announced_since, serving.announced) = (now, 0);
+            sink(Action::SendAdvert(self.config.priority));
+            sink(Action::Announce);
+        }
+    }
+
+    fn lapse(&mut self, now: Instant, cause: Cause, sink: Sink<'_>) {
         let advertised = match self.phase {
             Phase::Serving(_) => {
-                self.begin(Cause::Lapsed, now, sink);
+                self.begin(cause, now, sink);
                 true
             }
             Phase::TakingOver(takeover) => takeover.step.is_advertised(),
