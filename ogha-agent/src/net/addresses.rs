@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context as _, bail};
-use nix::net::if_::if_nametoindex;
+use futures_util::TryStreamExt as _;
 use rtnetlink::{
     Error, Handle,
     packet_route::{
@@ -16,12 +16,14 @@ use tracing::warn;
 
 use super::survey::{self, HeldAddress, PROTOCOL};
 
-/// The addresses of one interface. It is found by its name each time: one that was deleted and made anew
+/// The addresses of one interface. It is looked up by its name each time: one that was deleted and made anew
 /// has another index.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     netlink: Handle,
     interface: String,
+    /// What it was when this was opened: that of an interface which was renamed since.
+    index: u32,
 }
 
 impl Addresses {
@@ -29,41 +31,48 @@ impl Addresses {
     ///
     /// # Errors
     /// When the kernel gives none.
-    pub fn open(interface: &str, runtime: &Runtime) -> anyhow::Result<Self> {
+    pub fn open(interface: &str, index: u32, runtime: &Runtime) -> anyhow::Result<Self> {
         let _context = runtime.enter();
         let (connection, netlink, _) =
             rtnetlink::new_connection().context("cannot open a netlink socket")?;
         runtime.spawn(connection);
-        Ok(Self { netlink, interface: interface.to_owned() })
+        Ok(Self { netlink, interface: interface.to_owned(), index })
     }
 
-    /// Puts an address on the interface, with this prefix, usable, and nowhere else on this host. Says
-    /// whether that changed anything.
+    /// Puts an address on the interface, with this prefix, usable, and nowhere else on this host.
     ///
     /// # Errors
     /// When the kernel refuses, or there is no such interface.
-    pub async fn add(&self, address: IpAddr, prefix: u8) -> anyhow::Result<bool> {
-        let index = if_nametoindex(self.interface.as_str())
-            .with_context(|| format!("interface {} is gone", self.interface))?;
+    pub async fn add(&self, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
+        let index = self.find().await?;
+        let index = index.with_context(|| format!("interface {} is gone", self.interface))?;
         let held = survey::addresses(&self.netlink).await?;
-        let here =
-            |held: &&HeldAddress| held.index == index && held.prefix == prefix && held.settled;
-        let mut holders: Vec<_> = held.iter().filter(|held| held.address == address).collect();
-        let present = holders.iter().any(here);
-        holders.retain(|held| !here(held));
-        let changes = !present || !holders.is_empty();
-        // One that failed the check for duplicates has to go first, for it stands in the way.
-        let in_the_way = |held: &&&HeldAddress| held.index == index && held.prefix == prefix;
-        for held in holders.iter().filter(in_the_way) {
+        let in_place = |held: &&HeldAddress| held.index == index && held.prefix == prefix;
+        let (here, elsewhere): (Vec<&HeldAddress>, Vec<&HeldAddress>) =
+            held.iter().filter(|held| held.address == address).partition(in_place);
+        // One that failed the check for duplicates stands in the way.
+        for held in here.iter().filter(|held| !held.settled) {
             self.delete(held).await?;
         }
-        if !present {
+        if !here.iter().any(|held| held.settled) {
             self.put(index, address, prefix).await?;
         }
-        for held in holders.iter().filter(|held| !in_the_way(held)) {
+        for held in elsewhere {
             self.delete(held).await?;
         }
-        Ok(changes)
+        Ok(())
+    }
+
+    /// The interface's index now; `None` if it is gone.
+    async fn find(&self) -> anyhow::Result<Option<u32>> {
+        let name = self.interface.clone();
+        match self.netlink.link().get().match_name(name).execute().try_next().await {
+            Ok(link) => Ok(link.map(|link| link.header.index)),
+            Err(Error::NetlinkError(e)) if e.raw_code() == -libc::ENODEV => Ok(None),
+            Err(e) => {
+                Err(e).with_context(|| format!("cannot look up interface {}", self.interface))
+            }
+        }
     }
 
     async fn put(&self, index: u32, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
@@ -81,12 +90,26 @@ impl Addresses {
         }
     }
 
+    /// Takes an address with this prefix off the interface; nothing happens if it is not there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn remove(&self, address: IpAddr, prefix: u8) -> anyhow::Result<()> {
+        let index = self.find().await?.unwrap_or(self.index);
+        for held in survey::addresses(&self.netlink).await? {
+            if held.index == index && held.address == address && held.prefix == prefix {
+                self.delete(&held).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes an address off this host, whatever its prefix, whichever interface has it. Says whether it was
     /// there.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub async fn remove(&self, address: IpAddr) -> anyhow::Result<bool> {
+    pub async fn remove_everywhere(&self, address: IpAddr) -> anyhow::Result<bool> {
         let mut found = false;
         for held in survey::addresses(&self.netlink).await? {
             if held.address == address {
@@ -142,11 +165,11 @@ pub fn remove_all(addresses: &[IpAddr]) -> anyhow::Result<usize> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let open = Addresses::open("", &Runtime::current())?;
+        let open = Addresses::open("", 0, &Runtime::current())?;
         let mut removed = 0;
         let all = async {
             for &address in addresses {
-                removed += usize::from(open.remove(address).await?);
+                removed += usize::from(open.remove_everywhere(address).await?);
             }
             Ok(())
         };

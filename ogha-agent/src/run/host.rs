@@ -216,15 +216,15 @@ pub struct VirtualAddresses {
 impl VirtualAddresses {
     /// Puts all of them on the interface, or takes them off it, whatever becomes of one.
     pub async fn hold(&self, hold: bool) -> Result<(), String> {
-        let mut done = Ok(false);
+        let mut done = Ok(());
         for &(address, prefix) in &self.vips {
             done = done.and(if hold {
                 self.interface.add(address, prefix).await
             } else {
-                self.interface.remove(address).await
+                self.interface.remove_everywhere(address).await.map(drop)
             });
         }
-        words(done.map(drop))
+        words(done)
     }
 }
 

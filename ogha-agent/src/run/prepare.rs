@@ -76,7 +76,7 @@ pub async fn prepare(
     let database = opened.await??;
     let progress = database.progress();
     let arbiter = open_arbiter(node, config, supervisor)?;
-    let links = Addresses::open(&interface.name, background)?;
+    let links = Addresses::open(&interface.name, interface.index, background)?;
     let announcer = Announcer::open(interface)?;
     let (tell_own, hear_own) = tokio::sync::watch::channel(Some(own));
     let core = Core::new(core_config(config, me, speaker, &peers)?);

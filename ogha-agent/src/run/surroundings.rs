@@ -244,7 +244,7 @@ pub(super) async fn remove_left_addresses(config: &Config, background: &Runtime)
         return;
     }
     let remove = async {
-        let open = Addresses::open("", background)?;
+        let open = Addresses::open("", 0, background)?;
         let removal = open.remove_left(&left, addresses::marks_are_kept());
         match timeout(PATIENCE, removal).await {
             Ok(removed) => removed,

@@ -45,7 +45,7 @@ impl RouterHost {
         let own = interface.own_address(config.family(), config.address, &addresses).await?;
         let speaker = prepare::speaker(config, interface, own, &addresses)?;
         let vrrp = Arc::new(prepare::open_vrrp(config, interface, speaker, &addresses)?);
-        let links = Addresses::open(&interface.name, supervisor.handle())?;
+        let links = Addresses::open(&interface.name, interface.index, supervisor.handle())?;
         let router = Router::new(election::Config {
             priority: config.priority,
             advert_interval: config.vrrp.advert_interval,
