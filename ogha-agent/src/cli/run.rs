@@ -18,6 +18,6 @@ pub(super) struct Args {
 pub(super) fn command(args: &Args) -> Result<(), Failure> {
     log::start(args.log.as_deref())?;
     let config = Config::load(&args.config)?;
-    config.check_host(&args.config)?;
+    config.check_start(&args.config)?;
     Ok(crate::run::run(&config)?)
 }

@@ -138,7 +138,7 @@ fn what_does_not_matter_changes_nothing() {
     stage.run("ip link set eth0 mtu 1400");
     stage.run("ip link set eth0 promisc on");
     stage.run("ip address add 203.0.113.7/32 dev eth0");
-    stage.run("ip link add other type dummy");
+    stage.run("ip link add other type veth peer name another");
     stage.run("ip link set other up");
     stage.run("ip link del other");
     thread::sleep(A_WHILE);

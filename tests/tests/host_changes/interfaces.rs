@@ -115,7 +115,7 @@ fn an_interface_that_comes_late_is_waited_for() {
     stage.wait("it to wait", || stage.log().contains("waiting for the network of this host"));
     thread::sleep(A_WHILE);
     assert!(agent.pid().is_some(), "{}", stage.words());
-    stage.run("ip link add eth0 type dummy");
+    stage.run("ip link add eth0 type veth peer name other");
     stage.wait("it to miss an address", || stage.log().contains("no IPv4 address of its own"));
     stage.run("ip link del eth0");
     stage.host().plug(&stage.routers.switch, "eth0", FIRST).unwrap();
