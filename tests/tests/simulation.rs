@@ -28,7 +28,7 @@ fn complain(tally: &Tally) -> String {
         let end = lines.len().saturating_sub(200);
         text += &format!("the end of it:\n{}\n", lines[end..].join("\n"));
         text += &format!(
-            "in full: OGHA_SEED={} cargo test -p ogha-tests --test simulation no_story -- --nocapture\n",
+            "in full: OGHA_SEED={} cargo test -p ogha-tests --test simulation no_simulated_run -- --nocapture\n",
             first.seed
         );
     }

@@ -224,6 +224,7 @@ impl Context<'_> {
             Input::Stalled(time) => {
                 self.election.postpone(time);
                 self.known.facts.postpone(self.now, time);
+                self.known.facts.stale |= time >= self.known.config.lease;
                 phase.postponed(self, time)
             }
             Input::Advert { node, advert } => self.advert(phase, node, advert),
@@ -287,6 +288,7 @@ impl Context<'_> {
     /// Rule 10: an observation that failed changes nothing.
     fn observed(&mut self, phase: Phase, database: Database) -> Phase {
         self.known.cluster.member |= matches!(database, Database::Standby { .. });
+        self.known.facts.stale = false;
         let before = ::core::mem::replace(&mut self.known.facts.database, database);
         phase.observed(self, &before)
     }

@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Facts {
     /// The database here, as it was last observed.
     pub database: Database,
+    /// That was before this agent stalled for longer than a lease: it may be another one by now.
+    pub stale: bool,
     pub peers: [Option<PeerFacts>; MAX_NODES],
     /// The node that serves, or did.
     pub active: Option<ActiveNode>,

@@ -144,7 +144,7 @@ impl Known {
         if !self.is_designated() {
             return Err(Blocker::NotDesignated);
         }
-        if self.facts.database.writable().is_none() {
+        if self.facts.database.writable().is_none() || self.facts.stale {
             return Err(Blocker::NotWritable);
         }
         if !addresses_held {

@@ -25,7 +25,7 @@ const SEEN_WRITABLE: u64 = 2500 * MS;
 const MOST_A_SECOND: u32 = 60;
 /// How long it may take to set right what somebody has changed by hand.
 const BY_HAND: u64 = 3000 * MS;
-/// A database that was started a moment ago may be stopped: what died before is fenced.
+/// A database that was started or promoted a moment ago may be stopped: what died before is fenced.
 const JUST_STARTED: u64 = 3000 * MS;
 
 /// What was seen so far.
@@ -179,7 +179,9 @@ impl World {
         // It did not answer a moment ago; or it is the second primary of a split.
         let sentenced =
             matches!(host.view.cause.get(), Some(Cause::DatabaseHung | Cause::SplitBrain(_)));
-        let settled = self.now.saturating_sub(host.database.started_at) > JUST_STARTED;
+        // One whose promotion was given up may be a primary in the next moment.
+        let begun = host.promoted_at.unwrap_or_default().max(host.database.started_at);
+        let settled = self.now.saturating_sub(begun) > JUST_STARTED;
         if healthy && settled && !sentenced && (named || !host.database.primary) {
             self.violated(Violation::Stopped(node));
         }

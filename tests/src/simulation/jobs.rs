@@ -51,6 +51,7 @@ impl World {
         };
         if let Job::Database(Step::Promote) = job {
             self.check_promotion(node);
+            self.nodes[node].promoted_at = Some(self.now);
         }
         let boot = self.nodes[node].boot;
         self.queue.push(self.now + takes, Event::Work { node, life, boot, id, job });

@@ -67,6 +67,7 @@ impl Phase {
                 phase
             }
             (Order::Stop, Self::Closing(closing)) => closing.stopped(cx),
+            (Order::Stop, Self::Fenced(fenced)) => fenced.stopped(),
             (Order::Demote, Self::Closing(closing)) => closing.demoted(cx, ok),
             (Order::Checkpoint, Self::Serving(serving)) => serving.checkpointed(cx, ok),
             (_, other) => other,

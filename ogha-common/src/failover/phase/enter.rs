@@ -61,9 +61,7 @@ fn report_closed(cx: &mut Context<'_>, next: &Phase) {
     cx.act(Action::DropAddresses);
     let outcome = match next {
         Phase::Fenced(fenced) => {
-            if let Cause::DatabaseDied(_) | Cause::HigherTerm(_) | Cause::SplitBrain(_) =
-                fenced.cause
-            {
+            if fenced.is_stopping() {
                 cx.act(Action::Database(Order::Stop));
             }
             Outcome::Fenced

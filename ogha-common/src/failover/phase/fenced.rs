@@ -20,14 +20,32 @@ pub(in crate::failover) struct Fenced {
     pub rejoin: Rejoin,
     /// A second primary is stopped, again until it is.
     stop: Retry,
+    /// The database was ordered to stop when the gate was closed, and that has not ended: what is
+    /// observed meanwhile is about to change.
+    stopping: bool,
 }
 
 impl Fenced {
-    pub fn new(cause: Cause, since: Instant, mut rejoin: Rejoin) -> Self {
+    pub fn new(from: PhaseName, cause: Cause, since: Instant, mut rejoin: Rejoin) -> Self {
+        // A promotion that was under way may succeed yet; what died may have been started by somebody.
+        let stops =
+            matches!(cause, Cause::DatabaseDied(_) | Cause::HigherTerm(_) | Cause::SplitBrain(_));
+        let stopping = from == PhaseName::Closing && stops;
         if let Cause::SplitBrain(_) = cause {
             rejoin.note_split();
         }
-        Self { cause, since, rejoin, stop: Retry::default() }
+        Self { cause, since, rejoin, stop: Retry::default(), stopping }
+    }
+
+    /// Whether the database is to be stopped, now that the gate is closed.
+    pub const fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// It was, or what can be done to that end is done.
+    pub fn stopped(mut self) -> Phase {
+        self.stopping = false;
+        Phase::Fenced(self)
     }
 
     /// A record that names another node has come meanwhile. That two histories were written stays true.
@@ -59,12 +77,14 @@ impl Fenced {
         match cx.known.facts.database {
             Database::Unknown | Database::Unresponsive => {}
             Database::Stopped => {
+                self.stopping = false;
                 // One that was stopped to hand over is started by the end of the handover alone.
                 if !matches!(self.cause, Cause::Switchover(_)) {
                     self.rejoin.start_database(cx);
                 }
                 self.come_back(cx);
             }
+            Database::Standby { .. } if self.stopping => {}
             Database::Standby { .. } => {
                 let again = self.cause == Cause::PromotionFailed && waited < timeout;
                 // Only a person can tell which of two histories is worth more.
@@ -110,6 +130,7 @@ impl Fenced {
                 cx.notice(Notice::Stopping);
             }
             self.stop.failed(cx.now);
+            self.stopping = true;
             cx.act(Action::Database(Order::Stop));
         }
     }

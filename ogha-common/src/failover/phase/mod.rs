@@ -163,7 +163,7 @@ impl Phase {
         rejoin: Rejoin,
         why: Why,
     ) -> Self {
-        let fenced = Fenced::new(cause, cx.now, rejoin);
+        let fenced = Fenced::new(from, cause, cx.now, rejoin);
         enter(cx, from, Self::Fenced(fenced), why)
     }
 }

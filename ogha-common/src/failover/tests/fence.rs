@@ -48,6 +48,9 @@ fn a_higher_term_fences() {
         assert_eq!(node.ordered(GateOrder::Open), None, "never again before it has rejoined");
         assert!(node.done.contains(&Action::Database(Order::Stop)), "nor may anyone write to it");
         node.input(Input::Database(STANDBY));
+        assert_eq!(node.core.phase(), PhaseName::Fenced, "it is about to stop");
+        node.input(Input::DatabaseDid { order: Order::Stop, ok: true });
+        node.input(Input::Database(STANDBY));
         assert_eq!(node.core.phase(), PhaseName::Standby, "rejoined");
     }
 }

@@ -81,6 +81,18 @@ fn a_peer_that_is_lost_leaves_and_only_then_commits_go_on() {
 }
 
 #[test]
+fn a_setting_is_set_right_while_the_arbiter_is_silent() {
+    let mut node = pair(Arbiter::Gateway);
+    node.held_back = |a| matches!(a, Action::Propose(_));
+    node.input(Input::Unanswered { node: PEER });
+    node.pass(LEASE * 2 / 3);
+    assert!(node.index(|a| matches!(a, Action::Propose(_))).is_some(), "{:?}", node.done);
+    node.input(Input::Database(primary(NodeSet::EMPTY, NodeSet::EMPTY)));
+    let order = Action::Database(Order::Synchronize(NodeSet::of(PEER)));
+    assert!(node.done.contains(&order), "nobody has let it go: {:?}", node.done);
+}
+
+#[test]
 fn a_peer_is_not_taken_in_while_commits_are_being_let_go() {
     let mut node = pair(Arbiter::None);
     node.input(Input::Unanswered { node: PEER });

@@ -62,6 +62,22 @@ fn the_gate_waits_for_the_addresses() {
 }
 
 #[test]
+fn what_was_observed_before_a_stall_opens_no_gate() {
+    let mut node = Node::standby();
+    node.held_back = |a| matches!(a, Action::HoldAddresses);
+    node.input(peer(probe::Phase::Fenced, 4));
+    node.input(Input::Database(PRIMARY));
+    let stall = AGENT_TIMEOUT * 2;
+    node.now = node.now + stall;
+    node.input(Input::Stalled(stall));
+    node.input(Input::AddressesHeld);
+    assert_eq!(node.ordered(GateOrder::Open), None, "it may have died meanwhile");
+    assert_eq!(node.core.blocker(), Some(Blocker::NotWritable));
+    node.input(Input::Database(PRIMARY));
+    node.assert_serving();
+}
+
+#[test]
 fn promotion_waits_for_the_grant() {
     let mut node = Node::standby();
     let heard = node.now;

@@ -110,10 +110,12 @@ impl Serving {
             return Phase::Serving(self);
         }
         self.membership.retry.begin();
-        if let Some(Proposed { record, stage }) = self.membership.proposed {
+        if let Some(Proposed { record: next, stage }) = self.membership.proposed {
             if asked_before && stage == Stage::Asked {
-                cx.act(Action::Propose(record));
+                cx.act(Action::Propose(next));
             }
+            // An arbiter that does not answer is no reason to leave what was changed by hand.
+            cx.have_commits_wait(next.others().iter().fold(record.others(), NodeSet::with));
             return Phase::Serving(self);
         }
         let staying = record.in_sync.filter(|node| !self.is_gone(cx.known, node));
