@@ -47,6 +47,8 @@ pub struct Findings {
     pub repaired: Vec<String>,
     /// What is wrong still: the programs have to be loaded again.
     pub broken: Vec<String>,
+    /// A program was detached: by hand, or because the interface that it was attached to is no more.
+    pub detached: bool,
 }
 
 impl Guard {
@@ -151,8 +153,16 @@ impl Guard {
         if let (Some((index, hook)), Ok(state)) = (kind.hook(), raw::link_state(link.as_fd()))
             && state.index == 0
         {
-            let attached = raw::attach(state.program, index, hook)
-                .with_context(|| format!("{shown} was detached, and cannot be attached again"))?;
+            found.detached = true;
+            let attached = match raw::attach(state.program, index, hook) {
+                Ok(attached) => attached,
+                // The interface is gone. Should it come back with another number, all is loaded again.
+                Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
+                Err(error) => {
+                    let what = format!("{shown} was detached, and cannot be attached again");
+                    return Err(error).context(what);
+                }
+            };
             self.make_directory()?;
             replace(&attached, path)?;
             found.repaired.push(format!("{shown} was detached: attached again"));

@@ -52,6 +52,8 @@ pub struct Footing {
     pub own: IpAddr,
     present: bool,
     running: bool,
+    /// The interface is the one that the sockets were opened on, for all that is known.
+    known: bool,
     /// Why nothing enforces the gate.
     unguarded: Option<String>,
     faults: Vec<String>,
@@ -67,6 +69,7 @@ impl Footing {
             own,
             present: true,
             running: true,
+            known: true,
             unguarded: None,
             faults: Vec::new(),
         }
@@ -85,6 +88,11 @@ impl Footing {
     /// Whether an advert can go out: the interface is there, and was set up.
     pub fn is_up(&self) -> bool {
         self.present
+    }
+
+    /// Something was detached from the interface: it may be another one, though it has the same number.
+    pub fn doubt(&mut self) {
+        self.known = false;
     }
 
     /// Looks at a survey. `programs`: whether the programs are attached to the interface as it was at the
@@ -127,8 +135,12 @@ impl Footing {
 
     /// Takes over what the interface is now.
     fn identify(&mut self, link: Option<&LinkFacts>) -> (bool, bool) {
-        let Some(link) = link else { return (false, false) };
-        let anew = link.index != self.interface.index;
+        let Some(link) = link else {
+            self.known = false;
+            return (false, false);
+        };
+        // One that was gone may have come back with the number that it had.
+        let anew = link.index != self.interface.index || !self.known;
         let mac = link.mac.unwrap_or(self.interface.mac);
         let new_mac = mac != self.interface.mac;
         let (instance, name) = (&self.instance, &link.name);
@@ -137,7 +149,7 @@ impl Footing {
         } else if new_mac {
             warn!(instance, "interface {name} has another Ethernet address");
         }
-        (self.interface.index, self.interface.mac) = (link.index, mac);
+        (self.interface.index, self.interface.mac, self.known) = (link.index, mac, true);
         (anew, new_mac)
     }
 
@@ -242,7 +254,7 @@ mod tests {
             let seen = footing().look(&survey, Ok(())).addresses;
             (seen.all, seen.none)
         };
-        assert_eq!(seen(|s| drop(s.addresses.pop())), (false, true));
+        assert_eq!(seen(|s| s.addresses.truncate(1)), (false, true));
         assert_eq!(seen(|s| s.addresses[1].prefix = 24), (false, false));
         assert_eq!(seen(|s| s.addresses[1].index = 1), (false, false));
         assert_eq!(seen(|s| s.addresses[1].settled = false), (false, false));
@@ -269,6 +281,19 @@ mod tests {
         let outcome = footing.look(&back, Ok(()));
         assert!(!outcome.anew && !outcome.risen && !outcome.unguarded && !outcome.homeless);
         assert!(footing.faults().is_empty(), "{:?}", footing.faults());
+    }
+
+    #[test]
+    fn an_interface_of_the_same_number_is_another_one_after_it_was_gone() {
+        let mut footing = footing();
+        let mut gone = survey();
+        gone.links.pop();
+        footing.look(&gone, Ok(()));
+        let outcome = footing.look(&survey(), Ok(()));
+        assert!(outcome.anew && outcome.risen);
+        footing.doubt();
+        assert!(footing.look(&survey(), Ok(())).anew);
+        assert!(!footing.look(&survey(), Ok(())).anew);
     }
 
     #[test]

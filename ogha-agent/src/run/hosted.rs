@@ -82,6 +82,14 @@ impl Hosted {
         }
     }
 
+    /// Something was detached from an interface: its number says no longer that it is the same.
+    pub fn doubt(&mut self) {
+        match self {
+            Self::Database(seat) => seat.effects.footing.doubt(),
+            Self::Router(router) => router.doubt(),
+        }
+    }
+
     /// The host was looked at; `programs`: whether they are attached to the instance's interface.
     pub fn surveyed(
         &mut self,

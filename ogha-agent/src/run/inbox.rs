@@ -20,7 +20,7 @@ pub enum Message {
     /// The host's interfaces and addresses, as they are.
     Surveyed(Survey),
     /// The programs were loaded, and attached to these interfaces, or could not be.
-    Reloaded(anyhow::Result<(Kernel, Vec<Interface>)>),
+    Reloaded(anyhow::Result<(Box<Kernel>, Vec<Interface>)>),
     /// An operator asks.
     Control(Request, oneshot::Sender<Response>),
     /// A part of the agent that must not end has ended.

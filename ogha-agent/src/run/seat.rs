@@ -44,6 +44,7 @@ impl Seat {
         kernel: &mut Kernel,
         history: &mut History,
     ) {
+        let was_unguarded = self.effects.footing.unguarded().is_some();
         let mut outcome = self.effects.footing.look(survey, programs);
         if outcome.anew || outcome.new_mac {
             self.effects.stale = true;
@@ -66,6 +67,8 @@ impl Seat {
             instance.input(Input::Unguarded, &mut host);
             // Not before the programs are back.
             outcome.addresses.all = true;
+        } else if was_unguarded {
+            instance.input(Input::Guarded, &mut host);
         }
         let (name, vips) = (host.effects.footing.interface.name.clone(), host.effects.vips.clone());
         let what = || footing::misplaced(survey, &name, &vips);

@@ -6,7 +6,7 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Context as _, bail};
 use futures_util::future::join_all;
 use nix::net::if_::if_nametoindex;
-use ogha_common::maps::name;
+use ogha_common::{maps::name, units::Instant};
 use tokio::{
     runtime::Handle as Runtime,
     time::{sleep, timeout},
@@ -28,6 +28,8 @@ use crate::{
 
 /// How often an interface, or an address, that is not there yet is looked for.
 const OFTEN: Duration = Duration::from_millis(100);
+/// What cannot be put right within that time is no fence: the programs would end with this agent.
+const UNPINNED: Duration = Duration::from_secs(3);
 /// How long the start waits for netlink to remove what a former configuration has left.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -44,6 +46,9 @@ pub(super) struct Surroundings {
     reloading: bool,
     trouble: Trouble,
     broken: Vec<String>,
+    broken_since: Option<Instant>,
+    /// Something was detached from an interface, since the instances were told.
+    detached: bool,
     last: Option<Survey>,
 }
 
@@ -64,6 +69,8 @@ impl Surroundings {
             reloading: false,
             trouble: Trouble::new("", "attach the BPF programs again"),
             broken: Vec::new(),
+            broken_since: None,
+            detached: false,
             last: None,
         }
     }
@@ -74,6 +81,7 @@ impl Surroundings {
             return;
         }
         let mut found = self.guard.check();
+        self.detached |= found.detached;
         for repaired in &found.repaired {
             warn!("{repaired}");
         }
@@ -95,6 +103,8 @@ impl Surroundings {
         if due && (stale || !found.broken.is_empty()) {
             self.reload();
         }
+        let since = self.broken_since.or_else(|| Some(clock::now()));
+        self.broken_since = since.filter(|_| !found.broken.is_empty());
         self.broken = found.broken;
     }
 
@@ -115,13 +125,19 @@ impl Surroundings {
             let kernel = tokio::task::spawn_blocking(start).await;
             let kernel = kernel.context("loading the programs").flatten();
             // The loop may have ended.
-            let _ = inbox.send(Message::Reloaded(kernel.map(|kernel| (kernel, interfaces))));
+            let _ =
+                inbox.send(Message::Reloaded(kernel.map(|kernel| (Box::new(kernel), interfaces))));
         };
         drop(self.supervisor.spawn_job("loading of the BPF programs".to_owned(), job));
     }
 
-    /// Whether the programs see what comes in and goes out at that interface, as it is now.
+    /// Whether the programs see what comes in and goes out at that interface, as it is now, and would go on
+    /// doing so without this agent.
     fn programs(&self, survey: &Survey, interface: &str) -> Result<(), String> {
+        if self.broken_since.is_some_and(|since| clock::now().since(since) >= UNPINNED) {
+            let what = self.broken.join("; ");
+            return Err(format!("the BPF programs are not safely in place ({what})"));
+        }
         match survey.link(interface) {
             Some(link) if self.guard.is_attached(link.index) => Ok(()),
             _ => Err(format!("the BPF programs are not attached to {interface}")),
@@ -138,10 +154,14 @@ impl Agent {
     }
 
     fn tell(&mut self, survey: &Survey) {
+        let detached = std::mem::take(&mut self.surroundings.detached);
         let inbox = self.surroundings.supervisor.inbox();
         for (index, one) in self.hosted.iter_mut().enumerate() {
             let programs = self.surroundings.programs(survey, one.interface());
             let (kernel, history) = (&mut self.kernel, &mut self.history);
+            if detached {
+                one.doubt();
+            }
             one.surveyed((index, inbox), survey, programs, kernel, history);
         }
     }
@@ -149,7 +169,7 @@ impl Agent {
     /// The programs were loaded again, or could not be. The maps are the same, unless their pins were gone.
     pub(super) fn reloaded(
         &mut self,
-        reloaded: anyhow::Result<(Kernel, Vec<Interface>)>,
+        reloaded: anyhow::Result<(Box<Kernel>, Vec<Interface>)>,
     ) -> anyhow::Result<()> {
         self.surroundings.reloading = false;
         let now = clock::now();
@@ -166,7 +186,7 @@ impl Agent {
         if let Some(log) = kernel.take_log() {
             sources::kernel_log(log, inbox)?;
         }
-        (self.kernel, self.surroundings.loaded) = (kernel, loaded);
+        (self.kernel, self.surroundings.loaded) = (*kernel, loaded);
         info!("the BPF programs were loaded and attached again");
         if other_maps {
             warn!("the maps of the data plane are new: every gate is closed");

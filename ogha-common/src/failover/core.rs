@@ -264,7 +264,14 @@ impl Context<'_> {
             Input::Withdrawn { granted_until } => phase.withdrawn(self, granted_until),
             Input::AddressesHeld => phase.addresses_held(self),
             Input::Lapsed => phase.lapsed(self),
-            Input::Unguarded => phase.unguarded(self),
+            Input::Unguarded => {
+                self.known.facts.unguarded = true;
+                phase.unguarded(self)
+            }
+            Input::Guarded => {
+                self.known.facts.unguarded = false;
+                phase
+            }
             Input::Risen => phase.risen(self),
             Input::Stopping => {
                 self.known.operator.stopping = true;

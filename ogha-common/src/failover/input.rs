@@ -127,6 +127,8 @@ pub enum Input {
     AddressesHeld,
     /// The interface is gone, or the programs on it: nothing enforces the gate there.
     Unguarded,
+    /// The programs enforce it again.
+    Guarded,
     /// What the LAN knows of the addresses may be lost: the interface was down, has another Ethernet
     /// address, or an address was missing for a while.
     Risen,
@@ -273,6 +275,7 @@ impl Input {
             Self::Withdrawn { .. } => "lease grant withdrawn",
             Self::AddressesHeld => "addresses held",
             Self::Unguarded => "nothing enforces gate",
+            Self::Guarded => "gate enforced again",
             Self::Risen => "interface up again",
             Self::Stopping => "agent stops",
         }

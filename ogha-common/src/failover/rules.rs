@@ -51,6 +51,9 @@ impl Known {
         if self.is_paused() {
             return Err(Blocker::Paused);
         }
+        if self.facts.unguarded {
+            return Err(Blocker::Unguarded);
+        }
         let behind = self.facts.behind(self.record());
         if !self.is_in_sync() {
             return Err(Blocker::NotInSync(behind));
@@ -71,7 +74,11 @@ impl Known {
     /// database of a designated primary is promoted if it is still a standby: the promotion
     /// failed, or the agent died before it.
     pub fn may_bootstrap(&self, now: Instant) -> Option<(TakeoverPermit, Cause)> {
-        if !self.is_unreplaced() || self.is_forestalled(now) || !self.knows_the_others(now) {
+        if self.facts.unguarded
+            || !self.is_unreplaced()
+            || self.is_forestalled(now)
+            || !self.knows_the_others(now)
+        {
             return None;
         }
         let cause = match self.facts.database {
@@ -146,6 +153,9 @@ impl Known {
         }
         if self.facts.database.writable().is_none() || self.facts.stale {
             return Err(Blocker::NotWritable);
+        }
+        if self.facts.unguarded {
+            return Err(Blocker::Unguarded);
         }
         if !addresses_held {
             return Err(Blocker::NoAddresses);

@@ -19,6 +19,8 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// So long after the last word that nothing enforces the gate, a router wants the role again.
+const UNGUARDED_REST: Duration = Duration::from_secs(1);
 /// How long a takeover may take. It is a call of the kernel, and one of netlink for each address.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the addresses to be taken off the interface, with the gate closed already.
@@ -45,7 +47,7 @@ impl Router {
             Input::GateFailed(_) => self.give_up(now, Notice::GateRefused, sink),
             Input::Renewed { until } => self.renewed(until),
             Input::Lapsed => self.lapse(now, Cause::Lapsed, sink),
-            Input::Unguarded => self.lapse(now, Cause::Unguarded, sink),
+            Input::Unguarded => self.unguard(now, sink),
             Input::Risen => self.rise(now, sink),
             Input::AddressesHeld => self.addresses_held(sink),
             Input::AddressesDropped => self.addresses_dropped(now, sink),
@@ -314,6 +316,18 @@ impl Router {
         };
         if now >= until {
             self.lapse(now, Cause::Lapsed, sink);
+        }
+    }
+
+    /// No fence without programs: gives up the role, and wants none for as long as that is said again and
+    /// again.
+    fn unguard(&mut self, now: Instant, sink: Sink<'_>) {
+        if let Phase::Backup(_) = self.phase {
+            self.failures = 0;
+            self.election.set_eligible(false);
+            self.phase = Phase::Backup(Backup { rest_until: Some(now + UNGUARDED_REST) });
+        } else {
+            self.lapse(now, Cause::Unguarded, sink);
         }
     }
 

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use ogha_tests::lab::pair::{FIRST, VIP};
 
-use crate::stage::{A_WHILE, Stage, fast, places};
+use crate::stage::{A_WHILE, Stage, fast, output, places};
 use ogha_tests::lab::router::Routers;
 
 /// Down for a moment: the role stays, and the address is announced again.
@@ -69,6 +69,32 @@ fn an_interface_that_is_made_anew_is_used() {
         stage.wait("no fault", || stage.faults() == "null");
     }
     stage.assert_logged("was made anew");
+}
+
+/// Deleted, and made anew with the number that it had.
+#[test]
+fn an_interface_that_is_made_anew_with_its_old_number_is_used() {
+    let stage = Stage::serving("number");
+    let number = || {
+        let line = output(stage.host(), "ip -o link show eth0");
+        line.split(':').next().unwrap().to_owned()
+    };
+    let before = number();
+    stage.run("ip link del eth0");
+    let host = stage.host().namespace().path().display().to_string();
+    // Made where the switch is, as the lab does it, but with a number.
+    let line = format!(
+        "ip link add r1 type veth peer name eth0 index {before} address 02:00:c0:00:02:0b netns {host}"
+    );
+    let switch = stage.routers.lab.directory().join("switch/net").display().to_string();
+    let at_switch = |line: &str| stage.run(&format!("nsenter --net={switch} {line}"));
+    at_switch(&line);
+    at_switch("ip link set r1 master br0 up");
+    stage.run("ip link set eth0 up");
+    stage.run(&format!("ip address add {FIRST}/24 dev eth0"));
+    assert_eq!(number(), before);
+    stage.wait_until_serving();
+    stage.wait_until_answered(stage.host().mac());
 }
 
 /// The interface is called differently for a while, as when a network service renames it.

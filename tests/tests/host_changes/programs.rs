@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::stage::{Stage, output};
+use nix::mount::{MntFlags, MsFlags, umount2};
+use ogha_tests::lab::pair::VIP;
+
+use crate::stage::{Stage, output, places};
 
 fn pins(stage: &Stage) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -74,6 +77,25 @@ fn removed_pins_are_made_again() {
     agent.kill().unwrap();
     agent.start().unwrap();
     stage.wait_until_serving();
+}
+
+/// The BPF file system is unmounted: what is attached would end with the agent, so that the router gives its
+/// role up, and says why. Mounted again, all is pinned, and it serves.
+#[test]
+fn without_a_bpf_file_system_nothing_is_served() {
+    let stage = Stage::serving("unmounted");
+    let mount = stage.host().bpf_dir().parent().unwrap().to_owned();
+    umount2(&mount, MntFlags::MNT_DETACH).unwrap();
+    stage.wait("the gate to close", || {
+        let instance = stage.routers.nodes[0].agent.instance().unwrap();
+        instance["gate"] == "closed"
+    });
+    stage.wait("the fault to be shown", || stage.faults().contains("not safely in place"));
+    stage.wait("the address to go", || places(stage.host(), VIP.into()).is_empty());
+    let none = None::<&str>;
+    nix::mount::mount(Some("bpf"), &mount, Some("bpf"), MsFlags::empty(), none).unwrap();
+    stage.wait_until_serving();
+    stage.wait("no fault", || stage.faults() == "null");
 }
 
 /// `unload --force` under an agent: the data plane is back, and so is the address.

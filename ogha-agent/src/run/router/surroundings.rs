@@ -19,6 +19,11 @@ impl RouterHost {
         &self.footing.interface.name
     }
 
+    /// Something was detached from an interface.
+    pub fn doubt(&mut self) {
+        self.footing.doubt();
+    }
+
     /// The host was looked at; `programs`: whether they are attached to the interface.
     pub fn surveyed(
         &mut self,

@@ -179,6 +179,17 @@ fn without_programs_on_the_interface_a_node_fences() {
     node.assert_fenced(Cause::Unguarded);
     assert!(node.done.contains(&Action::DropAddresses));
     assert!(!node.done.contains(&Action::Database(Order::Stop)), "nobody has replaced it yet");
+    for _ in 0..3 {
+        node.pass(AGENT_TIMEOUT);
+        node.input(Input::Database(PRIMARY));
+    }
+    node.assert_fenced(Cause::Unguarded);
+    node.input(Input::Guarded);
+    for _ in 0..3 {
+        node.pass(AGENT_TIMEOUT);
+        node.input(Input::Database(PRIMARY));
+    }
+    node.assert_serving();
 }
 
 #[test]

@@ -231,6 +231,7 @@ impl Explorer {
         let unguarded = self.now.ns() & 4 == 0;
         self.input(Input::Risen);
         self.input(if unguarded { Input::Unguarded } else { Input::Lapsed });
+        self.input(Input::Guarded);
     }
 
     fn run(mut self) -> BTreeSet<Transition> {

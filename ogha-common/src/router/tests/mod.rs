@@ -401,7 +401,14 @@ fn without_programs_on_the_interface_a_router_is_backup() {
     assert!(done.iter().any(|action| matches!(action, SetGate { order: Close, .. })), "{done:?}");
     assert!(done.contains(&DropAddresses));
     assert_eq!(bench.router.phase(), PhaseName::Backup);
-    assert_eq!(bench.input(Input::Unguarded), []);
+    for _ in 0..20 {
+        assert_eq!(bench.input(Input::Unguarded), []);
+        let done = bench.pass(ms(500));
+        assert!(!done.iter().any(|action| matches!(action, SetGate { order: Claim, .. })));
+    }
+    assert_eq!(bench.router.phase(), PhaseName::Backup);
+    bench.pass(ms(6000));
+    assert_eq!(bench.router.phase(), PhaseName::Serving);
 }
 
 #[test]
