@@ -81,14 +81,12 @@ fn an_interface_that_is_made_anew_with_its_old_number_is_used() {
     };
     let before = number();
     stage.run("ip link del eth0");
-    let host = stage.host().namespace().path().display().to_string();
-    // Made where the switch is, as the lab does it, but with a number.
-    let line = format!(
-        "ip link add r1 type veth peer name eth0 index {before} address 02:00:c0:00:02:0b netns {host}"
-    );
     let switch = stage.routers.lab.directory().join("switch/net").display().to_string();
     let at_switch = |line: &str| stage.run(&format!("nsenter --net={switch} {line}"));
-    at_switch(&line);
+    stage.run(&format!(
+        "ip link add name eth0 index {before} address 02:00:c0:00:02:0b type veth peer name r1 \
+         netns {switch}"
+    ));
     at_switch("ip link set r1 master br0 up");
     stage.run("ip link set eth0 up");
     stage.run(&format!("ip address add {FIRST}/24 dev eth0"));
