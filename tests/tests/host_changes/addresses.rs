@@ -98,10 +98,12 @@ fn an_ipv6_address_is_put_back_usable() {
     stage.wait_until_serving();
     // Another host has it, and somebody puts it on the interface as people do: it fails the check.
     run(&stage.routers.client, &format!("ip address add {}/128 dev eth0 nodad", vip6()));
-    stage.run("sysctl -qw net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.all.accept_dad=1");
+    for interface in ["eth0", "all"] {
+        stage.set(&format!("ipv6/conf/{interface}/accept_dad"), "1");
+    }
     stage.run(&format!("ip address replace {}/128 dev eth0", vip6()));
     stage.run(&format!("ip address del {}/128 dev eth0", vip6()));
-    let _ = stage.wait("the address to be usable", || {
+    stage.wait("the address to be usable", || {
         let all = crate::stage::output(stage.host(), "ip -6 address show dev eth0");
         held() && !all.contains("dadfailed") && !all.contains("tentative")
     });

@@ -153,7 +153,7 @@ fn an_interface_that_comes_late_is_waited_for() {
 fn another_own_address_is_spoken_from() {
     let stage = Stage::serving("own");
     stage.run("ip address add 192.0.2.21/24 dev eth0");
-    stage.run("sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1");
+    stage.set("ipv4/conf/eth0/promote_secondaries", "1");
     stage.run(&format!("ip address del {FIRST}/24 dev eth0"));
     stage.wait("it to be said", || stage.log().contains("own address is 192.0.2.21 now"));
     thread::sleep(Duration::from_secs(1));

@@ -1,6 +1,6 @@
 //! Two routers, or one, and what is done to their hosts.
 
-use std::{net::IpAddr, process::Command, sync::Arc, time::Duration};
+use std::{fs, net::IpAddr, path::Path, process::Command, sync::Arc, time::Duration};
 
 use ogha_tests::lab::{
     Host, client, clock, ipv6_of,
@@ -40,6 +40,12 @@ impl Stage {
     /// Runs a command on the first router's host; it must succeed.
     pub fn run(&self, line: &str) {
         run(self.host(), line);
+    }
+
+    /// Sets something below `/proc/sys/net` on the first router's host.
+    pub fn set(&self, what: &str, value: &str) {
+        let path = Path::new("/proc/sys/net").join(what);
+        self.host().namespace().enter(|| fs::write(path, value)).unwrap();
     }
 
     /// Has another configuration of the first router's agent, which does not run.
