@@ -35,6 +35,7 @@ pub mod retry;
 mod router;
 mod seat;
 mod sources;
+mod standing;
 mod status;
 mod supervise;
 mod surroundings;
