@@ -17,7 +17,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "node",
         header: "[node]",
-        keys: &["name", "state_dir", "run_dir", "bpf_dir", "metrics_listen", "realtime"],
+        keys: &["name", "state_dir", "run_dir", "bpf_dir", "metrics_listen", "realtime", "log"],
     },
     Section {
         path: "instance",

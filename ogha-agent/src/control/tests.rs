@@ -55,7 +55,7 @@ impl Agent {
 }
 
 fn status() -> Response {
-    Response::Status(view::Status { node: "db1".into(), instances: Vec::new() })
+    Response::Status(view::Status { node: "db1".into(), ..view::Status::default() })
 }
 
 fn mode(path: &Path) -> u32 {

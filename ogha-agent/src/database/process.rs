@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::account::Account;
+use crate::limits;
 
 /// Bytes kept of each of a tool's two streams: its last ones, for tools end with the reason.
 pub const KEPT: usize = 64 * 1024;
@@ -152,6 +153,7 @@ impl<'a> Tool<'a> {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        limits::hand_back(command.as_std_mut());
         if let Some(account) = self.account {
             account.take_on(&mut command);
         }

@@ -107,6 +107,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         let running = running.as_ref().and_then(|status| status.instances.iter().find(here));
         host::examine_instance(&mut findings, instance, running.is_some());
         neighbours::examine_peers(&mut findings, instance, running).await;
+        neighbours::examine_contradictions(&mut findings, running);
         examine_arbiter(&mut findings, &config.node.name, instance).await;
         database::examine(&mut findings, &config.node.name, instance).await;
     }

@@ -32,7 +32,8 @@ use aya::{
 };
 use ogha_common::maps::{
     AdvertCounters, AdvertKey, Advertiser, ArpCounters, Endpoint, Gate, Granters, Lease,
-    MAX_INSTANCES, Offer, Peer, PeerKey, PortCounters, ProbeCounters, Stamp, Vip, Watch, name,
+    MAX_INSTANCES, Offer, Origin, Peer, PeerKey, PortCounters, ProbeCounters, Refused, Stamp, Vip,
+    Watch, name,
 };
 
 pub use self::{
@@ -60,6 +61,7 @@ pub struct Kernel {
     endpoints: HashMap<MapData, Plain<Endpoint>, u32>,
     offers: Array<MapData, Plain<Offer>>,
     peers: HashMap<MapData, Plain<PeerKey>, Plain<Peer>>,
+    refusals: HashMap<MapData, Plain<Origin>, Plain<Refused>>,
     granters: Array<MapData, Plain<Granters>>,
     leases: Array<MapData, Plain<Lease>>,
     probe_counters: PerCpuArray<MapData, Plain<ProbeCounters>>,
@@ -168,6 +170,7 @@ impl Kernel {
             endpoints: take(ebpf, name::ENDPOINTS)?,
             offers: take(ebpf, name::SELF)?,
             peers: take(ebpf, name::PEERS)?,
+            refusals: take(ebpf, name::REFUSALS)?,
             granters: take(ebpf, name::GRANTERS)?,
             leases: take(ebpf, name::LEASES)?,
             probe_counters: take(ebpf, name::PROBE_COUNTERS)?,

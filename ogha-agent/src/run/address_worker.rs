@@ -69,7 +69,7 @@ impl AddressWorker {
     pub fn hold(&mut self, hold: bool, ports: &mut impl Work) {
         self.wanted = Some(hold);
         (self.repairs, self.repaired) = (false, false);
-        self.trouble.retry.worked();
+        self.trouble.retry.succeeded();
         self.go_on(ports);
     }
 

@@ -11,12 +11,12 @@ use std::{
 use anyhow::bail;
 use ogha_common::{
     detector::CheckOutcome,
-    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     task::{AbortHandle, JoinHandle},
     time::timeout,
 };
@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     footing::Footing,
     history::History,
-    hook_event, inbox,
+    hook_event, hooks, inbox,
     message::Message,
     ports::{Answer, End, Job, JobId, Lane, Ports, Work},
     supervise::Supervisor,
@@ -76,7 +76,7 @@ pub struct Effects {
     /// How far a rejoin is.
     pub progress: watch::Receiver<Option<Progress>>,
     /// The operator's command.
-    pub hooks: Option<mpsc::UnboundedSender<hook_event::Event>>,
+    pub hooks: hooks::Sender,
     /// Who does slow work.
     pub executor: Executor,
 }
@@ -136,6 +136,10 @@ impl Ports for Host<'_> {
         Ok(self.kernel.peer(self.effects.slot, node)?.unwrap_or_default())
     }
 
+    fn refused(&self, address: IpAddr) -> anyhow::Result<Refused> {
+        self.kernel.refused(self.effects.slot, address)
+    }
+
     fn set_watch(&mut self, watch: Watch) -> anyhow::Result<()> {
         self.kernel.set_watch(self.effects.slot, watch)
     }
@@ -175,10 +179,7 @@ impl Ports for Host<'_> {
     }
 
     fn run_hook(&mut self, event: hook_event::Event) {
-        if let Some(hooks) = &self.effects.hooks {
-            // A worker that is gone has ended the agent.
-            let _ = hooks.send(event);
-        }
+        self.effects.hooks.send(event);
     }
 }
 
@@ -291,6 +292,10 @@ impl CarryOut for Tools {
                 let store = self.store.clone();
                 End::Done(self.write(move || store.save_marks(marks)).await)
             }
+            Job::CheckDisk => {
+                let store = self.store.clone();
+                End::Kept(self.write(move || store.check()).await)
+            }
             Job::HoldAddresses(hold) => End::Done(self.addresses.hold(hold).await),
             Job::Propose(record) => End::Ruled(self.arbiter.propose(record).await),
             Job::Consult => End::Consulted(words(self.arbiter.consult().await)),
@@ -315,10 +320,10 @@ impl CarryOut for Tools {
 
 impl Tools {
     /// On a thread that may hang with the disk. (What was begun there can't be aborted.)
-    async fn write(
+    async fn write<T: Send + 'static>(
         &self,
-        write: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-    ) -> Result<(), String> {
+        write: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
         match tokio::task::spawn_blocking(write).await {
             Ok(written) => words(written),
             Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),

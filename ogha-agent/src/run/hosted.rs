@@ -147,6 +147,17 @@ impl Hosted {
         }
     }
 
+    /// Takes on what may change while it runs.
+    pub fn reconfigure(&mut self, config: &config::Instance) {
+        match self {
+            Self::Database(seat) => {
+                seat.instance.reconfigure(config);
+                seat.effects.hooks.reconfigure(config.hooks.clone());
+            }
+            Self::Router(router) => router.reconfigure(config),
+        }
+    }
+
     /// The agent is told to end.
     pub fn stop(&mut self, kernel: &mut Kernel, history: &mut History) {
         match self {

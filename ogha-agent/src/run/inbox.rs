@@ -3,7 +3,7 @@
 use ogha_common::maps::Event;
 use tokio::sync::{mpsc, oneshot};
 
-use super::message;
+use super::{message, reload};
 use crate::{
     control::protocol::{Request, Response},
     kernel::Kernel,
@@ -23,6 +23,8 @@ pub enum Message {
     Reloaded(anyhow::Result<(Box<Kernel>, Vec<Interface>)>),
     /// An operator asks.
     Control(Request, oneshot::Sender<Response>),
+    /// The configuration was read again.
+    Reload(reload::Read),
     /// A part of the agent that must not end has ended.
     Broken(anyhow::Error),
 }

@@ -8,6 +8,7 @@
 pub mod address_worker;
 pub mod arbiter_worker;
 mod commands;
+mod contradictions;
 pub mod database_worker;
 pub mod decides;
 pub mod disk_worker;
@@ -31,9 +32,12 @@ pub mod peer;
 pub mod peers;
 pub mod ports;
 mod prepare;
+mod profile;
+mod reload;
 pub mod retry;
 mod router;
 mod seat;
+mod signals;
 mod sources;
 mod standing;
 mod status;
@@ -41,21 +45,20 @@ mod supervise;
 mod surroundings;
 pub mod timeline;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ogha_common::units::Instant;
-use tokio::{
-    runtime,
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    time::sleep,
-};
+use tokio::{runtime, sync::mpsc, time::sleep};
 use tracing::{info, warn};
 
 use self::{
-    history::History, hosted::Hosted, inbox::Message, supervise::Supervisor,
+    history::History,
+    hosted::Hosted,
+    inbox::Message,
+    reload::Reload,
+    signals::{Order, Signals},
+    supervise::Supervisor,
     surroundings::Surroundings,
 };
 use crate::{
@@ -64,23 +67,27 @@ use crate::{
     control::{protocol::Request, server::Server},
     failure::Failure,
     kernel::{self, Claim, Guard, Kernel},
+    limits,
     net::interface::Interface,
 };
 
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
 const REALTIME_PRIORITY: i32 = 20;
 
+/// How long the end of the agent waits for the last timelines to be on disk.
+const HISTORY_PATIENCE: Duration = Duration::from_millis(200);
+
 /// How long the end of the agent waits for what its instances have to do before.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs the agent until it is told to end (SIGTERM, SIGINT).
+/// Runs the agent until it is told to end (SIGTERM, SIGINT). `file`: where the configuration is read again.
 ///
 /// # Errors
 /// A [`Failure`] of code 2 when something that the agent needs is not there or is taken: an
 /// interface, a port, a key file, privileges, BTF. Nothing stays attached that was not attached
 /// before. Anything else when it cannot go on.
-pub fn run(config: &Config) -> anyhow::Result<()> {
-    use_all_descriptors();
+pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
+    limits::prepare();
     let background = runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("ogha-worker")
@@ -92,26 +99,25 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the loop")?;
     let result = foreground.block_on(async {
-        let agent = Agent::start(config, background.handle()).await.map_err(Failure::start_up)?;
+        // Before anything is done that a signal could interrupt.
+        let mut signals = Signals::take().context("cannot take signals")?;
+        let reload = Reload::new(file, config);
+        let agent = tokio::select! {
+            biased;
+            () = told_to_end(&mut signals) => return Ok(()),
+            agent = Agent::start(config, reload, background.handle()) => agent,
+        };
+        let agent = agent.map_err(Failure::start_up)?;
+        limits::trim_memory();
         if config.node.realtime {
             be_realtime();
         }
-        agent.run().await
+        agent.run(signals).await
     });
     background.shutdown_timeout(Duration::from_secs(1));
     // A write that hangs must not hold the end up either.
     foreground.shutdown_background();
     result
-}
-
-/// As many descriptors as this process may have: what is used up by clients must not be missing for the
-/// database.
-fn use_all_descriptors() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(e) = raised {
-        warn!("cannot raise the limit of open files: {e}");
-    }
 }
 
 /// Without real-time priority a busy machine makes the loop late; that costs availability, not
@@ -131,6 +137,8 @@ struct Agent {
     kernel: Kernel,
     hosted: Vec<Hosted>,
     history: History,
+    reload: Reload,
+    supervisor: Supervisor,
     inbox: mpsc::UnboundedReceiver<Message>,
     surroundings: Surroundings,
 }
@@ -138,7 +146,11 @@ struct Agent {
 impl Agent {
     /// What can be refused comes first and the data plane last, so that an agent that does not
     /// start leaves nothing attached.
-    async fn start(config: &Config, background: &runtime::Handle) -> anyhow::Result<Self> {
+    async fn start(
+        config: &Config,
+        reload: Reload,
+        background: &runtime::Handle,
+    ) -> anyhow::Result<Self> {
         kernel::privileges()?;
         let (send, inbox) = mpsc::unbounded_channel();
         let supervisor = Supervisor::new(background.clone(), send.clone());
@@ -175,14 +187,12 @@ impl Agent {
         kernel.forget_instances_from(u32::try_from(hosted.len())?)?;
         info!(node = config.node.name, instances = hosted.len(), "started");
         sources::surveys(&supervisor);
-        let surroundings = Surroundings::new(config, guard, interfaces, supervisor);
+        let surroundings = Surroundings::new(config, guard, interfaces, supervisor.clone());
         let node = config.node.name.clone();
-        Ok(Self { node, kernel, hosted, history, inbox, surroundings })
+        Ok(Self { node, kernel, hosted, history, reload, supervisor, inbox, surroundings })
     }
 
-    async fn run(mut self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
         loop {
             let due = self.hosted.iter().filter_map(Hosted::next_timer).min();
             tokio::select! {
@@ -191,8 +201,10 @@ impl Agent {
                     None => anyhow::bail!("all sources of input have ended"),
                 },
                 () = sleep_until(due) => {}
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                order = signals.next() => match order {
+                    Order::End => break,
+                    Order::Reload => self.reload.order(None, &self.supervisor),
+                },
             }
             // What has arrived comes before a timer that fires late: else a busy machine would
             // take its own delay for the silence of its peers.
@@ -205,7 +217,11 @@ impl Agent {
             }
         }
         info!("stopping; the data plane stays loaded, and open gates close when their leases end");
-        self.stop().await;
+        tokio::select! {
+            () = self.stop() => {}
+            () = told_to_end(&mut signals) => info!("told to end a second time: ending at once"),
+        }
+        self.history.flush(HISTORY_PATIENCE);
         Ok(())
     }
 
@@ -241,10 +257,24 @@ impl Agent {
     fn take(&mut self, message: Message) -> anyhow::Result<()> {
         let (kernel, history) = (&mut self.kernel, &mut self.history);
         match message {
+            Message::Control(Request::Reload, answer) => {
+                self.reload.order(Some(answer), &self.supervisor);
+            }
+            Message::Reload(read) => {
+                self.reload.done(read, &self.node, &mut self.hosted, &self.supervisor);
+            }
             Message::Control(request, answer) => {
                 let response = match request {
                     Request::Status | Request::History => {
-                        status::answer(&request, &self.node, &self.hosted, kernel, history)
+                        let configuration = self.reload.view();
+                        status::answer(
+                            &request,
+                            &self.node,
+                            &self.hosted,
+                            configuration,
+                            kernel,
+                            history,
+                        )
                     }
                     order => {
                         commands::carry_out(order, &self.node, &mut self.hosted, kernel, history)
@@ -285,6 +315,11 @@ fn with_paths(mut interfaces: Vec<Interface>, hosted: &[Hosted]) -> Vec<Interfac
         }
     }
     interfaces
+}
+
+/// A reload is too late by then.
+async fn told_to_end(signals: &mut Signals) {
+    while signals.next().await != Order::End {}
 }
 
 /// tokio's timers count whole milliseconds and round up.

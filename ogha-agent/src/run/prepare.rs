@@ -162,6 +162,8 @@ pub fn configure(instance: &Instance, host: &mut Host<'_>) -> anyhow::Result<()>
     }
     let nodes: Vec<NodeId> = instance.peers.list.iter().map(|peer| peer.node).collect();
     kernel.set_peers(slot, &nodes)?;
+    let addresses: Vec<_> = config.peers.iter().flat_map(|peer| peer.addresses.clone()).collect();
+    kernel.set_origins(slot, &addresses)?;
     // Of all paths, for a peer may send its adverts from any address.
     let senders: Vec<_> = config
         .peers

@@ -28,6 +28,7 @@ pub fn answer(
     request: &Request,
     node: &str,
     hosted: &[Hosted],
+    configuration: &view::ConfigurationView,
     kernel: &Kernel,
     history: &History,
 ) -> Response {
@@ -39,9 +40,11 @@ pub fn answer(
                 .map(|one| one.view(now, kernel, history))
                 .collect::<anyhow::Result<_>>();
             match views {
-                Ok(instances) => {
-                    Response::Status(view::Status { node: node.to_owned(), instances })
-                }
+                Ok(instances) => Response::Status(view::Status {
+                    node: node.to_owned(),
+                    instances,
+                    configuration: configuration.clone(),
+                }),
                 Err(e) => Response::error(format!("cannot read the kernel's maps: {e:#}")),
             }
         }
@@ -83,6 +86,7 @@ impl Instance {
                 .collect(),
             database: self.database_view(),
             peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),
+            contradictions: self.contradictions_view(),
             counters: kernel.port_counters(effects.slot)?.into(),
             arp: kernel.arp_counters(effects.slot)?,
             probes: kernel.probe_counters(effects.slot)?,
@@ -91,7 +95,8 @@ impl Instance {
             primary: self.core().record().map(|record| self.name_of(record.primary)),
             in_sync: self.in_sync(),
             paused: self.core().is_paused(),
-            waits_for: self.core().waits_for(now).map(|wait| self.words(wait)),
+            waits_for: self.waits_for(now),
+            disk: self.disk.problem().map(str::to_owned),
             arbiter: self.arbiter_view(),
             switchover_to: self.core().switching_to().map(|node| self.name_of(node)),
             rejoin: effects.progress.borrow().as_ref().map(rejoin_view),
@@ -106,10 +111,29 @@ impl Instance {
         if own { self.hooks.node() } else { self.peers.name_of(node) }.to_owned()
     }
 
+    fn contradictions_view(&self) -> Vec<view::ContradictionView> {
+        let of = |peer: &Peer| {
+            let name = peer.name.clone();
+            self.contradictions.of(peer.node).map(move |what| view::ContradictionView {
+                peer: name.clone(),
+                what: what.to_string(),
+                blocks: what.danger().is_some(),
+                harmless: what.is_harmless(),
+            })
+        };
+        self.peers.list.iter().flat_map(of).collect()
+    }
+
     fn in_sync(&self) -> Vec<String> {
         let mut names: Vec<_> = self.in_sync_set().iter().map(|node| self.name_of(node)).collect();
         names.sort();
         names
+    }
+
+    fn waits_for(&self, now: Moment) -> Option<String> {
+        let wait = self.core().waits_for(now).map(|wait| self.words(wait));
+        // A takeover, and any other change of the record, waits for that.
+        wait.or_else(|| self.disk.problem().map(|why| format!("state_dir to be put right: {why}")))
     }
 
     /// What a person must do.
@@ -196,6 +220,8 @@ impl Instance {
             paused: peer.status().is_some_and(|status| status.paused),
             replication: replication.map(|peer| peer.state.clone()),
             lag_bytes: replication.and_then(|peer| peer.lag),
+            software: peer.software().map(|version| version.to_string()),
+            same_host: peer.is_of_boot(self.peers.identity().boot_id),
         }
     }
 }

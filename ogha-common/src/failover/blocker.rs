@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::units::NodeId;
+use crate::{profile::Danger, units::NodeId};
 
 /// Why a node may not do now what it would do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,8 @@ pub enum Blocker {
     Fenced,
     /// An operator has paused failovers.
     Paused,
+    /// The configurations of the nodes contradict each other.
+    Contradiction(Danger),
     /// That node's database is a primary too, and no consensus store tells which of the two counts.
     Rival(NodeId),
     /// The record names another node as primary.
@@ -54,6 +56,9 @@ impl fmt::Display for Blocker {
                 f.write_str("this node is fenced until its database rejoins as a standby")
             }
             Self::Paused => f.write_str("failovers are paused; `ogha-agent resume` ends that"),
+            Self::Contradiction(danger) => {
+                write!(f, "{danger}; `ogha-agent status` names the contradiction")
+            }
             Self::Rival(_) => f.write_str(
                 "split brain: another node's database is a primary too, and one side's writes will \
                  be discarded",

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     pub(super) known: Known,
-    election: Election,
+    pub(super) election: Election,
     pub(super) phase: Phase,
 }
 
@@ -245,6 +245,10 @@ impl Context<'_> {
                 phase.died(self, at, sign)
             }
             Input::DatabaseHung { at } => phase.hung(self, at),
+            Input::Contradiction(danger) => {
+                self.known.facts.danger = danger;
+                phase.contradicted(self, danger)
+            }
             Input::Database(database) => self.observed(phase, database),
             Input::DatabaseDid { order, ok } => phase.did(self, order, ok),
             Input::Persisted(term) => phase.persisted(self, term),

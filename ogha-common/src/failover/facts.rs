@@ -7,6 +7,7 @@ use ::core::time::Duration;
 
 use super::{Config, Database, MAX_NODES, record::Record};
 use crate::{
+    profile::Danger,
     units::{Instant, NodeId, Term},
     wire::probe::{self, Role},
 };
@@ -29,6 +30,8 @@ pub(super) struct Facts {
     pub polled_at: Instant,
     /// Since when this node listens for others, to tell what it heard since.
     pub listening_since: Instant,
+    /// In what the peers contradict this node dangerously.
+    pub danger: Option<Danger>,
     /// How often the database was started again in place since this agent began, or since it last served
     /// for a long time.
     pub restarts: u8,

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::{GateOrder, NodeSet, Order, Record};
 use crate::{
     election,
+    profile::Danger,
     units::{Instant, Lsn, NodeId, Term},
     wire::probe,
 };
@@ -93,6 +94,8 @@ pub enum Input {
         /// The first sign.
         at: Instant,
     },
+    /// What the peers say of themselves contradicts this node dangerously, or no longer does.
+    Contradiction(Option<Danger>),
     /// The database was observed.
     Database(Database),
     /// What came of [`Action::Database`](super::Action::Database).
@@ -262,6 +265,7 @@ impl Input {
             Self::Granted { .. } => "lease granted",
             Self::DatabaseDied { .. } => "database died",
             Self::DatabaseHung { .. } => "database hangs",
+            Self::Contradiction(_) => "contradiction",
             Self::Database(_) => "database observed",
             Self::DatabaseDid { .. } => "database order ended",
             Self::Persisted(_) => "record written",

@@ -5,7 +5,10 @@ use super::{
     Blocker, Cause, Database, Loss, NodeSet, PhaseName, Record, Refusal, Role, cluster::Known,
     facts::PeerFacts,
 };
-use crate::units::{Instant, NodeId};
+use crate::{
+    profile::Danger,
+    units::{Instant, NodeId},
+};
 
 /// How far the closing of a gate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +57,9 @@ impl Known {
         if self.facts.unguarded {
             return Err(Blocker::Unguarded);
         }
+        if let Some(danger) = self.facts.danger {
+            return Err(Blocker::Contradiction(danger));
+        }
         let behind = self.facts.behind(self.record());
         if !self.is_in_sync() {
             return Err(Blocker::NotInSync(behind));
@@ -83,7 +89,9 @@ impl Known {
         }
         let cause = match self.facts.database {
             Database::Primary(primary) if primary.writable => Cause::Bootstrap,
-            Database::Standby { .. } if self.is_designated() => Cause::Designated,
+            Database::Standby { .. } if self.is_designated() && self.facts.danger.is_none() => {
+                Cause::Designated
+            }
             _ => return None,
         };
         Some((TakeoverPermit(()), cause))
@@ -125,6 +133,7 @@ impl Known {
     /// What a force would lose.
     pub fn loss_if_forced(&self) -> Loss {
         match self.may_take_over().err() {
+            Some(Blocker::Contradiction(Danger::OtherDatabase)) => Loss::Unknown,
             None if self.config.max_lag.is_none() => Loss::Nothing,
             Some(Blocker::NeverHeardPrimary) => Loss::Unknown,
             _ => Loss::Since(self.facts.behind(self.record())),

@@ -110,6 +110,7 @@ reasons! {
     GateFoundOpen = "the last agent's gate is open still, in the record's term";
     PrimaryHeard = "the node that serves was heard";
     NobodyHeard = "nobody was heard to serve";
+    Contradiction = "the peers' configuration contradicts this node's";
     HostAnswers = "the host that was unreachable answers";
     NobodyServes = "nobody serves, and this node may";
     HostLost = "the active node's host is unreachable";

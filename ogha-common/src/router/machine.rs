@@ -34,6 +34,11 @@ struct Elected {
 }
 
 impl Router {
+    /// Changes the priority, from the next advert and the next timer on.
+    pub const fn set_priority(&mut self, priority: Priority) {
+        self.election.set_priority(priority);
+    }
+
     /// One input; the actions come out in order.
     pub fn handle(&mut self, now: Instant, input: Input, sink: Sink<'_>) {
         self.make_up_for_pause(now);

@@ -40,7 +40,7 @@ impl World {
             Job::Observe => return self.start_observation(node, life, id),
             Job::Propose(_) | Job::Consult => return self.ask_arbiter(node, life, id, job),
             Job::Check(of) => return self.check_database(node, life, id, *of),
-            Job::ProbeArbiter => MS,
+            Job::ProbeArbiter | Job::CheckDisk => MS,
             Job::HoldAddresses(_) => self.random.between(1, 20) * MS,
             Job::Save(_) | Job::SaveMarks(_) if self.random.permille(30) => 120 * MS,
             Job::Save(_) | Job::SaveMarks(_) => self.random.between(1, 12) * MS,
@@ -66,7 +66,7 @@ impl World {
         }
         let end = match job {
             Job::Observe => End::Observed(self.observation(node)),
-            Job::Save(_) | Job::SaveMarks(_) if host.disk_hangs => {
+            Job::Save(_) | Job::SaveMarks(_) | Job::CheckDisk if host.disk_hangs => {
                 let at = self.now + HANGS;
                 return self.queue.push(at, Event::Work { node, life, boot, id, job });
             }
@@ -82,6 +82,8 @@ impl World {
                 End::Done(Ok(()))
             }
             Job::Database(step) => End::Done(self.step(node, &step)),
+            Job::CheckDisk if host.disk_full => End::Kept(Err("no space left".to_owned())),
+            Job::CheckDisk => End::Kept(Ok(true)),
             Job::ProbeArbiter => End::Answered(vec![]),
             _ => End::Done(Ok(())),
         };

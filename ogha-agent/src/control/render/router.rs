@@ -75,7 +75,9 @@ mod tests {
             peers: vec![peer],
             ..InstanceView::default()
         };
-        let page = |router| Status { node: "web2".into(), instances: vec![router] }.to_string();
+        let page = |router| {
+            Status { node: "web2".into(), instances: vec![router], ..Status::default() }.to_string()
+        };
         assert_eq!(
             page(router.clone()),
             "\

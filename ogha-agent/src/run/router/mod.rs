@@ -19,14 +19,14 @@ use ogha_common::{
     units::{Instant as Moment, Priority, Term},
     wire::vrrp,
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use super::{
     address_worker::AddressWorker,
     footing::Footing,
     history::History,
-    hooks::Hooks,
+    hooks::{self, Hooks},
     host::{CarryOut, Executor, VirtualAddresses},
     message::Message,
     ports::{End, Job, JobId, Work},
@@ -66,7 +66,7 @@ pub struct RouterHost {
     timeline: Option<Begun<Cause, Step>>,
     hooks: Hooks,
     /// The operator's command.
-    command: Option<mpsc::UnboundedSender<super::hook_event::Event>>,
+    command: hooks::Sender,
     gate_trouble: Trouble,
     lease_trouble: Trouble,
     announce_trouble: Trouble,
@@ -109,6 +109,14 @@ impl RouterHost {
     /// When [`RouterHost::wake`] is due.
     pub fn next_timer(&self) -> Option<Moment> {
         [self.router.next_timer(), self.addresses.next_timer()].into_iter().flatten().min()
+    }
+
+    /// Takes on what may change while it runs.
+    pub fn reconfigure(&mut self, config: &config::Instance) {
+        self.router.set_priority(config.priority);
+        self.hooks.reconfigure(&config.hooks);
+        self.command.reconfigure(config.hooks.clone());
+        self.config = config.clone();
     }
 
     /// Whether all is done that has to be done before the agent ends.
@@ -205,9 +213,8 @@ impl RouterHost {
             PhaseName::Backup => Some("standby"),
             _ => None,
         };
-        if let (Some(event), Some(command)) = (self.hooks.place(place), &self.command) {
-            // A worker that is gone has ended the agent.
-            let _ = command.send(event);
+        if let Some(event) = self.hooks.place(place) {
+            self.command.send(event);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
         Action, Cause, GateOrder, NodeSet, Outcome, PhaseName, Record, Ruling, Why,
         context::Context, grants::Granters,
     },
+    profile::Danger,
     units::{Instant, NodeId, Term},
     wire::probe,
 };
@@ -61,6 +62,19 @@ impl Phase {
                 if takeover.waits() && matches!(takeover.cause, Cause::HostLost(_)) =>
             {
                 takeover.stand_by(cx, Why::HostAnswers)
+            }
+            other => other,
+        }
+    }
+
+    /// What the peers say contradicts this node, or no longer does. Nothing is taken over by it: one that
+    /// waits to take over stays a standby.
+    pub fn contradicted(self, cx: &mut Context<'_>, danger: Option<Danger>) -> Self {
+        match self {
+            Self::TakingOver(takeover)
+                if takeover.waits() && danger.is_some() && takeover.cause != Cause::Forced =>
+            {
+                takeover.stand_by(cx, Why::Contradiction)
             }
             other => other,
         }
