@@ -3,8 +3,9 @@
 use ogha_common::maps::Event;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{message, reload};
+use super::message;
 use crate::{
+    config::Config,
     control::protocol::{Request, Response},
     kernel::Kernel,
     net::{interface::Interface, survey::Survey},
@@ -23,8 +24,8 @@ pub enum Message {
     Reloaded(anyhow::Result<(Box<Kernel>, Vec<Interface>)>),
     /// An operator asks.
     Control(Request, oneshot::Sender<Response>),
-    /// The configuration was read again.
-    Reload(reload::Read),
+    /// The configuration was read again: it, or its problems, one a line.
+    Reload(Result<Box<Config>, Vec<String>>),
     /// A part of the agent that must not end has ended.
     Broken(anyhow::Error),
 }
