@@ -4,7 +4,6 @@
 //! refused or failed, 2 something that the operator must put right first: the usage, the
 //! configuration, or what the agent needs of the host.
 
-mod boot;
 mod check;
 mod doctor;
 mod explain;

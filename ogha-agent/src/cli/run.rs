@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, boot};
+use super::Failure;
 use crate::{
     config::{Config, DEFAULT_FILE},
     logging,
@@ -23,8 +23,7 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
     signals::survive().map_err(Failure::failed)?;
     logging::start(args.log.as_deref()).map_err(Failure::start_up)?;
     let config = Config::load(&args.config)?;
-    boot::wait_for_network(&config)?;
-    config.check_host(&args.config)?;
+    config.check_start(&args.config)?;
     logging::follow(&config.node.log);
     Ok(crate::run::run(&config, &args.config)?)
 }

@@ -82,6 +82,9 @@ pub struct InstanceView {
     pub rejoin: Option<RejoinView>,
     /// How often the database was started again in place since the agent began.
     pub restarts: u8,
+    /// What is wrong with the host: the interface, this node's address, the BPF programs; each a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
 }
 
 /// Something that two nodes must agree about, and do not.

@@ -8,15 +8,21 @@ use std::{
     time::Duration,
 };
 
+use anyhow::bail;
 use ogha_common::{
     detector::CheckOutcome,
     maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinHandle},
+    time::timeout,
+};
 
 use super::{
+    footing::Footing,
     history::History,
     hook_event, hooks, inbox,
     message::Message,
@@ -34,8 +40,7 @@ use crate::{
     },
     kernel::Kernel,
     net::{
-        addresses::Addresses, announce::Announcer, interface::Interface, listeners,
-        probe::ProbeSockets, vrrp::VrrpSocket,
+        addresses::Addresses, announce::Announcer, listeners, probe::ProbeSockets, vrrp::VrrpSocket,
     },
     store::Store,
 };
@@ -50,8 +55,12 @@ pub struct Effects {
     pub name: String,
     /// Its index in the maps.
     pub slot: u32,
-    /// The interface of its addresses.
-    pub interface: Interface,
+    /// The interface of its addresses, and how it stands.
+    pub footing: Footing,
+    /// The sockets are of an interface, or an address, that is no more.
+    pub stale: bool,
+    /// This node's own address, for whom it concerns; none where the host does not have it.
+    pub own: watch::Sender<Option<IpAddr>>,
     /// Its virtual addresses.
     pub vips: Vec<(IpAddr, u8)>,
     /// Where probes go out.
@@ -60,6 +69,8 @@ pub struct Effects {
     pub vrrp: Arc<VrrpSocket>,
     /// Where announcements go out.
     pub announcer: Announcer,
+    /// Who hears adverts.
+    pub adverts: AbortHandle,
     /// Its database.
     pub server: config::Database,
     /// How far a rejoin is.
@@ -100,6 +111,12 @@ impl Ports for Host<'_> {
     }
 
     fn set_gate(&mut self, gate: Gate) -> anyhow::Result<()> {
+        // No fence without programs: nothing enforces what is written there.
+        if let Some(why) = self.effects.footing.unguarded()
+            && (gate.state == maps::GATE_OPEN || gate.claimed != 0)
+        {
+            bail!("{why}");
+        }
         self.kernel.set_gate(self.effects.slot, gate)
     }
 
@@ -176,8 +193,10 @@ pub struct Tools {
     pub addresses: VirtualAddresses,
     /// Who decides about partitions.
     pub arbiter: Arc<dyn Arbiter>,
-    /// Where databases are checked.
+    /// Where databases are checked; this node's at its own address.
     pub servers: Vec<(Option<NodeId>, SocketAddr)>,
+    /// That address; none where the host does not have it.
+    pub own: watch::Receiver<Option<IpAddr>>,
 }
 
 /// Carries jobs out.
@@ -203,7 +222,7 @@ impl VirtualAddresses {
             done = done.and(if hold {
                 self.interface.add(address, prefix).await
             } else {
-                self.interface.remove(address, prefix).await
+                self.interface.remove_everywhere(address).await.map(drop)
             });
         }
         words(done)
@@ -286,8 +305,12 @@ impl CarryOut for Tools {
             }
             Job::Check(of) => {
                 let server = self.servers.iter().find(|(node, _)| *node == of);
-                End::Checked(match server {
-                    Some(&(_, server)) => ping(server).await,
+                let place = server.and_then(|&(node, server)| match node {
+                    Some(_) => Some(server),
+                    None => (*self.own.borrow()).map(|own| SocketAddr::new(own, server.port())),
+                });
+                End::Checked(match place {
+                    Some(server) => ping(server).await,
                     None => CheckOutcome::Unknown,
                 })
             }

@@ -15,6 +15,7 @@ pub mod disk_worker;
 mod facts;
 #[cfg(test)]
 mod fake;
+pub mod footing;
 pub mod gate;
 pub mod health;
 mod history;
@@ -38,8 +39,10 @@ mod router;
 mod seat;
 pub mod signals;
 mod sources;
+mod standing;
 mod status;
 mod supervise;
+mod surroundings;
 pub mod timeline;
 
 use std::{path::Path, time::Duration};
@@ -56,13 +59,14 @@ use self::{
     reload::Reload,
     signals::{Order, Signals},
     supervise::Supervisor,
+    surroundings::Surroundings,
 };
 use crate::{
     clock,
     config::Config,
     control::{protocol::Request, server::Server},
     failure::Failure,
-    kernel::{self, Kernel},
+    kernel::{self, Claim, Guard, Kernel},
     limits,
     net::interface::Interface,
     service::Service,
@@ -138,6 +142,7 @@ struct Agent {
     supervisor: Supervisor,
     inbox: mpsc::UnboundedReceiver<Message>,
     service: Service,
+    surroundings: Surroundings,
 }
 
 impl Agent {
@@ -151,8 +156,10 @@ impl Agent {
         kernel::privileges()?;
         let (send, inbox) = mpsc::unbounded_channel();
         let supervisor = Supervisor::new(background.clone(), send.clone());
-        let interfaces = interfaces(config)?;
         let server = Server::bind(&config.node.run_dir)?;
+        let claim = Claim::take(&config.node.bpf_dir)?;
+        surroundings::wait_for_interfaces(config).await?;
+        let interfaces = interfaces(config)?;
         let mut hosted = Vec::new();
         for (index, instance) in config.instances.iter().enumerate() {
             let interface = interfaces
@@ -173,15 +180,19 @@ impl Agent {
         if let Some(log) = kernel.take_log() {
             sources::kernel_log(log, send.clone())?;
         }
-        sources::control(server, send, &supervisor);
+        let guard = Guard::take(&config.node.bpf_dir, claim)?;
+        sources::control(server, send.clone(), &supervisor);
+        surroundings::remove_left_addresses(config, background).await;
         for one in &mut hosted {
             one.start(&mut kernel, &mut history)?;
         }
         kernel.forget_instances_from(u32::try_from(hosted.len())?)?;
         info!(node = config.node.name, instances = hosted.len(), "started");
+        sources::surveys(&supervisor);
+        let surroundings = Surroundings::new(config, guard, interfaces, supervisor.clone());
         let node = config.node.name.clone();
         let service = Service::of_environment();
-        Ok(Self { node, kernel, hosted, history, reload, supervisor, inbox, service })
+        Ok(Self { node, kernel, hosted, history, reload, supervisor, inbox, service, surroundings })
     }
 
     async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
@@ -287,6 +298,8 @@ impl Agent {
                     one.take(message::Message::Kernel(event), kernel, history);
                 }
             }
+            Message::Surveyed(survey) => self.surveyed(survey),
+            Message::Reloaded(reloaded) => self.reloaded(reloaded)?,
             Message::Broken(error) => return Err(error),
         }
         Ok(())

@@ -122,7 +122,7 @@ async fn read(file: PathBuf) -> Read {
     let shown = file.display().to_string();
     let reading = spawn_blocking(move || {
         let config = Config::load(&file)?;
-        config.check_host(&file)?;
+        config.check_start(&file)?;
         Ok(Box::new(config))
     });
     match timeout(READING, reading).await {

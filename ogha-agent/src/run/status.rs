@@ -10,7 +10,8 @@ use ogha_common::{
 };
 
 use super::{
-    history::History, host::Effects, hosted::Hosted, instance::Instance, peer::Peer, ports::Answer,
+    footing::Footing, history::History, host::Effects, hosted::Hosted, instance::Instance,
+    peer::Peer, ports::Answer,
 };
 use crate::{
     clock,
@@ -74,7 +75,10 @@ impl Instance {
             phase: phase(self.core()),
             gate: gate_word(passage).to_owned(),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
-            hook: kernel.hook(&effects.interface.name).map_or("none", Hook::as_str).to_owned(),
+            hook: kernel
+                .hook(&effects.footing.interface.name)
+                .map_or("none", Hook::as_str)
+                .to_owned(),
             vips: effects
                 .vips
                 .iter()
@@ -97,6 +101,7 @@ impl Instance {
             switchover_to: self.core().switching_to().map(|node| self.name_of(node)),
             rejoin: effects.progress.borrow().as_ref().map(rejoin_view),
             restarts: self.core().restarts(),
+            faults: faults(&effects.footing, self.addresses_trouble()),
         })
     }
 
@@ -219,6 +224,12 @@ impl Instance {
             same_host: peer.is_of_boot(self.peers.identity().boot_id),
         }
     }
+}
+
+/// What is wrong with the host, in words.
+pub(super) fn faults(footing: &Footing, addresses: Option<&str>) -> Vec<String> {
+    let addresses = addresses.map(|why| format!("cannot change the addresses: {why}"));
+    footing.faults().iter().cloned().chain(addresses).collect()
 }
 
 fn micros(time: Duration) -> u64 {

@@ -35,6 +35,9 @@ impl fmt::Display for InstanceView {
         let Self { name, vrid, vrrp, phase, term, .. } = self;
         writeln!(f, "instance {name} (virtual router {vrid}): {phase}, {vrrp}, term {term}")?;
         writeln!(f, "  addresses  {}", self.vips.join(", "))?;
+        for fault in &self.faults {
+            writeln!(f, "{}", wrapped("  FAULT      ", fault))?;
+        }
         if let Some(wait) = &self.waits_for {
             writeln!(f, "{}", wrapped("  WAITS FOR  ", wait))?;
         }
@@ -327,6 +330,7 @@ mod tests {
             switchover_to: None,
             rejoin: None,
             restarts: 0,
+            faults: Vec::new(),
         }
     }
 
@@ -354,6 +358,7 @@ mod tests {
                 lost: Some("timeline 3".into()),
             }),
             restarts: 2,
+            faults: Vec::new(),
             database: DatabaseView {
                 kind: "postgresql".into(),
                 role: "unknown".into(),

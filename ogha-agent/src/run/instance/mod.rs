@@ -27,6 +27,7 @@ use super::{
     decides::Decides,
     disk_worker::DiskWorker,
     facts::Disarm,
+    footing::AddressesSeen,
     gate::GateKeeper,
     health::{Check, Checks, Health},
     hooks::{self, Hooks},
@@ -170,6 +171,16 @@ impl<C: Decides> Instance<C> {
         self.input(started, ports);
         self.database.observe(ports);
         self.arbiter.probe(ports);
+        Ok(())
+    }
+
+    /// The kernel's maps are new and empty, its gate closed: whoever served does not any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn refill(&mut self, ports: &mut impl Ports) -> anyhow::Result<()> {
+        ports.set_watch(self.watch)?;
+        self.input(Input::Unguarded, ports);
         Ok(())
     }
 
@@ -328,6 +339,9 @@ impl<C: Decides> Instance<C> {
                 if self.addresses.ended(id, end, ports) == Some(true) {
                     inputs.push(Input::AddressesHeld);
                 }
+                if self.addresses.take_repaired() {
+                    inputs.push(Input::Risen);
+                }
             }
             Lane::Propose | Lane::Consult | Lane::ProbeArbiter => {
                 self.arbiter.ended(id, end, ports, &mut inputs);
@@ -339,6 +353,21 @@ impl<C: Decides> Instance<C> {
             }
         }
         self.inputs(inputs, ports);
+    }
+
+    /// The virtual addresses were looked at; `what` says what is wrong with them.
+    pub fn addresses_seen(
+        &mut self,
+        seen: AddressesSeen,
+        what: impl FnOnce() -> Vec<String>,
+        ports: &mut impl Ports,
+    ) {
+        self.addresses.observed(seen, what, ports);
+    }
+
+    /// What keeps the addresses from being as they should, if anything does.
+    pub fn addresses_trouble(&self) -> Option<&str> {
+        self.addresses.trouble()
     }
 
     fn checked(&mut self, check: Check, now: Moment) {
