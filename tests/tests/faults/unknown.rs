@@ -10,8 +10,8 @@ use ogha_tests::lab::{Pair, clock, pair::GENEROUS, sql::Session, tamper::Stand};
 
 use crate::stage::{OFTEN, Undisturbed, pair, seconds};
 
-const FILES: u64 = 64;
-const CONNECTIONS: usize = 40;
+const FILES: u64 = 128;
+const CONNECTIONS: usize = 100;
 
 /// `postmaster.pid` of the primary is something else for so long, as often as there are times, while the
 /// database answers all clients. It is not stopped, and nobody takes over.
@@ -45,7 +45,7 @@ fn a_pid_file_that_is_gone_is_no_death() {
     the_pid_file_is_hidden("pid-gone", Stand::Nothing, &[1200, 3000]);
 }
 
-/// The serving node's agent may have 64 descriptors, and 40 connections to its control socket are open and
+/// The serving node's agent may have 128 descriptors, and 100 connections to its control socket are open and
 /// idle: it can't look at its database for want of descriptors. Nothing moves, and when they close it
 /// answers again.
 #[test]
