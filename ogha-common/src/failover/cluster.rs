@@ -133,6 +133,13 @@ impl Known {
         Some(ActiveNode { node, at: since, agent: since, silent: true, lost })
     }
 
+    /// Whether this agent did not run for a lease, whatever tells it so first: it polls at least with
+    /// each of its probes.
+    pub fn has_not_run(&self, now: Instant) -> bool {
+        let polled = self.facts.polled_at;
+        polled != Instant::default() && now.since(polled) >= self.config.lease
+    }
+
     /// Whether this node can know that none of those that might have been promoted was: it has
     /// heard them since it listens, or the consensus store has said so.
     pub fn knows_the_others(&self, now: Instant) -> bool {

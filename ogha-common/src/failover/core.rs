@@ -73,6 +73,7 @@ impl Core {
     ) -> T {
         let phase = ::core::mem::take(&mut self.phase);
         let (known, election) = (&mut self.known, &mut self.election);
+        known.facts.stale |= known.has_not_run(now);
         let (phase, result) = step(&mut Context { known, election, now, input, sink }, phase);
         self.phase = phase;
         result
@@ -224,7 +225,6 @@ impl Context<'_> {
             Input::Stalled(time) => {
                 self.election.postpone(time);
                 self.known.facts.postpone(self.now, time);
-                self.known.facts.stale |= time >= self.known.config.lease;
                 phase.postponed(self, time)
             }
             Input::Advert { node, advert } => self.advert(phase, node, advert),
@@ -299,7 +299,8 @@ impl Context<'_> {
     /// Rule 10: an observation that failed changes nothing.
     fn observed(&mut self, phase: Phase, database: Database) -> Phase {
         self.known.cluster.member |= matches!(database, Database::Standby { .. });
-        self.known.facts.stale = false;
+        // What comes after a stall may have been waiting since before it.
+        self.known.facts.stale = self.known.has_not_run(self.now);
         let before = ::core::mem::replace(&mut self.known.facts.database, database);
         phase.observed(self, &before)
     }

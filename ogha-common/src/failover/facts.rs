@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Facts {
     /// The database here, as it was last observed.
     pub database: Database,
-    /// That was before this agent stalled for longer than a lease: it may be another one by now.
+    /// That was before this agent did not run for a lease: it may be another one by now.
     pub stale: bool,
     /// Nothing enforces the gate here: the interface is gone, or the programs on it.
     pub unguarded: bool,

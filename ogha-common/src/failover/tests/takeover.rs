@@ -68,12 +68,16 @@ fn what_was_observed_before_a_stall_opens_no_gate() {
     node.held_back = |a| matches!(a, Action::HoldAddresses);
     node.input(peer(probe::Phase::Fenced, 4));
     node.input(Input::Database(PRIMARY));
-    let stall = AGENT_TIMEOUT * 2;
-    node.now = node.now + stall;
-    node.input(Input::Stalled(stall));
+    node.input(Input::Polled { at: node.now });
+    node.now = node.now + AGENT_TIMEOUT * 2;
+    // Nothing says yet that this agent did not run; what comes first had waited for it.
+    node.input(Input::Database(PRIMARY));
     node.input(Input::AddressesHeld);
     assert_eq!(node.ordered(GateOrder::Open), None, "it may have died meanwhile");
     assert_eq!(node.core.blocker(), Some(Blocker::NotWritable));
+    node.input(Input::Polled { at: node.now });
+    node.input(Input::AddressesHeld);
+    assert_eq!(node.ordered(GateOrder::Open), None, "nobody has looked since");
     node.input(Input::Database(PRIMARY));
     node.assert_serving();
 }

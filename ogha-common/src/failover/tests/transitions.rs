@@ -198,6 +198,7 @@ impl Explorer {
             10..=12 => {
                 let longest = if self.quiet { 5000 } else { 200 };
                 self.now = self.now + Duration::from_millis(self.random.below(longest));
+                self.input(Input::Polled { at: self.now });
             }
             13..=18 | 32 if self.quiet => {}
             13..=18 => {
