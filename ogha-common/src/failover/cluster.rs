@@ -130,7 +130,7 @@ impl Known {
         let node = self.record()?.primary;
         let lost = self.facts.peer(node)?.lost;
         let since = self.facts.listening_since;
-        Some(ActiveNode { node, at: since, agent: since, silent: true, lost })
+        Some(ActiveNode { node, at: since, agent: since, holds: false, silent: true, lost })
     }
 
     /// Whether this agent did not run for a lease, whatever tells it so first: it polls at least with

@@ -230,7 +230,9 @@ impl Context<'_> {
             Input::Advert { node, advert } => self.advert(phase, node, advert),
             Input::AdvertStamped { node, at } => self.advert_stamped(phase, node, at),
             Input::Peer { node, status, at } => self.peer(phase, node, &status, at),
-            Input::Answered { node, agent_age } => self.answered(phase, node, agent_age),
+            Input::Answered { node, agent_age, holds } => {
+                self.answered(phase, node, agent_age, holds)
+            }
             Input::Polled { at } => {
                 self.known.facts.polled_at = at;
                 phase.polled(self)

@@ -87,7 +87,9 @@ impl World {
     }
 
     fn is_just_thawed(&self, node: usize) -> bool {
-        let lease = self.plan.setting.lease_ms * MS * 1002 / 1000;
+        let setting = &self.plan.setting;
+        let lease = (0..self.nodes.len()).map(|node| setting.times_of(node, false).lease_ms);
+        let lease = lease.max().unwrap_or_default() * MS * 1002 / 1000;
         self.nodes[node].thawed_at.is_some_and(|at| self.now < at + lease)
     }
 

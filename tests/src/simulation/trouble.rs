@@ -232,6 +232,10 @@ impl World {
         self.healed = true;
         self.ledger.healed_at = self.now;
         self.network = Network::default();
+        if let Some((node, _)) = self.plan.setting.odd {
+            // Somebody mends the configuration, and starts the agent with it.
+            self.kill_agent(node, self.now + 100 * MS);
+        }
         for node in 0..self.nodes.len() {
             self.thaw(node);
             let host = &mut self.nodes[node];

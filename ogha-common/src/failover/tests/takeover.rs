@@ -52,6 +52,21 @@ fn nothing_is_claimed_before_the_record_is_on_disk() {
 }
 
 #[test]
+fn a_standby_whose_claim_was_refused_is_not_stopped() {
+    let mut node = Node::standby();
+    node.held_back = |a| matches!(a, Action::SetGate { .. });
+    node.input(peer(probe::Phase::Fenced, 4));
+    node.input(Input::GateFailed(GateOrder::Claim));
+    assert_eq!(node.core.phase(), PhaseName::Closing);
+    node.input(peer(probe::Phase::Serving, 9));
+    node.input(Input::GateSet(GateOrder::Close));
+    node.assert_fenced(Cause::HigherTerm(Term::new(9)));
+    assert_eq!(node.index(|a| *a == Action::Database(Order::Stop)), None, "it was not promoted");
+    node.input(Input::Database(STANDBY));
+    assert_eq!(node.core.phase(), PhaseName::Standby);
+}
+
+#[test]
 fn the_gate_waits_for_the_addresses() {
     let mut node = Node::standby();
     node.held_back = |a| matches!(a, Action::HoldAddresses);
@@ -154,6 +169,17 @@ fn silence_without_lost_probes_is_nobodys_death() {
     assert!(!promoted(&node), "this node may be the one that is cut off");
     node.input(answered(AGENT_TIMEOUT * 3));
     assert!(promoted(&node), "now the agent is known to be dead");
+}
+
+#[test]
+fn who_is_dead_here_and_holds_its_gate_there_is_not_replaced() {
+    let mut node = Node::standby();
+    let dead = AGENT_TIMEOUT * 3;
+    node.pass(dead * 2);
+    node.input(Input::Answered { node: PEER, agent_age: dead, holds: true });
+    assert!(!promoted(&node), "its configuration may have a longer agent_timeout");
+    node.input(Input::Answered { node: PEER, agent_age: dead, holds: false });
+    assert!(promoted(&node));
 }
 
 #[test]

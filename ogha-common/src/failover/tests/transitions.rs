@@ -209,8 +209,8 @@ impl Explorer {
                 let database = self.database();
                 self.input(Input::Database(database));
             }
-            26 => self.input(Input::Answered { node, agent_age: AGENT_TIMEOUT * 2 }),
-            27 => self.input(Input::Answered { node, agent_age: Duration::ZERO }),
+            26 => self.input(Input::Answered { node, agent_age: AGENT_TIMEOUT * 2, holds: false }),
+            27 => self.input(Input::Answered { node, agent_age: Duration::ZERO, holds: true }),
             28 | 29 => self.input(Input::Unanswered { node }),
             30 | 31 => self.input(Input::Granted { node, term, until: at + LEASE }),
             32 => {
