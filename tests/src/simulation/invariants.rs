@@ -151,6 +151,18 @@ impl World {
         }
     }
 
+    /// Whether somebody else's server may have confirmed what is acknowledged there: not for long, for
+    /// whom it stands for leaves the set.
+    pub fn is_deceived(&self, node: usize) -> bool {
+        let record = self.nodes[node].view.record.get();
+        let members = record.map(|record| self.places(&record.in_sync)).unwrap_or_default();
+        let cloned = |place: usize| {
+            let clone = self.network.clones[place].filter(|_| place != node);
+            members[place] && clone.is_some_and(|at| !self.is_late(node, at))
+        };
+        (0..self.nodes.len()).any(cloned)
+    }
+
     /// Whether what was changed by hand should have been found and set right by now.
     fn is_late(&self, node: usize, at: u64) -> bool {
         let hinders = |fault: Fault| {
