@@ -1,6 +1,11 @@
 //! What this process needs of its host's limits: descriptors enough, and memory that is never paged out.
 
-use std::{io, os::unix::process::CommandExt as _, process::Command, sync::OnceLock};
+use std::{
+    io,
+    os::unix::process::CommandExt as _,
+    process::Command,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
 use nix::sys::{
     mman::{MlockAllFlags, mlockall},
@@ -12,6 +17,8 @@ use tracing::{info, warn};
 const ENOUGH: rlim_t = 4096;
 /// Below that, not even one instance is sure to have what it needs.
 const FEW: rlim_t = 256;
+/// So many are kept for what must go on when all others are used up.
+const RESERVED: rlim_t = 64;
 /// Arenas of the allocator: each may grow, and all of it is locked.
 const ARENAS: libc::c_int = 2;
 
@@ -35,12 +42,51 @@ fn raise_descriptors() {
     let raise = |to, most| setrlimit(Resource::RLIMIT_NOFILE, to, most);
     let raised = raise(wanted, wanted).or_else(|e| raise(hard, hard).and(Err(e)));
     let has = getrlimit(Resource::RLIMIT_NOFILE).map_or(soft, |(soft, _)| soft);
+    reserve(RESERVED);
     if has < FEW {
         let why = raised.err().map(|e| format!(" and may not raise it ({e})")).unwrap_or_default();
         warn!(
             "this process may have {has} open files{why}: what it cannot open is unknown to it, and it \
              may not be able to act. Give it at least {FEW} (LimitNOFILE= in its unit, `ulimit -n`)"
         );
+    }
+}
+
+/// How many jobs may use what is reserved.
+static ENTITLED: Mutex<u32> = Mutex::new(0);
+
+/// Whoever holds it may open files though this process has used up its own: the limit in force is the hard
+/// one while anybody does.
+#[derive(Debug)]
+pub struct Entitled(());
+
+/// For what must go on: to stop a database, to write the record.
+pub fn entitle() -> Entitled {
+    let mut entitled = ENTITLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *entitled == 0 {
+        reserve(0);
+    }
+    *entitled += 1;
+    Entitled(())
+}
+
+impl Drop for Entitled {
+    fn drop(&mut self) {
+        let mut entitled = ENTITLED.lock().unwrap_or_else(PoisonError::into_inner);
+        *entitled -= 1;
+        if *entitled == 0 {
+            reserve(RESERVED);
+        }
+    }
+}
+
+/// Keeps so many descriptors back, where there are enough: the soft limit is that far below the hard one.
+fn reserve(kept: rlim_t) {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && hard >= FEW
+    {
+        // Without the permission, it stays as it is: nothing is kept back.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard - kept, hard);
     }
 }
 

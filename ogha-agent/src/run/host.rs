@@ -39,6 +39,7 @@ use crate::{
         ping::ping,
     },
     kernel::Kernel,
+    limits,
     net::{
         addresses::Addresses, announce::Announcer, listeners, probe::ProbeSockets, vrrp::VrrpSocket,
     },
@@ -262,6 +263,7 @@ impl<T: CarryOut> Executor<T> {
             if let Some(before) = before {
                 let _ = before.await;
             }
+            let _entitled = job.must_go_on().then(limits::entitle);
             let end = tools.carry_out(job).await;
             // The loop may have ended.
             let _ = inbox.send(inbox::Message::Instance(index, Message::Ended(id, end)));

@@ -163,6 +163,23 @@ pub enum Job {
     Check(Option<NodeId>),
 }
 
+impl Job {
+    /// Whether it has to be done even where this process is short of something. What only looks can look
+    /// again.
+    #[must_use]
+    pub const fn must_go_on(&self) -> bool {
+        match self {
+            Self::Database(_)
+            | Self::Save(_)
+            | Self::SaveMarks(_)
+            | Self::HoldAddresses(_)
+            | Self::Propose(_)
+            | Self::Consult => true,
+            Self::Observe | Self::CheckDisk | Self::ProbeArbiter | Self::Check(_) => false,
+        }
+    }
+}
+
 /// How a job ended. An error is a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {

@@ -2,7 +2,12 @@
 
 use std::{fs, os::unix::net::UnixStream, ptr, thread};
 
-use ogha_tests::lab::{Pair, clock, pair::GENEROUS, sql::Session, tamper::Stand};
+use ogha_tests::lab::{
+    Pair, clock,
+    pair::{GENEROUS, Node},
+    sql::Session,
+    tamper::Stand,
+};
 
 use crate::stage::{OFTEN, Undisturbed, pair, seconds};
 
@@ -50,13 +55,11 @@ fn an_agent_without_descriptors_stops_no_database() {
     let first = &pair.nodes[0];
     let before = Undisturbed::now(&pair);
     let pid = first.agent.pid().unwrap();
-    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let most = open() + SPARE;
-    limit_descriptors(pid, most);
-    let socket = first.agent.socket_path();
-    let idle: Vec<_> = (0..CONNECTIONS).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+    let most = open_files(pid) + SPARE;
+    limit_descriptors(pid, most, most);
+    let idle = take_all_descriptors(first);
     thread::sleep(seconds(8));
-    assert!(open() + 2 > most, "they do not run out: {} of {most}", open());
+    assert!(open_files(pid) + 2 > most, "they do not run out: {} of {most}", open_files(pid));
     drop(idle);
     clock::wait_until("the agent to answer again", GENEROUS, OFTEN, || {
         first.agent.instance().map(Some)
@@ -65,8 +68,37 @@ fn an_agent_without_descriptors_stops_no_database() {
     before.assert(&pair);
 }
 
-fn limit_descriptors(pid: i32, most: usize) {
-    let limit = libc::rlimit { rlim_cur: most as u64, rlim_max: most as u64 };
+/// The standby's agent has used up its descriptors, but for those that are kept back, when the primary
+/// dies: it takes over all the same.
+#[test]
+fn a_standby_without_descriptors_takes_over() {
+    let pair = pair("kept-back");
+    let second = &pair.nodes[1];
+    let pid = second.agent.pid().unwrap();
+    let most = open_files(pid) + SPARE;
+    limit_descriptors(pid, most, 4096);
+    let idle = take_all_descriptors(second);
+    clock::wait_until("them to run out", GENEROUS, OFTEN, || {
+        Ok((open_files(pid) + 1 >= most).then_some(()))
+    })
+    .unwrap();
+    pair.nodes[0].database.kill().unwrap();
+    pair.wait_until_serving(1).unwrap();
+    drop(idle);
+}
+
+fn open_files(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Clients of the control socket that say nothing.
+fn take_all_descriptors(node: &Node) -> Vec<UnixStream> {
+    let socket = node.agent.socket_path();
+    (0..CONNECTIONS).filter_map(|_| UnixStream::connect(&socket).ok()).collect()
+}
+
+fn limit_descriptors(pid: i32, soft: usize, hard: usize) {
+    let limit = libc::rlimit { rlim_cur: soft as u64, rlim_max: hard as u64 };
     // SAFETY: one system call, which reads the limit and writes nothing.
     let result =
         unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut()) };
