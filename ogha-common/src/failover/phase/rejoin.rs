@@ -8,8 +8,10 @@ use crate::{
     units::{Instant, NodeId},
 };
 
-/// When an attempt that failed is made again.
+/// When an attempt that failed is made again: after twice as long each time, for it stops the database.
 const AGAIN: Duration = Duration::from_secs(10);
+/// The longest of these pauses, in times of [`AGAIN`].
+const LONGEST: u32 = 8;
 /// So often a standby may fail to follow before it is made anew.
 const UNFOLLOWED: u8 = 2;
 /// When one that succeeded must be seen to have.
@@ -26,6 +28,8 @@ pub(in crate::failover) struct Rejoin {
     followed: Option<NodeId>,
     /// How often in a row it could not.
     unfollowed: u8,
+    /// How often in a row an attempt has failed.
+    failures: u8,
     /// An operator has asked for it, or has moved the role away from here.
     wanted: bool,
     /// Two histories were written in one term: only an operator may throw one away.
@@ -58,7 +62,9 @@ impl Rejoin {
 
     pub fn end(&mut self, now: Instant, ok: bool) {
         self.busy = false;
-        self.again_at = Some(now + if ok { SETTLE } else { AGAIN });
+        let pause = AGAIN * (1 << self.failures.min(7)).min(LONGEST);
+        self.failures = if ok { 0 } else { self.failures.saturating_add(1) };
+        self.again_at = Some(now + if ok { SETTLE } else { pause });
     }
 
     /// An operator wants it, at once, whatever was decided before.
@@ -77,6 +83,7 @@ impl Rejoin {
     pub fn hand_over(&mut self) {
         self.wanted = true;
         self.split = false;
+        self.failures = 0;
         self.again_at = None;
     }
 
@@ -139,7 +146,9 @@ impl Rejoin {
 
     fn next(&self, known: &Known, primary: NodeId) -> Option<Order> {
         let wanted = self.is_wanted(known);
-        let follows = self.followed == Some(primary) && known.is_in_sync();
+        // One that receives needs no order again, though it is not in sync yet.
+        let receives = known.is_in_sync() || known.facts.database.receives();
+        let follows = self.followed == Some(primary) && receives;
         match known.facts.database {
             Database::Standby { .. } if !wanted && !self.is_diverged() => {
                 return (!follows).then_some(Order::Follow(primary));
