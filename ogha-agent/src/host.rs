@@ -2,7 +2,7 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
-use nix::unistd::User;
+use nix::{net::if_::if_nametoindex, unistd::User};
 
 use crate::{
     arbiter::etcd::Credentials,
@@ -18,6 +18,18 @@ impl Config {
     pub fn check_host(&self, file: &Path) -> Result<(), Errors> {
         let problems: Vec<_> = self.instances.iter().flat_map(instance).collect();
         if problems.is_empty() { Ok(()) } else { Err(Errors::new(file, problems)) }
+    }
+
+    /// The same for an agent that starts: an interface that is not there yet, as at boot, is no problem by
+    /// itself, for the agent waits for it.
+    ///
+    /// # Errors
+    /// Everything that is not there, where more is missing than time may bring.
+    pub fn check_start(&self, file: &Path) -> Result<(), Errors> {
+        let there = |instance: &&Instance| if_nametoindex(instance.interface.as_str()).is_ok();
+        let absent = self.instances.iter().filter(|instance| !there(instance)).count();
+        let problems: Vec<_> = self.instances.iter().flat_map(instance).collect();
+        if problems.len() == absent { Ok(()) } else { Err(Errors::new(file, problems)) }
     }
 }
 

@@ -226,6 +226,7 @@ fn serve(run_dir: &Path) -> String {
                         phase: "serving".into(),
                         ..view::InstanceView::default()
                     }],
+                    ..view::Status::default()
                 }),
                 Request::History => Response::error("the history cannot be read"),
                 Request::Pause(about) => Response::Accepted(Accepted {

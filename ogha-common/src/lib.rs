@@ -13,6 +13,7 @@ pub mod gate;
 pub mod maps;
 pub mod profile;
 pub mod reason;
+pub mod retry;
 pub mod router;
 pub mod units;
 pub mod wire;

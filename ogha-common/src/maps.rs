@@ -331,14 +331,18 @@ impl PortCounters {
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Watch {
-    /// Process id (thread group, initial pid namespace) of the database's main process; 0: none.
+    /// Process id (thread group) of the database's main process, as the agent's PID namespace
+    /// counts; 0: none.
     pub tgid: u32,
     /// TCP port of the listener, host order; 0: this entry is unused.
     pub port: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// Process id of the agent; 0: none.
+    /// Process id of the agent, in its PID namespace; 0: none.
     pub agent: u32,
+    /// Inode number of the agent's PID namespace, in which the two process ids count. The same
+    /// number elsewhere is another process.
+    pub pidns: u32,
 }
 
 /// `Event::kind`: a LISTEN socket on the port appeared; `detail` is the network namespace.
@@ -376,7 +380,7 @@ const _: () = {
     assert!(size_of::<VipSlot>() == 32);
     assert!(size_of::<Gate>() == 24);
     assert!(size_of::<PortCounters>() == 128);
-    assert!(size_of::<Watch>() == 16);
+    assert!(size_of::<Watch>() == 20);
     assert!(size_of::<Event>() == 24);
 };
 

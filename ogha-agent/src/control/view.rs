@@ -11,6 +11,18 @@ pub struct Status {
     pub node: String,
     /// In the order of the configuration.
     pub instances: Vec<InstanceView>,
+    /// What came of the last reload.
+    #[serde(default)]
+    pub configuration: ConfigurationView,
+}
+
+/// How the file and what the agent goes by differ, as of the last reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationView {
+    /// What is wrong with the file: the agent goes by the one before.
+    pub problems: Vec<String>,
+    /// The keys that only a restart of the agent takes on.
+    pub needs_restart: Vec<String>,
 }
 
 /// One instance, now.
@@ -59,6 +71,9 @@ pub struct InstanceView {
     pub paused: bool,
     /// What a person must do so that this node goes on, in words.
     pub waits_for: Option<String>,
+    /// Why the cluster record cannot be kept in `state_dir`, if it cannot.
+    #[serde(default)]
+    pub disk: Option<String>,
     /// Who decides when nodes lose each other.
     pub arbiter: ArbiterView,
     /// The node that this one hands its role to, while it does.
@@ -67,6 +82,9 @@ pub struct InstanceView {
     pub rejoin: Option<RejoinView>,
     /// How often the database was started again in place since the agent began.
     pub restarts: u8,
+    /// What is wrong with the host: the interface, this node's address, the BPF programs; each a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
 }
 
 /// Something that two nodes must agree about, and do not.

@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    Server, files,
+    Server, files, layout,
     login::Login,
     pidfile::{self, Life, PidFile},
     process::{Listener, Tool, ToolOutcome},
@@ -251,7 +251,8 @@ impl Local {
         });
         let dirs = self.server.bin_dir.clone().into_iter();
         let dirs = dirs.chain(started_from(&self.server.data_dir)).chain(homes);
-        dirs.chain(self.login.path()).map(|dir| dir.join(name)).find(|path| path.is_file()).with_context(
+        let packaged = layout::tools(&self.server.data_dir);
+        dirs.chain(self.login.path()).chain(packaged).map(|dir| dir.join(name)).find(|path| path.is_file()).with_context(
             || {
                 format!(
                     "{name} was not found in the PATH of user {:?}; set `bin_dir` to the directory that holds it",
@@ -298,6 +299,7 @@ mod tests {
             bin_dir: None,
             socket_dir,
             dbname: "postgres".to_owned(),
+            unit: None,
         };
         Local::open(&server, &[("HOME", "no-such-place")]).await.unwrap()
     }

@@ -23,6 +23,7 @@ pub mod conninfo;
 pub mod control;
 mod files;
 mod identity;
+mod layout;
 mod local;
 mod login;
 mod lost;
@@ -40,11 +41,13 @@ mod socket;
 pub mod sql;
 mod standby_names;
 mod stop;
+mod unit;
 
 pub use lost::Lost;
 pub use progress::Progress;
 pub use replication::Replication;
 pub use settings::settings;
+pub use unit::Unit;
 
 /// One database, seen by the agent of its node.
 pub trait Database: Send + Sync {
@@ -212,6 +215,25 @@ pub struct Server {
     pub socket_dir: Option<PathBuf>,
     /// The database to connect to.
     pub dbname: String,
+    /// The service of systemd that starts and stops it; else `pg_ctl` does.
+    pub unit: Option<Unit>,
+}
+
+/// What the guard did before a server's start. See [`guard`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarded {
+    /// There is nothing to start.
+    NoDatabase,
+    /// A server of that kind has no guard.
+    Unsupported,
+    /// It is a standby.
+    Standby,
+    /// The agent has ordered this start.
+    Ordered,
+    /// It may be primary.
+    Primary,
+    /// It was to come up writable, and is a standby now.
+    Fenced,
 }
 
 /// Which driver, and what it needs to know.
@@ -243,4 +265,21 @@ pub async fn open(kind: &DatabaseKind, nodes: Nodes) -> anyhow::Result<Arc<dyn D
             Arc::new(opengauss::Opengauss::open(server, nodes).await.context("opening openGauss")?)
         }
     })
+}
+
+/// To be called before a server is started by others than the agent: one that would come up writable
+/// becomes a standby, unless the agent has ordered the start, or `primary` says that no other node can
+/// be primary.
+///
+/// # Errors
+/// If that cannot be made sure. Then the server must not start.
+pub async fn guard(kind: &DatabaseKind, primary: impl FnOnce() -> bool) -> anyhow::Result<Guarded> {
+    match kind {
+        DatabaseKind::None { .. } => Ok(Guarded::NoDatabase),
+        DatabaseKind::Opengauss(_) => Ok(Guarded::Unsupported),
+        DatabaseKind::Postgresql(server) => {
+            let local = local::Local::open(server, &[]).await?;
+            postgresql::guard(&local, primary).await
+        }
+    }
 }

@@ -5,6 +5,7 @@
 mod database;
 mod host;
 mod neighbours;
+mod unit;
 
 use std::{fmt, path::Path};
 
@@ -96,11 +97,11 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings.about("host");
     host::examine(&mut findings);
     findings.about("node");
+    let running = running(&config.node.run_dir, &mut findings);
     // Without a database it holds the history alone.
     if config.instances.iter().any(|instance| instance.database.server().is_some()) {
-        host::examine_state_dir(&mut findings, &config.node.state_dir);
+        host::examine_state_dir(&mut findings, &config.node.state_dir, running.is_some());
     }
-    let running = running(&config.node.run_dir, &mut findings);
     for instance in &config.instances {
         findings.about(&instance.name);
         let here = |view: &&view::InstanceView| view.name == instance.name;

@@ -8,6 +8,7 @@ mod advert;
 mod attach;
 mod btf;
 mod checks;
+mod claim;
 mod events;
 mod layout;
 mod lease;
@@ -17,8 +18,10 @@ mod log;
 mod place;
 mod probe;
 mod prove;
+mod raw;
 mod resident;
 mod vips;
+mod watch;
 
 use std::{fs, io, net::IpAddr, path::Path};
 
@@ -35,10 +38,13 @@ use ogha_common::maps::{
 
 pub use self::{
     checks::privileges,
+    claim::{Claim, claimed},
     events::Events,
     log::Log,
     place::{Hook, Place},
     resident::{Resident, resident},
+    vips::pinned_addresses,
+    watch::{Findings, Guard},
 };
 use crate::net::interface::Interface;
 use layout::{Next, Pinned};
@@ -64,6 +70,12 @@ pub struct Kernel {
     events: Option<RingBuf<MapData>>,
     log: Option<Log>,
     hooks: place::Hooks,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("hooks", &self.hooks).finish_non_exhaustive()
+    }
 }
 
 /// What a map holds, for aya.

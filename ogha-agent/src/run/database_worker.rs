@@ -191,7 +191,7 @@ impl Orders {
             }
             Err(reason) => {
                 if self.failed.replace(ask) != Some(ask) {
-                    self.trouble.retry.worked();
+                    self.trouble.retry.succeeded();
                 }
                 self.trouble.failed(now, &format!("{}: {reason}", settings.say(ask)));
             }
@@ -224,6 +224,11 @@ pub struct DatabaseWorker {
 }
 
 impl DatabaseWorker {
+    /// How long a clean stop may take from now on.
+    pub fn set_demotion_timeout(&mut self, timeout: Duration) {
+        self.settings.demotion_timeout = timeout;
+    }
+
     /// The worker of a database that was not observed yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {

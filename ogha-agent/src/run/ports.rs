@@ -115,6 +115,8 @@ pub enum Lane {
     Tools,
     /// The disk is written.
     Disk,
+    /// Whether the disk can be written is checked.
+    DiskCheck,
     /// The addresses are put on the interface, or taken off it.
     Addresses,
     /// The arbiter is asked for a record.
@@ -147,6 +149,8 @@ pub enum Job {
     Save(Record),
     /// Write what else must outlive the agent: [`End::Done`].
     SaveMarks(Marks),
+    /// See whether the record is on disk, and could be written: [`End::Kept`].
+    CheckDisk,
     /// Put the addresses on the interface, or take them off: [`End::Done`].
     HoldAddresses(bool),
     /// Ask the arbiter for that record: [`End::Ruled`].
@@ -172,6 +176,8 @@ pub enum End {
     Consulted(Result<Option<Record>, String>),
     /// Which parts of the arbiter answered.
     Answered(Vec<Answer>),
+    /// Whether the record that was last written is on disk; or why it could not be kept there.
+    Kept(Result<bool, String>),
     /// What came of a check.
     Checked(CheckOutcome),
 }

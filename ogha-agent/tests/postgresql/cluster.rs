@@ -158,6 +158,7 @@ impl Cluster {
             bin_dir: self.bin_dir.clone(),
             socket_dir: None,
             dbname: "postgres".to_owned(),
+            unit: None,
         })
     }
 

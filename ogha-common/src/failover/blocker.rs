@@ -30,6 +30,8 @@ pub enum Blocker {
     NotWritable,
     /// The addresses are not on the interface yet.
     NoAddresses,
+    /// Nothing enforces the gate here: the interface is gone, or the programs on it.
+    Unguarded,
     /// Commits do not wait for that member of the in-sync set.
     NotAwaited(NodeId),
     /// That node is in the in-sync set still: commits must go on waiting for it.
@@ -64,6 +66,9 @@ impl fmt::Display for Blocker {
             Self::NotDesignated => f.write_str("the record names another node as primary"),
             Self::NotWritable => f.write_str("the database here does not accept writes yet"),
             Self::NoAddresses => f.write_str("the addresses are not on the interface yet"),
+            Self::Unguarded => {
+                f.write_str("the interface, or the BPF programs on it, are gone: no fence here")
+            }
             Self::NotAwaited(_) => f.write_str("commits do not wait for all in-sync standbys yet"),
             Self::StillInSync(_) => f.write_str("the record still counts the standby in sync"),
             Self::GateNotClosed => f.write_str("the kernel has not confirmed the closed gate"),

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     pub(super) known: Known,
-    election: Election,
+    pub(super) election: Election,
     pub(super) phase: Phase,
 }
 
@@ -268,6 +268,15 @@ impl Context<'_> {
             Input::Withdrawn { granted_until } => phase.withdrawn(self, granted_until),
             Input::AddressesHeld => phase.addresses_held(self),
             Input::Lapsed => phase.lapsed(self),
+            Input::Unguarded => {
+                self.known.facts.unguarded = true;
+                phase.unguarded(self)
+            }
+            Input::Guarded => {
+                self.known.facts.unguarded = false;
+                phase
+            }
+            Input::Risen => phase.risen(self),
             Input::Stopping => {
                 self.known.operator.stopping = true;
                 self.publish();

@@ -19,6 +19,8 @@ pub(super) struct Facts {
     pub database: Database,
     /// That was before this agent stalled for longer than a lease: it may be another one by now.
     pub stale: bool,
+    /// Nothing enforces the gate here: the interface is gone, or the programs on it.
+    pub unguarded: bool,
     pub peers: [Option<PeerFacts>; MAX_NODES],
     /// The node that serves, or did.
     pub active: Option<ActiveNode>,

@@ -128,6 +128,13 @@ pub enum Input {
     },
     /// The addresses are on the interface.
     AddressesHeld,
+    /// The interface is gone, or the programs on it: nothing enforces the gate there.
+    Unguarded,
+    /// The programs enforce it again.
+    Guarded,
+    /// What the LAN knows of the addresses may be lost: the interface was down, has another Ethernet
+    /// address, or an address was missing for a while.
+    Risen,
     /// The agent is about to end, to be started again.
     Stopping,
 }
@@ -271,6 +278,9 @@ impl Input {
             Self::GrantersSet(_) => "granters set",
             Self::Withdrawn { .. } => "lease grant withdrawn",
             Self::AddressesHeld => "addresses held",
+            Self::Unguarded => "nothing enforces gate",
+            Self::Guarded => "gate enforced again",
+            Self::Risen => "interface up again",
             Self::Stopping => "agent stops",
         }
     }

@@ -45,8 +45,8 @@ mod grants;
 mod input;
 mod order;
 mod phase;
+mod reconfigure;
 mod record;
-mod retry;
 mod rules;
 mod synchronize;
 #[cfg(test)]
@@ -62,6 +62,7 @@ pub use self::{
     core::Core,
     input::{Database, Input, Marks, Primary, Role, Ruling, Sign},
     order::{GateOrder, Order},
+    reconfigure::Settings,
     record::{MAX_NODES, NodeSet, Record},
     timeline::{Cause, Outcome, Step},
     transition::{PhaseName, TRANSITIONS, Transition, Why},

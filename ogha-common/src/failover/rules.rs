@@ -54,6 +54,9 @@ impl Known {
         if self.is_paused() {
             return Err(Blocker::Paused);
         }
+        if self.facts.unguarded {
+            return Err(Blocker::Unguarded);
+        }
         if let Some(danger) = self.facts.danger {
             return Err(Blocker::Contradiction(danger));
         }
@@ -77,7 +80,11 @@ impl Known {
     /// database of a designated primary is promoted if it is still a standby: the promotion
     /// failed, or the agent died before it.
     pub fn may_bootstrap(&self, now: Instant) -> Option<(TakeoverPermit, Cause)> {
-        if !self.is_unreplaced() || self.is_forestalled(now) || !self.knows_the_others(now) {
+        if self.facts.unguarded
+            || !self.is_unreplaced()
+            || self.is_forestalled(now)
+            || !self.knows_the_others(now)
+        {
             return None;
         }
         let cause = match self.facts.database {
@@ -155,6 +162,9 @@ impl Known {
         }
         if self.facts.database.writable().is_none() || self.facts.stale {
             return Err(Blocker::NotWritable);
+        }
+        if self.facts.unguarded {
+            return Err(Blocker::Unguarded);
         }
         if !addresses_held {
             return Err(Blocker::NoAddresses);

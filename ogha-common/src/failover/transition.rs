@@ -139,6 +139,7 @@ reasons! {
     PromotionFailed = "the database could not be promoted";
     DiskFailed = "the record could not be written";
     LeaseLapsed = "the lease ended before it was renewed";
+    Unguarded = "nothing enforces the gate: the interface or its programs are gone";
     Switchover = "an operator moves the role to another node";
     SwitchoverUndone = "the switchover was undone";
     GateClosed = "the kernel has the closed gate";

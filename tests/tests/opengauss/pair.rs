@@ -100,6 +100,7 @@ impl Host {
             bin_dir: Some(self.node.bin_dir.clone()),
             socket_dir: None,
             dbname: "postgres".to_owned(),
+            unit: None,
         };
         let known = |peer: &Peer| database::Peer {
             name: peer.name.clone(),

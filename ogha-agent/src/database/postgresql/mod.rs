@@ -26,11 +26,12 @@ use super::{
     progress::Reporter,
     promotion::{self, Repeat, Trigger},
     sql::{self, Sql},
-    stop,
+    unit,
 };
 
 mod auto_conf;
 mod follow;
+mod guard;
 mod history;
 mod observe;
 mod options;
@@ -38,6 +39,7 @@ mod power;
 mod rejoin;
 mod synchronize;
 
+pub(super) use guard::guard;
 use observe::cell;
 
 const WRITABLE: &str = "select not pg_catalog.pg_is_in_recovery() \
@@ -195,7 +197,7 @@ impl Database for Postgresql {
     fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>> {
         match step {
             Step::Promote => self.promote().boxed(),
-            Step::StopImmediate => stop::immediate(&self.local).boxed(),
+            Step::StopImmediate => unit::immediate(&self.local).boxed(),
             Step::Checkpoint => self.orders.checkpoint().boxed(),
             Step::Demote(within) => self.demote(within).boxed(),
             Step::Disarm => self.disarm().boxed(),

@@ -2,11 +2,20 @@
 
 use std::{ffi::OsStr, fs, path::Path};
 
+use super::super::layout;
+
 /// The options of the last start, without the data directory: `postmaster.opts` holds the program
-/// and then each word in quotes. Debian's say where the configuration is.
+/// and then each word in quotes. Debian's say where the configuration is; if it was never started, the
+/// package's place for it is looked at.
 pub fn last_options(data_dir: &Path) -> Vec<String> {
     let text = fs::read_to_string(data_dir.join("postmaster.opts")).unwrap_or_default();
-    options(&text)
+    let mut options = options(&text);
+    if !options.iter().any(|option| option.contains("config_file="))
+        && let Some(file) = layout::configuration(data_dir)
+    {
+        options.extend(["-c".to_owned(), format!("config_file={}", file.display())]);
+    }
+    options
 }
 
 fn options(text: &str) -> Vec<String> {

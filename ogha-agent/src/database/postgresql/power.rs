@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{Role, control::Control, files, local::Call, pidfile, stop},
+    super::{Process, Role, Unit, control::Control, files, local::Call, pidfile, unit},
     Postgresql,
     options::{last_options, shell_words},
     rejoin::journal,
@@ -30,11 +30,13 @@ const START_LOG: &str = "ogha-start.log";
 
 const CONTROL_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
+/// How long systemd may take from an order to the server's guard.
+const PERMIT: Duration = Duration::from_secs(10);
 
 impl Postgresql {
     pub(super) async fn demote(&self, within: Duration) -> anyhow::Result<()> {
         let _guard = self.local.exclusive()?;
-        stop::fast(&self.local, within).await?;
+        unit::fast(&self.local, within).await?;
         let state = self.control().await?.state;
         anyhow::ensure!(
             state == "shut down",
@@ -69,18 +71,28 @@ impl Postgresql {
         );
         let path = self.data_dir().join(STANDBY);
         self.local.act(move || lift_fence(&path)).await?;
-        self.launch(within).await
+        if self.local.server.unit.is_none() {
+            return self.launch(within).await;
+        }
+        // The unit's guard would take it for somebody else's start.
+        self.permit(PERMIT.min(within)).await?;
+        let launched = self.launch(within).await;
+        self.forbid().await;
+        launched
     }
 
-    /// Starts the server with the options of its last start. It is in a session of its own, and not
-    /// in the unit of systemd that may have started it before.
+    /// Starts the server: by its unit if it has one, so that it lives there; else with the options of
+    /// its last start, in a session of its own.
     pub(super) async fn launch(&self, within: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
         let log = self.data_dir().join(START_LOG);
         let said = fs::metadata(&log).map_or(0, |meta| meta.len());
         if self.local.main_pid()?.is_none() {
             pidfile::buried(self.data_dir()).await;
-            self.pg_ctl_start(within, &log, said).await?;
+            match &self.local.server.unit {
+                Some(unit) => return self.start_unit(unit, within).await,
+                None => self.pg_ctl_start(within, &log, said).await?,
+            }
         }
         // "Started" is said of a standby that lets nobody in yet as well.
         while self.observe_once().await.role == Role::Unknown {
@@ -92,6 +104,39 @@ impl Postgresql {
             sleep(POLL).await;
         }
         Ok(())
+    }
+
+    /// What counts is the server that answers, not systemd's command, which may return much later.
+    async fn start_unit(&self, unit: &Unit, within: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut starting = Box::pin(unit.start(within));
+        let mut started = false;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut starting, if !started => {
+                    outcome.with_context(|| format!("see `journalctl -u {unit}`"))?;
+                    started = true;
+                }
+                () = sleep(POLL) => {}
+            }
+            let seen = self.observe_once().await;
+            if seen.role != Role::Unknown {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                !(started && seen.process == Process::Gone),
+                "systemd has started {unit}, and no server runs in {}; see `journalctl -u {unit}` and \
+                 the server's log",
+                self.data_dir().display()
+            );
+            anyhow::ensure!(
+                begun.elapsed() < within,
+                "{unit} was started and its database does not answer SQL after {within:?} ({}); see \
+                 `journalctl -u {unit}` and the server's log",
+                seen.state
+            );
+        }
     }
 
     async fn pg_ctl_start(&self, within: Duration, log: &Path, said: u64) -> anyhow::Result<()> {

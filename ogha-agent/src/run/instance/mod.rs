@@ -4,6 +4,7 @@
 //! that a simulated run drives the same code as the agent.
 
 mod observe;
+mod reconfigure;
 
 pub(super) use self::observe::mac_of;
 
@@ -26,6 +27,7 @@ use super::{
     decides::Decides,
     disk_worker::DiskWorker,
     facts::Disarm,
+    footing::AddressesSeen,
     gate::GateKeeper,
     health::{Check, Checks, Health},
     hooks::{self, Hooks},
@@ -66,7 +68,7 @@ pub struct Instance<C = Core> {
     watch_trouble: Trouble,
     gate: GateKeeper,
     database: DatabaseWorker,
-    disk: DiskWorker,
+    pub(super) disk: DiskWorker,
     addresses: AddressWorker,
     pub(super) arbiter: ArbiterWorker,
     pub(super) hooks: Hooks,
@@ -151,6 +153,7 @@ impl<C: Decides> Instance<C> {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(&mut self, ports: &mut impl Ports) -> anyhow::Result<()> {
+        self.disk.begin_checks(ports.now());
         self.listening = ports.is_listening();
         ports.set_watch(self.watch)?;
         self.peers.start(ports)?;
@@ -168,6 +171,16 @@ impl<C: Decides> Instance<C> {
         self.input(started, ports);
         self.database.observe(ports);
         self.arbiter.probe(ports);
+        Ok(())
+    }
+
+    /// The kernel's maps are new and empty, its gate closed: whoever served does not any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn refill(&mut self, ports: &mut impl Ports) -> anyhow::Result<()> {
+        ports.set_watch(self.watch)?;
+        self.input(Input::Unguarded, ports);
         Ok(())
     }
 
@@ -318,9 +331,16 @@ impl<C: Decides> Instance<C> {
                 let current = self.core().record();
                 self.disk.ended(id, end, current, ports, &mut inputs);
             }
+            Lane::DiskCheck => {
+                let current = self.core().record();
+                self.disk.checked(id, end, current, ports);
+            }
             Lane::Addresses => {
                 if self.addresses.ended(id, end, ports) == Some(true) {
                     inputs.push(Input::AddressesHeld);
+                }
+                if self.addresses.take_repaired() {
+                    inputs.push(Input::Risen);
                 }
             }
             Lane::Propose | Lane::Consult | Lane::ProbeArbiter => {
@@ -333,6 +353,21 @@ impl<C: Decides> Instance<C> {
             }
         }
         self.inputs(inputs, ports);
+    }
+
+    /// The virtual addresses were looked at; `what` says what is wrong with them.
+    pub fn addresses_seen(
+        &mut self,
+        seen: AddressesSeen,
+        what: impl FnOnce() -> Vec<String>,
+        ports: &mut impl Ports,
+    ) {
+        self.addresses.observed(seen, what, ports);
+    }
+
+    /// What keeps the addresses from being as they should, if anything does.
+    pub fn addresses_trouble(&self) -> Option<&str> {
+        self.addresses.trouble()
     }
 
     fn checked(&mut self, check: Check, now: Moment) {

@@ -232,6 +232,23 @@ impl Phase {
         }
     }
 
+    /// Nothing enforces the gate on the interface any more: no fence without programs.
+    pub fn unguarded(self, cx: &mut Context<'_>) -> Self {
+        if self.holds_addresses() {
+            self.close(cx, cx.now, Cause::Unguarded, Why::Unguarded)
+        } else {
+            self
+        }
+    }
+
+    /// The LAN may have forgotten where the addresses are.
+    pub fn risen(mut self, cx: &mut Context<'_>) -> Self {
+        if let Self::Serving(serving) = &mut self {
+            serving.announce_again(cx);
+        }
+        self
+    }
+
     /// The agent ends, in order to be started again: an open gate stays as it is for another
     /// `agent_timeout`, which is also how long the peers bear with it.
     pub fn stopping(self, cx: &mut Context<'_>) -> Self {

@@ -23,7 +23,7 @@ use nix::{
 use ogha_common::units::Lsn;
 
 use super::{
-    super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, stop},
+    super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, unit},
     Postgresql, auto_conf,
     history::{Entry, History},
     options, power,
@@ -107,10 +107,10 @@ impl Postgresql {
         if !data_dir.exists() {
             return Ok(());
         }
-        if let Err(error) = stop::fast(&self.local, STOP).await {
+        if let Err(error) = unit::fast(&self.local, STOP).await {
             tracing::warn!("{error:#}; an immediate shutdown follows");
         }
-        stop::immediate(&self.local).await
+        unit::immediate(&self.local).await
     }
 
     /// A setting of a server that does not run, from all its files.
