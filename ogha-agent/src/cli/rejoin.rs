@@ -45,7 +45,8 @@ fn judge(view: &InstanceView, begun: bool) -> OrderState {
             OrderState::Done(format!("{}{lost}", done(view)))
         }
         ("failed", _) => OrderState::Failed(format!(
-            "the rejoin failed, and will be tried again; see the agent's log{lost}"
+            "the rejoin failed: {}{lost}",
+            rejoin.why.as_deref().unwrap_or("see the agent's log")
         )),
         (phase, Some(percent)) => {
             OrderState::Going(format!("{phase}, {}%{lost}", percent / 10 * 10))
@@ -70,7 +71,8 @@ mod tests {
         assert!(matches!(judge(&view, false), OrderState::Going(_)));
         let phase = |phase: &str, percent| {
             let lost = Some("timeline 3".to_owned());
-            Some(RejoinView { phase: phase.into(), percent, lost })
+            let why = Some("pg_rewind: error: no permission".to_owned());
+            Some(RejoinView { phase: phase.into(), percent, lost, why })
         };
         view.rejoin = phase("copying", Some(37));
         assert_eq!(
@@ -79,7 +81,8 @@ mod tests {
         );
         view.rejoin = phase("failed", None);
         assert!(matches!(judge(&view, false), OrderState::Going(_)), "of an earlier attempt");
-        assert!(matches!(judge(&view, true), OrderState::Failed(_)));
+        let OrderState::Failed(why) = judge(&view, true) else { panic!("it has failed") };
+        assert!(why.contains("pg_rewind: error: no permission"), "{why}");
         view.rejoin = phase("done", None);
         assert!(matches!(judge(&view, true), OrderState::Going(_)), "it was not seen yet");
         view.database.role = "standby".into();

@@ -17,6 +17,8 @@ pub struct Progress {
     /// What only this node had and loses, known before anything is changed. `None`: nothing, or
     /// not known yet.
     pub lost: Option<Lost>,
+    /// Why it failed; or why it goes a costlier way than the first that was tried.
+    pub why: Option<String>,
 }
 
 impl Progress {
@@ -64,6 +66,18 @@ impl Reporter {
 
     pub fn lost(&self, lost: Lost) {
         self.change(|progress| progress.lost = Some(lost));
+    }
+
+    /// It goes a costlier way, or has failed: why.
+    pub fn because(&self, error: &anyhow::Error) {
+        let why = format!("{error:#}");
+        self.change(|progress| progress.why = Some(why));
+    }
+
+    /// It has failed.
+    pub fn failed(&self, error: &anyhow::Error) {
+        self.because(error);
+        self.phase("failed");
     }
 
     /// Reads percents in a tool's output: `(27%)`, `35% (`.

@@ -63,6 +63,9 @@ impl fmt::Display for InstanceView {
         writeln!(f, "  database   {}", database(self))?;
         if let Some(rejoin) = &self.rejoin {
             writeln!(f, "  rejoin     {}", self::rejoin(rejoin))?;
+            if let Some(why) = &rejoin.why {
+                writeln!(f, "{}", wrapped("             ", why))?;
+            }
         }
         writeln!(f, "  arbiter    {}", arbiter(&self.arbiter))?;
         writeln!(f, "  tcp        {}", tcp(&self.counters))?;
@@ -356,6 +359,7 @@ mod tests {
                 phase: "copying".into(),
                 percent: Some(37),
                 lost: Some("timeline 3".into()),
+                why: Some("no room".into()),
             }),
             restarts: 2,
             faults: Vec::new(),
@@ -407,6 +411,7 @@ instance VI_2 (virtual router 60): standby, backup, term 0
   hook       tcx
   database   postgresql, unknown, unreachable, restarted 2 times, not listening
   rejoin     copying, 37 %; only here: timeline 3
+             no room
   arbiter    none
   tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0
   arp        answered 0, dropped 0, conflicts 0, defended 0, suppressed 0

@@ -57,6 +57,16 @@ impl Opengauss {
         let _guard = self.local.exclusive()?;
         self.nodes.peer(node)?;
         let running = self.progress.begin();
+        let rejoined = self.rejoin_by_tools(node).await;
+        match &rejoined {
+            Ok(()) => running.done(),
+            Err(error) => self.progress.failed(error),
+        }
+        rejoined
+    }
+
+    /// Starts it as a standby, else builds it.
+    async fn rejoin_by_tools(&self, node: &str) -> anyhow::Result<()> {
         let half_done = is_half_done(&self.local.server.data_dir);
         if half_done || !self.receives_from(node).await {
             self.progress.phase("stopping");
@@ -72,7 +82,6 @@ impl Opengauss {
         if let Err(error) = self.synchronize(&[]).await {
             tracing::warn!("the standby would wait for others once promoted: {error:#}");
         }
-        running.done();
         Ok(())
     }
 

@@ -76,14 +76,28 @@ impl Postgresql {
             move || Journal::load(&data_dir)
         });
         let left = left.await?;
+        let rejoined = self.rejoin_from(left, peer, data_dir).await;
+        match &rejoined {
+            Ok(()) => running.done(),
+            Err(error) => self.progress.failed(error),
+        }
+        rejoined
+    }
+
+    /// Takes up what an earlier attempt has left, or begins.
+    async fn rejoin_from(
+        &self,
+        left: Option<Journal>,
+        peer: Peer,
+        data_dir: PathBuf,
+    ) -> anyhow::Result<()> {
         if left.is_none() && self.streams_within(&peer, None, Duration::ZERO).await.is_ok() {
-            running.done();
             return Ok(());
         }
         self.progress.phase("stopping");
         self.stop_all(&data_dir).await?;
         let journal = match left {
-            Some(journal) => journal,
+            Some(journal) => self.with_present_conninfo(journal).await,
             None => Journal {
                 phase: RejoinPhase::Whole,
                 mode: files::mode(&data_dir)?,
@@ -95,9 +109,19 @@ impl Postgresql {
         let conninfo = self.conninfo(&journal.conninfo, &peer)?;
         let (segment, goal) = (0, None);
         let mut rejoin = Rejoin { driver: self, peer, data_dir, journal, conninfo, segment, goal };
-        rejoin.run().await?;
-        running.done();
-        Ok(())
+        rejoin.run().await
+    }
+
+    /// Somebody may have mended `primary_conninfo` since an attempt failed: what the files say now
+    /// counts, where they can be read.
+    async fn with_present_conninfo(&self, mut journal: Journal) -> Journal {
+        if journal.phase == RejoinPhase::Whole
+            && let Ok(present) = self.setting("primary_conninfo").await
+            && !present.is_empty()
+        {
+            journal.conninfo = present;
+        }
+        journal
     }
 
     /// Stops the server, in order if it can, and what an agent that was killed left at work.
@@ -264,6 +288,8 @@ impl Rejoin<'_> {
         };
         let Err(error) = rewound else { return Ok(()) };
         tracing::warn!("cannot rewind the database: {error:#}; a full copy is made");
+        let error = error.context("cannot rewind the database, so a full copy is made");
+        self.driver.progress.because(&error);
         self.driver.stop_all(&self.data_dir).await?;
         self.base_backup().await?;
         if let Some(lost) = self.journal.lost.clone() {
