@@ -8,6 +8,7 @@ pub mod control;
 pub mod database;
 pub mod doctor;
 pub mod failure;
+pub mod guest;
 mod host;
 pub mod keepalived;
 pub mod kernel;

@@ -47,6 +47,6 @@ fn log_filter(value: &toml::de::DeValue<'_>) -> Result<String, String> {
     let text = value::text(value, "\"info\"")?;
     match crate::logging::filter(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(e) => Err(format!("{text:?} {e:#}")),
+        Err(e) => Err(format!("{e:#}")),
     }
 }

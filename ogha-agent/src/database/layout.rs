@@ -5,12 +5,9 @@
 //! it. What an earlier start was given (`postmaster.opts`) says more than either, but a copy that was
 //! never started has no such file.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::Read as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use super::files;
 
 /// Where Debian's postgresql-common keeps configurations: version, name.
 const DEBIAN: &str = "/etc/postgresql";
@@ -25,17 +22,18 @@ pub(super) fn configuration(data_dir: &Path) -> Option<PathBuf> {
 }
 
 fn configuration_in(root: &Path, data_dir: &Path) -> Option<PathBuf> {
-    if fs::symlink_metadata(data_dir.join(CONFIG)).is_ok() {
+    if files::exists(&data_dir.join(CONFIG)) {
         return None;
     }
-    let data_dir = fs::canonicalize(data_dir).ok()?;
-    let inside = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
-    let clusters = inside(root.to_owned()).flat_map(|version| inside(version.path()));
-    let files = clusters.map(|cluster| cluster.path().join(CONFIG));
-    files.into_iter().find(|file| {
-        let text = File::open(file).map(|file| read(file, LONGEST)).unwrap_or_default();
-        let named = setting(&text, "data_directory").map(fs::canonicalize);
-        named.is_some_and(|named| named.is_ok_and(|named| named == data_dir))
+    let data_dir = files::real(data_dir);
+    let inside = |dir: PathBuf| {
+        let entries = files::list(&dir).unwrap_or_default().into_iter();
+        entries.map(move |entry| dir.join(entry.name))
+    };
+    let mut clusters = inside(root.to_owned()).flat_map(inside).map(|cluster| cluster.join(CONFIG));
+    clusters.find(|file| {
+        let named = setting(&read(file, LONGEST), "data_directory");
+        named.is_some_and(|named| files::real(Path::new(&named)) == data_dir)
     })
 }
 
@@ -52,12 +50,7 @@ fn setting(text: &str, name: &str) -> Option<String> {
 
 /// Where the packages of the version that made the data directory put its tools.
 pub(super) fn tools(data_dir: &Path) -> Vec<PathBuf> {
-    // Whose directory it is must not make us wait, nor read what is elsewhere.
-    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY;
-    let opened =
-        OpenOptions::new().read(true).custom_flags(flags).open(data_dir.join("PG_VERSION"));
-    let file = opened.ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()));
-    let version = file.map(|file| read(file, VERSION)).unwrap_or_default();
+    let version = read(&data_dir.join("PG_VERSION"), VERSION);
     let version = version.trim();
     if version.is_empty() || !version.chars().all(|c| c.is_ascii_digit() || c == '.') {
         return Vec::new();
@@ -68,16 +61,16 @@ pub(super) fn tools(data_dir: &Path) -> Vec<PathBuf> {
     ]
 }
 
-fn read(file: File, most: u64) -> String {
-    let mut bytes = Vec::new();
-    match file.take(most).read_to_end(&mut bytes) {
-        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(_) => String::new(),
-    }
+/// Whose directory it is must not make us wait, nor read what is elsewhere.
+fn read(path: &Path, most: u64) -> String {
+    let bytes = files::begin(path, most).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -166,8 +166,15 @@ impl<'a> Tool<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
+        // A session of its own, and so a group: in the agent's it could type into the terminal that
+        // root started the agent from.
+        let leave = || {
+            nix::unistd::setsid()?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec one system call is made.
+        unsafe { command.pre_exec(leave) };
         limits::hand_back(command.as_std_mut());
         // SAFETY: between fork and exec only system calls are made: nothing allocates, nothing takes a
         // lock.

@@ -61,7 +61,7 @@ pub fn start(asked: Option<&str>) -> anyhow::Result<()> {
         (None, Some(filter)) if !filter.trim().is_empty() => (EnvFilter::DEFAULT_ENV, filter),
         (None, _) => ("", "info"),
     };
-    let filter = filter(directives).with_context(|| format!("{name}: {directives:?}"))?;
+    let filter = filter(directives).context(name)?;
     let (filter, handle) = reload::Layer::new(filter);
     let queue = match Journal::connected() {
         Some(journal) => Queue::start(JournalSink { journal, fallback: stream() }),
@@ -82,7 +82,7 @@ pub fn start(asked: Option<&str>) -> anyhow::Result<()> {
 /// When they are none.
 pub fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
     let filter = EnvFilter::builder().parse(directives);
-    filter.map_err(|e| anyhow!("is no log filter ({e}); write for example debug"))
+    filter.map_err(|e| anyhow!("{directives:?} is no log filter ({e}); write for example debug"))
 }
 
 /// What is logged from now on, by the configuration; the command line and the environment come before it.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::{hook_event::Event, peers::Peers, ports::Ports, supervise::Supervisor};
-use crate::{config, database::process::Tool};
+use crate::{config, database::process::Tool, guest::trusted};
 
 /// What a hook finds the usual tools by.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -195,7 +195,12 @@ async fn run(
             listener: None,
             deadline,
         };
-        let (event, command) = (event.name, command.display());
+        let event = event.name;
+        if let Err(error) = trusted::only_roots(&command) {
+            warn!(instance, event, "the hook was not run: {error:#}");
+            continue;
+        }
+        let command = command.display();
         match tool.run().await {
             Ok(outcome) if outcome.status.success() => {
                 info!(instance, event, "the hook has run: {}", outcome.text().trim());

@@ -135,7 +135,7 @@ impl Host {
     }
 
     pub fn runs(&self) -> Option<u32> {
-        let file = PidFile::read(&self.data()).unwrap()?;
+        let file = PidFile::read(&self.data(), None).unwrap()?;
         pidfile::serves(file.pid, &self.data()).then_some(file.pid)
     }
 

@@ -5,7 +5,9 @@
 //! directory, for this boot and some seconds. Its owner could start the server without any of
 //! this, so the permit gives him nothing.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
+
+use anyhow::Context as _;
 
 use super::{
     super::{Guarded, files, local::Local},
@@ -45,7 +47,7 @@ pub(in crate::database) async fn guard(
     primary: impl FnOnce() -> bool,
 ) -> anyhow::Result<Guarded> {
     let dir = local.server.data_dir.clone();
-    if !dir.join("PG_VERSION").exists() {
+    if !local.as_owner(|| files::exists(&dir.join("PG_VERSION")))? {
         return Ok(Guarded::NoDatabase);
     }
     let permitted = local.act(move || {
@@ -77,7 +79,8 @@ pub(in crate::database) async fn guard(
 }
 
 fn boot() -> anyhow::Result<String> {
-    Ok(fs::read_to_string(Path::new(BOOT))?.trim().to_owned())
+    let bytes = files::begin(Path::new(BOOT), 64)?.context("the kernel names no boot")?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 fn is_valid(permit: &str) -> bool {

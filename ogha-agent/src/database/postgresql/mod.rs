@@ -11,10 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use nix::{
-    sys::signal::{self, Signal},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use tokio::sync::watch;
 
 use super::{
@@ -22,12 +19,13 @@ use super::{
     awaiting::Awaiting,
     identity::Identity,
     local::Local,
-    main_process, pidfile,
+    main_process,
     progress::Reporter,
     promotion::{self, Repeat, Trigger},
     sql::{self, Sql},
     unit,
 };
+use crate::guest::process;
 
 mod auto_conf;
 mod follow;
@@ -116,7 +114,8 @@ impl Postgresql {
     /// Asks again and again, for an order can be lost: if one of its processes dies, the server
     /// restarts the others, and is a standby that knows of no promotion.
     async fn promote(&self) -> anyhow::Result<()> {
-        let trigger = Trigger::guard(self.local.server.data_dir.join("promote"));
+        let trigger =
+            Trigger::guard(self.local.server.data_dir.join("promote"), self.local.login.owner());
         let startup = AtomicI32::new(0);
         let nudge = || self.nudge(startup.load(Ordering::Relaxed));
         tokio::select! {
@@ -175,8 +174,9 @@ impl Postgresql {
     fn nudge(&self, startup: i32) {
         let pid = u32::try_from(startup).unwrap_or(0);
         // Its number may be another process's by now, which a reload may kill.
-        if pid != 0 && pidfile::serves(pid, &self.local.server.data_dir) {
-            let _ = signal::kill(Pid::from_raw(startup), Signal::SIGHUP);
+        let (uid, dir) = (self.local.login.uid().as_raw(), &self.local.server.data_dir);
+        if let Err(error) = process::signal(pid, uid, dir, Signal::SIGHUP) {
+            tracing::debug!("the process that replays the WAL was not woken: {error:#}");
         }
     }
 }

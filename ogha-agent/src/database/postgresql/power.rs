@@ -1,11 +1,6 @@
 //! Stopping in order, starting, and making sure that a start is harmless.
 
-use std::{
-    fs,
-    io::{Read as _, Seek as _, SeekFrom},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
@@ -52,8 +47,9 @@ impl Postgresql {
         let path = self.data_dir().join(STANDBY);
         self.local
             .act(move || {
-                // One that is there belongs to a standby, which it is to stay.
-                if files::read(&path)?.is_none() {
+                // One that is there belongs to a standby, which it is to stay. The server asks only
+                // whether it is there; a link may lead nowhere, and nobody looks where.
+                if !files::exists(&path) || files::is_link(&path) {
                     files::replace(&path, FENCE.as_bytes())?;
                 }
                 Ok(())
@@ -64,7 +60,7 @@ impl Postgresql {
     pub(super) async fn start(&self, within: Duration) -> anyhow::Result<()> {
         let _guard = self.local.exclusive()?;
         anyhow::ensure!(
-            !journal::is_half_done(&self.local.server.data_dir),
+            !self.local.as_owner(|| journal::is_half_done(&self.local.server.data_dir))?,
             "a rejoin of the database in {} was interrupted, so its files cannot be used; let it \
              rejoin again",
             self.data_dir().display()
@@ -86,9 +82,9 @@ impl Postgresql {
     pub(super) async fn launch(&self, within: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
         let log = self.data_dir().join(START_LOG);
-        let said = fs::metadata(&log).map_or(0, |meta| meta.len());
+        let said = self.local.as_owner(|| files::length(&log))?;
         if self.local.main_pid()?.is_none() {
-            pidfile::buried(self.data_dir()).await;
+            pidfile::buried(self.data_dir(), self.local.login.owner()).await;
             match &self.local.server.unit {
                 Some(unit) => return self.start_unit(unit, within).await,
                 None => self.pg_ctl_start(within, &log, said).await?,
@@ -140,7 +136,7 @@ impl Postgresql {
     }
 
     async fn pg_ctl_start(&self, within: Duration, log: &Path, said: u64) -> anyhow::Result<()> {
-        let options = shell_words(&last_options(self.data_dir()));
+        let options = shell_words(&last_options(&self.local));
         let seconds = within.as_secs().max(1).to_string();
         let call = Call::new("pg_ctl", within + Duration::from_secs(5))
             .args(["start", "-w", "-t", &seconds, "-D"])
@@ -157,11 +153,8 @@ impl Postgresql {
     /// The end of what the server printed after that many bytes.
     pub(super) fn last_log(&self, after: u64) -> String {
         let read = || -> std::io::Result<String> {
-            let mut file = fs::File::open(self.data_dir().join(START_LOG))?;
-            let end = file.metadata()?.len();
-            file.seek(SeekFrom::Start(after.max(end.saturating_sub(8192))))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
+            let path = self.data_dir().join(START_LOG);
+            let bytes = self.local.as_owner(|| files::end(&path, after, 8192))??;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         super::super::process::last_words(&read().unwrap_or_default())
@@ -191,6 +184,8 @@ fn lift_fence(path: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
