@@ -132,6 +132,9 @@ pub struct RejoinView {
     /// Why it failed, or goes a costlier way than the first that was tried.
     #[serde(default)]
     pub why: Option<String>,
+    /// What this rejoin and earlier ones have kept beside the data directory: where, and how much.
+    #[serde(default)]
+    pub kept: Vec<String>,
 }
 
 /// The database on this node, as last observed.

@@ -89,6 +89,18 @@ pub(super) fn keep(lost: &Lost, log_dir: &Path, segment: u64) -> anyhow::Result<
     files::replace(&lost.kept.join("README"), text.as_bytes())
 }
 
+/// Bytes of the files that [`keep`] would keep.
+pub(super) fn kept_size(lost: &Lost, log_dir: &Path, segment: u64) -> anyhow::Result<u64> {
+    let names = segments(log_dir, lost, segment)?;
+    Ok(names.iter().map(|name| files::length(&log_dir.join(name))).sum())
+}
+
+/// The name of the segment file that holds a position, without its timeline's eight digits.
+pub(super) fn segment_name(position: Lsn, segment: u64) -> String {
+    let (number, per_high) = (position.get() / segment, (1 << 32) / segment);
+    format!("{:08X}{:08X}", number / per_high, number % per_high)
+}
+
 /// The segment files from the one where the histories part, and the timelines' histories.
 fn segments(log_dir: &Path, lost: &Lost, segment: u64) -> anyhow::Result<Vec<String>> {
     let first =
@@ -171,6 +183,8 @@ mod tests {
     fn segments_are_numbered_across_the_high_part() {
         assert_eq!(position("0000000A00000001000000FF", SEGMENT), Some((10, 511)));
         assert_eq!(position("00000002.history", SEGMENT), None);
+        let at = Lsn::parse("1/FF000010").unwrap();
+        assert_eq!(segment_name(at, SEGMENT), "00000001000000FF");
     }
 
     #[test]

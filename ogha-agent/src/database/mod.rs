@@ -22,6 +22,7 @@ mod commits;
 pub mod conninfo;
 pub mod control;
 mod identity;
+mod kept;
 mod layout;
 mod local;
 mod login;
@@ -29,6 +30,7 @@ mod lost;
 mod main_process;
 pub mod opengauss;
 pub mod ping;
+mod plan;
 pub mod postgresql;
 pub mod process;
 mod progress;
@@ -43,7 +45,9 @@ mod unit;
 
 use crate::guest::files;
 pub use crate::guest::pidfile;
+pub use kept::Kept;
 pub use lost::Lost;
+pub use plan::{Plan, Way};
 pub use progress::Progress;
 pub use replication::Replication;
 pub use settings::settings;
@@ -282,4 +286,33 @@ pub async fn guard(kind: &DatabaseKind, primary: impl FnOnce() -> bool) -> anyho
             postgresql::guard(&local, primary).await
         }
     }
+}
+
+/// What a rejoin to that peer would do, found out without changing anything.
+///
+/// # Errors
+/// When not even the data directory can be looked at, or there is no database.
+pub async fn plan(kind: &DatabaseKind, nodes: Nodes, peer: &str) -> anyhow::Result<Plan> {
+    match kind {
+        DatabaseKind::None { .. } => bail!("kind = \"none\": there is no database to rejoin"),
+        DatabaseKind::Postgresql(server) => {
+            postgresql::Postgresql::open(server, nodes).await?.plan(peer).await
+        }
+        DatabaseKind::Opengauss(server) => {
+            opengauss::Opengauss::open(server, nodes).await?.plan(peer).await
+        }
+    }
+}
+
+/// What earlier rejoins have kept beside the data directory.
+///
+/// # Errors
+/// When the directory above cannot be read as the database's user.
+pub async fn kept(kind: &DatabaseKind) -> anyhow::Result<Vec<Kept>> {
+    let (DatabaseKind::Postgresql(server) | DatabaseKind::Opengauss(server)) = kind else {
+        return Ok(Vec::new());
+    };
+    let local = local::Local::open(server, &[]).await?;
+    let data_dir = server.data_dir.clone();
+    local.act(move || kept::beside(&files::real(&data_dir))).await
 }

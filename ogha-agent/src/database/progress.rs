@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{Lost, process::Listener};
+use super::{Lost, kept::Kept, process::Listener};
 
 /// A rejoin under way, or how the last one ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Progress {
     pub lost: Option<Lost>,
     /// Why it failed; or why it goes a costlier way than the first that was tried.
     pub why: Option<String>,
+    /// All that this rejoin and earlier ones have kept beside the data directory, once it is done.
+    pub kept: Vec<Kept>,
 }
 
 impl Progress {
@@ -66,6 +68,10 @@ impl Reporter {
 
     pub fn lost(&self, lost: Lost) {
         self.change(|progress| progress.lost = Some(lost));
+    }
+
+    pub fn kept(&self, kept: Vec<Kept>) {
+        self.change(|progress| progress.kept = kept);
     }
 
     /// It goes a costlier way, or has failed: why.

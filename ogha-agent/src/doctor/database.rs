@@ -5,20 +5,12 @@ use std::collections::HashMap;
 use super::{Findings, unit};
 use crate::{
     config::{Database, Instance},
-    database::{self, Nodes, Observation, Role},
+    database::{self, Observation, Role},
 };
 
 pub(super) async fn examine(findings: &mut Findings, node: &str, instance: &Instance) {
     let Some(server) = instance.database.server() else { return };
-    let port = server.port;
-    let peer = |peer: &crate::config::Peer| database::Peer {
-        name: peer.name.clone(),
-        addresses: peer.addresses.clone(),
-        port,
-    };
-    let peers = instance.peers.iter().map(peer).collect();
-    let nodes = Nodes { own: node.to_owned(), peers };
-    let driver = match database::open(&instance.database, nodes).await {
+    let driver = match database::open(&instance.database, instance.nodes(node)).await {
         Ok(driver) => driver,
         Err(e) => return findings.fail(format!("{e:#}")),
     };

@@ -242,6 +242,7 @@ fn rejoin_view(progress: &Progress) -> view::RejoinView {
         percent: progress.percent,
         lost: progress.lost.as_ref().map(ToString::to_string),
         why: progress.why.clone(),
+        kept: progress.kept.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -34,6 +34,7 @@ mod history;
 mod observe;
 mod options;
 mod power;
+pub(in crate::database) mod privileges;
 mod rejoin;
 mod synchronize;
 

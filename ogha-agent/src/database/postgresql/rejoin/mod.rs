@@ -19,7 +19,9 @@ use ogha_common::units::Lsn;
 use tokio::task::spawn_blocking;
 
 use super::{
-    super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, unit},
+    super::{
+        Lost, Peer, conninfo::Conninfo, control::Control, files, kept, local::Call, lost, unit,
+    },
     Postgresql, auto_conf,
     history::{Entry, History},
     options, power,
@@ -28,9 +30,11 @@ use crate::guest::process;
 
 mod backup;
 pub(super) mod journal;
+mod plan;
 mod replay;
 mod rewind;
 mod source;
+mod written;
 
 use journal::{Journal, RejoinPhase};
 use source::Source;
@@ -73,7 +77,9 @@ impl Postgresql {
             move || Journal::load(&data_dir)
         });
         let left = left.await?;
-        let rejoined = self.rejoin_from(left, peer, data_dir).await;
+        let rejoined = self.rejoin_from(left, peer, data_dir.clone()).await;
+        let kept = self.local.act(move || kept::beside(&data_dir)).await;
+        self.progress.kept(kept.unwrap_or_default());
         match &rejoined {
             Ok(()) => running.done(),
             Err(error) => self.progress.failed(error),
@@ -185,10 +191,19 @@ impl Rejoin<'_> {
         let control = self.driver.control().await?;
         self.segment = control.segment;
         self.goal = Some((source.timeline, source.position));
+        self.same_cluster(&source, &control)?;
+        match self.diverged(&source, &control).await? {
+            None => self.follow_or_copy().await,
+            Some(lost) => self.take_back(lost, &control).await,
+        }
+    }
+
+    /// Two clusters that were made apart never follow each other.
+    fn same_cluster(&self, source: &Source, control: &Control) -> anyhow::Result<()> {
         anyhow::ensure!(
             source.system == control.system,
             "{} and this node are different database clusters (system identifiers {} and {}): they \
-             were made by two runs of initdb. Nothing was changed but that this one starts as a \
+             were made by two runs of initdb. A rejoin changes nothing but that this one starts as a \
              standby; if it is to go, empty {} and copy {} there with pg_basebackup",
             self.peer.name,
             source.system,
@@ -196,18 +211,32 @@ impl Rejoin<'_> {
             self.data_dir.display(),
             self.peer.name
         );
-        match self.diverged(&source, &control).await? {
-            None => self.follow_or_copy().await,
-            Some(lost) => self.take_back(lost, &control).await,
-        }
+        Ok(())
+    }
+
+    /// Where the histories part.
+    fn fork(&self, own: &History, source: &Source) -> anyhow::Result<Entry> {
+        own.fork(&source.history)
+            .with_context(|| format!("this node and {} have no timeline in common", self.peer.name))
+    }
+
+    /// Of two on one timeline, the one that is ahead does not follow.
+    fn not_ahead(&self, end: Lsn, source: &Source) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            end <= source.position,
+            "this node's WAL ends at {end}, and that of {} at {}, on the same timeline: it is \
+             not behind but ahead. {} must be promoted before others follow it",
+            self.peer.name,
+            source.position,
+            self.peer.name
+        );
+        Ok(())
     }
 
     /// What this node has and the upstream has not; `None` if it has all.
     async fn diverged(&self, source: &Source, control: &Control) -> anyhow::Result<Option<Lost>> {
         let own = self.history(control.timeline.max(control.recovery_timeline)).await?;
-        let fork = own.1.fork(&source.history).with_context(|| {
-            format!("this node and {} have no timeline in common", self.peer.name)
-        })?;
+        let fork = self.fork(&own.1, source)?;
         let end = if control.shut_down() {
             control.checkpoint
         } else {
@@ -219,14 +248,7 @@ impl Rejoin<'_> {
         // The last record of what was shut down begins at `end`; of the others it ends there.
         let reaches = |fork: Entry| end < fork.end || (end == fork.end && !control.shut_down());
         if fork.is_open() {
-            anyhow::ensure!(
-                end <= source.position,
-                "this node's WAL ends at {end}, and that of {} at {}, on the same timeline: it is \
-                 not behind but ahead. {} must be promoted before others follow it",
-                self.peer.name,
-                source.position,
-                self.peer.name
-            );
+            self.not_ahead(end, source)?;
             return Ok(None);
         }
         if reaches(fork) && own.0 == fork.timeline {
