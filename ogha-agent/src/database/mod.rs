@@ -48,6 +48,7 @@ pub use crate::guest::pidfile;
 pub use kept::Kept;
 pub use lost::Lost;
 pub use plan::{Plan, Way};
+pub use postgresql::{Access, Decides, Login, Reach, Rule};
 pub use progress::Progress;
 pub use replication::Replication;
 pub use settings::settings;
@@ -315,4 +316,31 @@ pub async fn kept(kind: &DatabaseKind) -> anyhow::Result<Vec<Kept>> {
     let local = local::Local::open(server, &[]).await?;
     let data_dir = server.data_dir.clone();
     local.act(move || kept::beside(&files::real(&data_dir))).await
+}
+
+/// What `doctor` asks beside an observation.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// Who is let in here.
+    pub access: anyhow::Result<Access>,
+    /// As which user a rejoin logs in at the peers, and so at this node.
+    pub user: anyhow::Result<String>,
+    /// What it meets at each peer.
+    pub reached: Vec<(String, anyhow::Result<Reach>)>,
+}
+
+/// Asks it, and changes nothing; `None` for a kind that has no such files. It logs in at the peers.
+///
+/// # Errors
+/// When the user does not exist on this host.
+pub async fn inquire(kind: &DatabaseKind, nodes: Nodes) -> anyhow::Result<Option<Inquiry>> {
+    let DatabaseKind::Postgresql(server) = kind else { return Ok(None) };
+    let peers: Vec<_> = nodes.peers.iter().map(|peer| peer.name.clone()).collect();
+    let driver = postgresql::Postgresql::open(server, nodes).await?;
+    let mut reached = Vec::new();
+    for peer in peers {
+        let outcome = driver.reach(&peer).await;
+        reached.push((peer, outcome));
+    }
+    Ok(Some(Inquiry { access: driver.access().await, user: driver.rejoins_as().await, reached }))
 }

@@ -141,7 +141,7 @@ impl Postgresql {
     }
 
     /// A setting of a server that does not run, from all its files.
-    async fn setting(&self, name: &str) -> anyhow::Result<String> {
+    pub(super) async fn setting(&self, name: &str) -> anyhow::Result<String> {
         let words = options::last_options(&self.local);
         let call = Call::new("postgres", SETTING_DEADLINE)
             .args(["-C", name, "-D"])

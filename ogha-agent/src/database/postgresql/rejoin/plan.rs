@@ -17,6 +17,7 @@ use super::{
         },
         Postgresql,
         history::{Entry, History},
+        inquiry::Reach,
         privileges,
     },
     Rejoin, backup,
@@ -56,6 +57,24 @@ impl Postgresql {
         }
         rejoin.count_what_is_kept(&mut plan).await?;
         Ok(plan)
+    }
+
+    /// Logs in at a peer as a rejoin would.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub(in crate::database) async fn reach(&self, node: &str) -> anyhow::Result<Reach> {
+        let peer = self.nodes.peer(node)?.clone();
+        let rejoin = self.imagined(None, peer, self.data_dir().to_owned()).await?;
+        let system = rejoin.source().await?.system;
+        let user = rejoin.conninfo.get("user").unwrap_or_default().to_owned();
+        let lacking = match rejoin.sql(privileges::REWIND).await {
+            Ok(row) => privileges::lacking(row.trim()),
+            Err(error) => {
+                Some(format!("cannot log in to a database, as pg_rewind does: {error:#}"))
+            }
+        };
+        Ok(Reach { user, system, lacking })
     }
 
     /// A rejoin that is not begun.
