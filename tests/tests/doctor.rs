@@ -109,7 +109,7 @@ fn an_address_outside_the_networks_is_named() {
     let (code, good) = said(agent, "check");
     assert!(code == Some(0) && !good.contains("warning"), "{good}");
     agent.edit_config("192.0.2.10", "198.51.100.10").unwrap();
-    let words = "virtual address 198.51.100.10 is in no network of eth0 (192.0.2.11/24)";
+    let words = "virtual address 198.51.100.10 is in no network of eth0 (192.0.2.11/24";
     let (code, text) = said(agent, "check");
     assert!(code == Some(0) && text.contains(words), "{text}");
     finds(agent, words);

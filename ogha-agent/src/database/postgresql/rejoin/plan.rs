@@ -157,7 +157,9 @@ impl Rejoin<'_> {
             self.not_ahead(end, source)?;
             return Ok(None);
         }
-        let Some(written) = self.written_since(&own.1, fork).await? else { return Ok(None) };
+        let Some(written) = self.written_since(&own.1, fork, control.segment).await? else {
+            return Ok(None);
+        };
         let kept = lost::beside_now(&self.data_dir, "lost");
         let lost = lost::Lost::new(fork.timeline, fork.end, written.end, kept);
         let (from, to, bytes) = (&lost.from, &lost.to, Size(lost.bytes));
@@ -166,17 +168,39 @@ impl Rejoin<'_> {
         Ok(Some((lost, words)))
     }
 
-    async fn written(&self, timeline: u32, from: Lsn) -> anyhow::Result<Option<Written>> {
+    async fn written(
+        &self,
+        timeline: u32,
+        from: Lsn,
+        segment: u64,
+    ) -> anyhow::Result<Option<Written>> {
         let log = self.data_dir.join("pg_wal");
-        Written::read(&self.driver.local, &log, timeline, from).await
+        let dir = log.clone();
+        let limit = self.act(move |_| lost::consecutive_end(&dir, timeline, from, segment)).await?;
+        match limit {
+            Some(limit) => Written::read(&self.driver.local, &log, timeline, from, limit).await,
+            None => Ok(None),
+        }
     }
 
-    /// All that stands in the log behind the fork, on each timeline that this node has gone through.
-    async fn written_since(&self, own: &History, fork: Entry) -> anyhow::Result<Option<Written>> {
-        let mut all = None::<Written>;
+    /// All that stands in the log behind the fork, on each timeline that this node has gone through. The
+    /// last file of one that was left has the next one's number, and begins as that file did.
+    async fn written_since(
+        &self,
+        own: &History,
+        fork: Entry,
+        segment: u64,
+    ) -> anyhow::Result<Option<Written>> {
+        let (mut all, mut unread) = (None::<Written>, None);
         for (timeline, from) in own.since(fork) {
-            if let Some(more) = self.written(timeline, from).await? {
-                all = Some(all.map_or(more, |all| all.and(more)));
+            let begin = unread.take().unwrap_or(from);
+            let mut found = self.written(timeline, begin, segment).await?;
+            if found.is_none() && begin != from {
+                found = self.written(timeline, from, segment).await?;
+            }
+            match found {
+                Some(more) => all = Some(all.map_or(more, |all| all.and(more))),
+                None => unread = Some(begin),
             }
         }
         Ok(all)

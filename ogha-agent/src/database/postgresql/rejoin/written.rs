@@ -27,32 +27,36 @@ pub struct Written {
 }
 
 impl Written {
-    /// Reads a timeline from a position to its end. `None` if nothing stands there.
+    /// Reads a timeline from a position to its end, which is no later than `limit`: the tool fails where
+    /// it misses a file. `None` if nothing stands there.
     ///
     /// # Errors
-    /// When the log there is missing or cannot be read.
+    /// When the log there cannot be read.
     pub async fn read(
         local: &Local,
         log_dir: &Path,
         timeline: u32,
         from: Lsn,
+        limit: Lsn,
     ) -> anyhow::Result<Option<Self>> {
         let call = Call::new("pg_waldump", DEADLINE)
             .args(["--stats=record", "--path"])
             .arg(log_dir)
-            .args(["--timeline", &timeline.to_string(), "--start", &from.to_string()]);
+            .args(["--timeline", &timeline.to_string(), "--start", &from.to_string()])
+            .args(["--end", &limit.to_string()]);
         let outcome = local.call(call).await?;
-        let (stdout, stderr) = (&outcome.stdout, String::from_utf8_lossy(&outcome.stderr));
+        let [stdout, stderr] =
+            [&outcome.stdout, &outcome.stderr].map(|text| String::from_utf8_lossy(text));
         if stderr.contains("could not find a valid record") {
             return Ok(None);
         }
-        let read = Self::parse(&String::from_utf8_lossy(stdout), &stderr);
+        let read = Self::parse(&stdout, &stderr, outcome.status.success().then_some(limit));
         read.with_context(|| format!("cannot read the WAL by pg_waldump: {}", last_words(&stderr)))
             .map(Some)
     }
 
     /// The table of `--stats=record`, and the error with which the end of a log is reported.
-    fn parse(table: &str, errors: &str) -> Option<Self> {
+    fn parse(table: &str, errors: &str, limit: Option<Lsn>) -> Option<Self> {
         let count = |names: &[&str]| -> u64 {
             let lines = table.lines().filter_map(|line| {
                 let mut words = line.split_whitespace();
@@ -62,7 +66,7 @@ impl Written {
             lines.sum()
         };
         Some(Self {
-            end: end_of(table).or_else(|| end_of(errors))?,
+            end: end_of(table).or_else(|| end_of(errors)).or(limit)?,
             commits: count(&["Transaction/COMMIT", "Transaction/COMMIT_PREPARED"]),
             rows: [
                 count(&["Heap/INSERT"]),
@@ -125,7 +129,7 @@ Total                                        109                          6401 [
 
     #[test]
     fn rows_and_transactions_are_counted() {
-        let written = Written::parse(TABLE, ERROR).unwrap();
+        let written = Written::parse(TABLE, ERROR, None).unwrap();
         assert_eq!(written.end, Lsn::parse("0/1518298").unwrap());
         assert_eq!(
             written.to_string(),
@@ -138,8 +142,10 @@ Total                                        109                          6401 [
     #[test]
     fn before_version_15_only_the_error_names_the_end() {
         let table = TABLE.lines().skip(1).collect::<Vec<_>>().join("\n");
-        let written = Written::parse(&table, ERROR).unwrap();
+        let written = Written::parse(&table, ERROR, None).unwrap();
         assert_eq!(written.end, Lsn::parse("0/15182A8").unwrap());
-        assert_eq!(Written::parse("", "pg_waldump: error: no such file\n"), None);
+        assert_eq!(Written::parse("", "pg_waldump: error: no such file\n", None), None);
+        let limit = Lsn::parse("0/2000000");
+        assert_eq!(Written::parse(&table, "", limit).map(|written| written.end), limit);
     }
 }
