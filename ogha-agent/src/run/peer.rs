@@ -40,8 +40,9 @@ pub struct News {
     pub advert: Option<Instant>,
     /// It grants a lease until then, in that term.
     pub granted: Option<(Term, Instant)>,
-    /// Its kernel answered; its agent was alive so long ago.
-    pub answered: Option<Duration>,
+    /// Its kernel answered; its agent was alive so long ago, and whether its gate was open or
+    /// claimed.
+    pub answered: Option<(Duration, bool)>,
     /// What its agent said, and when it last lived.
     pub said: Option<(Status, Instant)>,
 }
@@ -220,7 +221,7 @@ impl Peer {
         News {
             advert: advertised.then(|| Instant::from_ns(heard.last_advert_ns)),
             granted: granted.then(|| self.granted()),
-            answered: agent_age.filter(|_| answered),
+            answered: agent_age.filter(|_| answered).map(|age| (age, self.holds())),
             said: agent_age.filter(|_| spoke).and_then(|age| Some((self.status()?, now - age))),
         }
     }
@@ -230,16 +231,25 @@ impl Peer {
         Duration::from_nanos(u64::from(self.seen.heartbeat_ms) * NS_PER_MS)
     }
 
+    fn holds(&self) -> bool {
+        matches!(self.gate(), Passage::Open | Passage::Claimed)
+    }
+
+    /// Its gate, as its kernel said in its last reply.
+    fn gate(&self) -> Passage {
+        let gate = u8::try_from(self.seen.gate).ok().and_then(Passage::from_wire);
+        gate.unwrap_or(Passage::Closed)
+    }
+
     /// What its kernel said in its last reply. `watched`: its database has a port.
     fn facts(&self, watched: bool) -> Option<Facts> {
         let seen = &self.seen;
         let listener = self.listening().filter(|_| watched);
         let queue = AcceptQueue { waiting: seen.queue, limit: seen.queue_limit };
-        let gate = u8::try_from(seen.gate).ok().and_then(Passage::from_wire);
         Some(Facts {
             listener,
             queue: (listener == Some(true)).then_some(queue),
-            gate: gate.unwrap_or(Passage::Closed),
+            gate: self.gate(),
             agent_age: self.beat(),
             agent_exited: seen.exited != 0,
             status: self.status()?,

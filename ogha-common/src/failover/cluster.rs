@@ -130,7 +130,14 @@ impl Known {
         let node = self.record()?.primary;
         let lost = self.facts.peer(node)?.lost;
         let since = self.facts.listening_since;
-        Some(ActiveNode { node, at: since, agent: since, silent: true, lost })
+        Some(ActiveNode { node, at: since, agent: since, holds: false, silent: true, lost })
+    }
+
+    /// Whether this agent did not run for a lease, whatever tells it so first: it polls at least with
+    /// each of its probes.
+    pub fn has_not_run(&self, now: Instant) -> bool {
+        let polled = self.facts.polled_at;
+        polled != Instant::default() && now.since(polled) >= self.config.lease
     }
 
     /// Whether this node can know that none of those that might have been promoted was: it has

@@ -73,6 +73,7 @@ impl Core {
     ) -> T {
         let phase = ::core::mem::take(&mut self.phase);
         let (known, election) = (&mut self.known, &mut self.election);
+        known.facts.stale |= known.has_not_run(now);
         let (phase, result) = step(&mut Context { known, election, now, input, sink }, phase);
         self.phase = phase;
         result
@@ -224,13 +225,14 @@ impl Context<'_> {
             Input::Stalled(time) => {
                 self.election.postpone(time);
                 self.known.facts.postpone(self.now, time);
-                self.known.facts.stale |= time >= self.known.config.lease;
                 phase.postponed(self, time)
             }
             Input::Advert { node, advert } => self.advert(phase, node, advert),
             Input::AdvertStamped { node, at } => self.advert_stamped(phase, node, at),
             Input::Peer { node, status, at } => self.peer(phase, node, &status, at),
-            Input::Answered { node, agent_age } => self.answered(phase, node, agent_age),
+            Input::Answered { node, agent_age, holds } => {
+                self.answered(phase, node, agent_age, holds)
+            }
             Input::Polled { at } => {
                 self.known.facts.polled_at = at;
                 phase.polled(self)
@@ -299,7 +301,8 @@ impl Context<'_> {
     /// Rule 10: an observation that failed changes nothing.
     fn observed(&mut self, phase: Phase, database: Database) -> Phase {
         self.known.cluster.member |= matches!(database, Database::Standby { .. });
-        self.known.facts.stale = false;
+        // What comes after a stall may have been waiting since before it.
+        self.known.facts.stale = self.known.has_not_run(self.now);
         let before = ::core::mem::replace(&mut self.known.facts.database, database);
         phase.observed(self, &before)
     }

@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Facts {
     /// The database here, as it was last observed.
     pub database: Database,
-    /// That was before this agent stalled for longer than a lease: it may be another one by now.
+    /// That was before this agent did not run for a lease: it may be another one by now.
     pub stale: bool,
     /// Nothing enforces the gate here: the interface is gone, or the programs on it.
     pub unguarded: bool,
@@ -45,6 +45,8 @@ pub(super) struct ActiveNode {
     pub at: Instant,
     /// The last time at which its agent was alive: its gate lapses `agent_timeout` later.
     pub agent: Instant,
+    /// Its kernel has said last that its gate is open or claimed.
+    pub holds: bool,
     /// Its adverts have stopped.
     pub silent: bool,
     /// Its kernel does not answer.
@@ -118,7 +120,14 @@ impl Facts {
 
     /// Notes a sign of life of the node that serves.
     pub fn hear(&mut self, now: Instant, node: NodeId) {
-        self.active = Some(ActiveNode { node, at: now, agent: now, silent: false, lost: false });
+        self.active = Some(ActiveNode {
+            node,
+            at: now,
+            agent: now,
+            holds: false,
+            silent: false,
+            lost: false,
+        });
     }
 
     /// What that node granted last: in which term, till when.

@@ -61,6 +61,8 @@ pub enum Input {
         node: NodeId,
         /// How long before the answer its agent was last alive.
         agent_age: Duration,
+        /// Its gate was open or claimed then.
+        holds: bool,
     },
     /// All that the kernel had heard of the peers by then was handed in. What had not come till then is
     /// missing; what came later may wait to be read.

@@ -48,6 +48,8 @@ impl Core {
             _ if rejoin.is_busy() => None,
             Database::Unknown => None,
             Database::Unresponsive => Some(Wait::Answer),
+            // What that one waits for, its own status says; a second primary beside it helps nobody.
+            Database::Stopped if !served && known.is_there_a_primary(now) => None,
             Database::Stopped => known.stopped_waits_for(rejoin, served),
             Database::Standby { .. } if served => known.standby_waits_for(rejoin),
             Database::Primary(_) if served => {
@@ -81,8 +83,7 @@ impl Core {
             return waits.then_some(Wait::Others(silent));
         }
         if known.facts.database.receives() {
-            let speaks = known.speaking(now).any(|peer| peer.role() == Role::Primary);
-            return (!speaks).then_some(Wait::PrimaryAgent);
+            return (!known.is_there_a_primary(now)).then_some(Wait::PrimaryAgent);
         }
         let blocker = match &self.phase {
             Phase::Fenced(_) => Some(Blocker::Fenced),
@@ -93,6 +94,11 @@ impl Core {
 }
 
 impl Known {
+    /// A peer speaks whose database is a primary.
+    fn is_there_a_primary(&self, now: Instant) -> bool {
+        self.speaking(now).any(|peer| peer.role() == Role::Primary)
+    }
+
     fn stopped_waits_for(&self, rejoin: &Rejoin, served: bool) -> Option<Wait> {
         let designated = self.is_designated();
         let by_itself = if designated {

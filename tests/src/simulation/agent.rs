@@ -26,7 +26,7 @@ use ogha_common::{
 use super::{
     clock::MS,
     filter::{Filter, View},
-    plan::{NAMES, Violation},
+    plan::{NAMES, Times, Violation},
     ports::Host,
     world::{Event, World},
 };
@@ -176,9 +176,11 @@ impl World {
         let life = self.nodes[node].agents;
         let view: Rc<View> = Rc::default();
         let agent = self.new_agent(node, Rc::clone(&view));
+        let lease_ms = self.times(node).lease_ms;
         let host = &mut self.nodes[node];
         host.end_agent();
         host.running = Some(life);
+        host.kernel.lease_ms = lease_ms;
         host.view = view;
         host.agent = Some(Box::new(agent));
         let started = self.with_agent(node, |agent, host| agent.start(host));
@@ -192,6 +194,7 @@ impl World {
 
     fn new_agent(&self, node: usize, view: Rc<View>) -> Agent {
         let setting = &self.plan.setting;
+        let times = self.times(node);
         let host = &self.nodes[node];
         let now = Instant::from_ns(host.local(self.now));
         let config = self.config(node);
@@ -199,9 +202,9 @@ impl World {
         let traced = self.scribe.clone().map(|scribe| (NAMES[node], scribe));
         let core = Filter::new(core, self.plan.broken, view, traced);
         let detector = detector::Config::new(
-            Duration::from_millis(setting.probe_ms),
+            Duration::from_millis(times.probe_ms),
             3,
-            Duration::from_millis(setting.agent_timeout_ms),
+            Duration::from_millis(times.agent_timeout_ms),
         );
         let others = (0..setting.nodes).filter(|&other| other != node);
         let peer = |other: usize| {
@@ -233,6 +236,7 @@ impl World {
 
     fn core_config(&self, node: usize) -> failover::Config {
         let setting = &self.plan.setting;
+        let times = self.times(node);
         let ms = Duration::from_millis;
         let priority = priority(node);
         failover::Config {
@@ -240,8 +244,8 @@ impl World {
             nodes: NodeSet::new(&self.ids).unwrap_or_default(),
             priority,
             arbiter: setting.arbiter,
-            lease: ms(setting.lease_ms),
-            agent_timeout: ms(setting.agent_timeout_ms),
+            lease: ms(times.lease_ms),
+            agent_timeout: ms(times.agent_timeout_ms),
             promotion_timeout: ms(2000),
             switchover_timeout: ms(1500),
             max_lag: setting.max_lag,
@@ -257,6 +261,10 @@ impl World {
         }
     }
 
+    fn times(&self, node: usize) -> Times {
+        self.plan.setting.times_of(node, self.healed)
+    }
+
     /// The virtual router.
     pub fn vrid(&self) -> Vrid {
         Vrid::new(59).expect("59 names a virtual router")
@@ -269,6 +277,7 @@ impl World {
 
     fn config(&self, node: usize) -> config::Instance {
         let setting = &self.plan.setting;
+        let times = self.times(node);
         let ms = Duration::from_millis;
         let others = (0..setting.nodes).filter(|&other| other != node);
         let peer = |other: usize| config::Peer {
@@ -296,10 +305,10 @@ impl World {
             peers: others.map(peer).collect(),
             liveness: Liveness {
                 port: 26112,
-                probe_interval: ms(setting.probe_ms),
+                probe_interval: ms(times.probe_ms),
                 detect_multiplier: 3,
-                lease: ms(setting.lease_ms),
-                agent_timeout: ms(setting.agent_timeout_ms),
+                lease: ms(times.lease_ms),
+                agent_timeout: ms(times.agent_timeout_ms),
                 key_file: "key".into(),
             },
             database: config::Database::Postgresql(Server {

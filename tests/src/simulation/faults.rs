@@ -63,6 +63,8 @@ pub enum Fault {
     MapsRefuse(usize),
     /// Somebody resets for whom commits wait.
     SettingsByHand(usize),
+    /// A server of somebody else's receives by that standby's name, and confirms all it gets.
+    Clone(usize),
     /// A backend was killed: the database recovers, and is what it was.
     CrashRecovery(usize),
     /// The virtual machine is paused: neither its kernel nor its clock goes on.
@@ -103,8 +105,29 @@ pub fn draw(random: &mut Random, setting: &Setting) -> Vec<Timed> {
         5..=7 => dense(random, setting),
         _ => aimed(random, setting),
     };
+    if random.permille(80) {
+        faults.extend(cloned(random, setting));
+    }
     faults.sort_by_key(|timed| timed.at);
     faults
+}
+
+/// A standby's name is taken, and sometimes the primary dies when that standby lacks what its name has
+/// confirmed.
+fn cloned(random: &mut Random, setting: &Setting) -> Vec<Timed> {
+    let standby = random.between(1, setting.nodes as u64 - 1) as usize;
+    let timed = |at: u64, lasts: u64, fault: Fault| Timed { at: at * MS, lasts: lasts * MS, fault };
+    if random.permille(500) {
+        let scale = setting.agent_timeout_ms;
+        let (at, lasts) = (random.between(20, scale * 2), random.between(scale / 2, scale * 3));
+        return vec![timed(at, lasts, Fault::Clone(standby))];
+    }
+    let long = 6000;
+    vec![
+        timed(20, long, Fault::Clone(standby)),
+        timed(30, long, Fault::Lag(standby)),
+        timed(random.between(3500, 5000), long, Fault::PowerOff(0)),
+    ]
 }
 
 fn one(random: &mut Random, setting: &Setting) -> Timed {

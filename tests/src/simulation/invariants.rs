@@ -87,7 +87,9 @@ impl World {
     }
 
     fn is_just_thawed(&self, node: usize) -> bool {
-        let lease = self.plan.setting.lease_ms * MS * 1002 / 1000;
+        let setting = &self.plan.setting;
+        let lease = (0..self.nodes.len()).map(|node| setting.times_of(node, false).lease_ms);
+        let lease = lease.max().unwrap_or_default() * MS * 1002 / 1000;
         self.nodes[node].thawed_at.is_some_and(|at| self.now < at + lease)
     }
 
@@ -147,6 +149,18 @@ impl World {
         {
             self.violated(Violation::NotWaiting(node));
         }
+    }
+
+    /// Whether somebody else's server may have confirmed what is acknowledged there: not for long, for
+    /// whom it stands for leaves the set.
+    pub fn is_deceived(&self, node: usize) -> bool {
+        let record = self.nodes[node].view.record.get();
+        let members = record.map(|record| self.places(&record.in_sync)).unwrap_or_default();
+        let cloned = |place: usize| {
+            let clone = self.network.clones[place].filter(|_| place != node);
+            members[place] && clone.is_some_and(|at| !self.is_late(node, at))
+        };
+        (0..self.nodes.len()).any(cloned)
     }
 
     /// Whether what was changed by hand should have been found and set right by now.

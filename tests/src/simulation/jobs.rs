@@ -279,11 +279,14 @@ impl World {
             database.wrote_at = Some(now);
         }
         let end = database.log.len() as u64;
+        let clones = self.network.clones;
+        // Two rows of one name, of two addresses: the standby is not awaited for certain.
+        let own = |place: usize| clones[place].is_none();
         let row = |place: usize| Replication {
             peer: NAMES[place].to_owned(),
             streaming: streaming[place],
-            awaited: database.names[place],
-            confirmed: confirmed[place],
+            awaited: database.names[place] && own(place),
+            confirmed: confirmed[place] && own(place),
             lag: streaming[place]
                 .then(|| end.saturating_sub(database.senders[place].flushed as u64)),
             state: String::new(),

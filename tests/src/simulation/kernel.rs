@@ -109,7 +109,8 @@ pub struct Kernel {
     me: usize,
     ids: [u64; MAX],
     boot: u64,
-    lease_ms: u64,
+    /// For how long it grants a lease.
+    pub lease_ms: u64,
 }
 
 impl Kernel {

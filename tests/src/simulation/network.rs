@@ -25,6 +25,8 @@ pub struct Network {
     pub lags: [u8; MAX],
     /// Packets come twice.
     pub duplicates: u8,
+    /// Since when a server of somebody else's receives by that standby's name.
+    pub clones: [Option<u64>; MAX],
 }
 
 impl Network {

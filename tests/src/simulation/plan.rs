@@ -39,12 +39,37 @@ pub struct Setting {
     pub may_lose: bool,
     /// It begins with a primary that serves; else with databases that run, and no record.
     pub warm: bool,
+    /// The configuration of that node has other times, until somebody mends it.
+    pub odd: Option<(usize, Times)>,
+}
+
+/// The times of a configuration, milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How long a lease lasts.
+    pub lease_ms: u64,
+    /// Between two probes.
+    pub probe_ms: u64,
+    /// After how much silence an agent counts as dead.
+    pub agent_timeout_ms: u64,
 }
 
 impl Setting {
     /// Who the nodes are.
     pub fn ids(&self) -> Vec<NodeId> {
         NAMES[..self.nodes].iter().map(|name| NodeId::of(name)).collect()
+    }
+
+    /// What the configuration of most nodes says.
+    const fn times(&self) -> Times {
+        let &Self { lease_ms, probe_ms, agent_timeout_ms, .. } = self;
+        Times { lease_ms, probe_ms, agent_timeout_ms }
+    }
+
+    /// What the configuration of that node says; `mended`: of all nodes the same.
+    pub fn times_of(&self, node: usize, mended: bool) -> Times {
+        let odd = self.odd.filter(|&(odd, _)| odd == node && !mended);
+        odd.map_or(self.times(), |(_, times)| times)
     }
 }
 
@@ -73,7 +98,7 @@ impl Plan {
             6 | 7 => Arbiter::Gateway,
             _ => Arbiter::None,
         };
-        let setting = Setting {
+        let mut setting = Setting {
             nodes: random.pick(&[2, 2, 2, 2, 3, 3, 3, 3, 4, 5]),
             arbiter,
             lease_ms,
@@ -85,10 +110,28 @@ impl Plan {
             autostart: random.permille(700),
             may_lose: random.permille(100),
             warm: random.permille(850),
+            odd: None,
         };
         let faults = faults::draw(&mut random, &setting);
+        setting.odd = random.permille(60).then(|| odd(&mut random, &setting));
         Self { seed, setting, faults, broken: None, mutation: None }
     }
+}
+
+/// A node whose times are others, though each is valid by itself.
+fn odd(random: &mut Random, setting: &Setting) -> (usize, Times) {
+    let node = random.below(setting.nodes as u64) as usize;
+    let scaled = |by: (u64, u64), ms: u64| ms * by.0 / by.1;
+    let lease = random.pick(&[(1, 2), (1, 1), (2, 1)]);
+    let timeout = random.pick(&[(1, 2), (1, 1), (2, 1)]);
+    let Times { lease_ms, probe_ms, agent_timeout_ms } = setting.times();
+    let lease_ms = scaled(lease, lease_ms);
+    let times = Times {
+        lease_ms,
+        probe_ms: scaled(lease, probe_ms),
+        agent_timeout_ms: scaled(timeout, agent_timeout_ms).max(lease_ms),
+    };
+    (node, times)
 }
 
 /// What no simulated run may show.

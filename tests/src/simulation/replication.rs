@@ -137,9 +137,12 @@ impl World {
 
     /// Commits that need not wait any more return to their clients, if the gate lets them.
     pub fn acknowledge(&mut self, node: usize) {
-        while let Some(commit) = self.nodes[node].database.commit() {
+        let clones = self.network.clones;
+        let cloned = |place: usize| place != node && clones[place].is_some();
+        while let Some(commit) = self.nodes[node].database.commit(cloned) {
             // What nobody waits for by somebody's hand may be lost.
-            if self.is_open(node) && self.ledger.by_hand[node].is_none() {
+            if self.is_open(node) && self.ledger.by_hand[node].is_none() && !self.is_deceived(node)
+            {
                 self.ledger.acknowledged.push((commit.end, commit.write));
             }
         }

@@ -62,6 +62,7 @@ impl World {
             Fault::DiskHangs(node) => self.nodes[node].disk_hangs = true,
             Fault::MapsRefuse(node) => self.nodes[node].maps_refuse = true,
             Fault::SettingsByHand(node) => self.reset_settings(node),
+            Fault::Clone(node) => self.network.clones[node] = Some(self.now),
             Fault::CrashRecovery(node) => {
                 let database = &mut self.nodes[node].database;
                 database.recovering = database.running;
@@ -106,6 +107,7 @@ impl World {
             Fault::CrashRecovery(node) => self.nodes[node].database.recovered(),
             Fault::HostFrozen(node) => self.thaw(node),
             Fault::Lag(node) => self.network.lags[node] = 0,
+            Fault::Clone(node) => self.network.clones[node] = None,
             Fault::Loss(_) => self.network.loss = 0,
             Fault::Delay(_) => self.network.delay_ms = 0,
             Fault::Duplicate => self.network.duplicates = 0,
@@ -232,6 +234,10 @@ impl World {
         self.healed = true;
         self.ledger.healed_at = self.now;
         self.network = Network::default();
+        if let Some((node, _)) = self.plan.setting.odd {
+            // Somebody mends the configuration, and starts the agent with it.
+            self.kill_agent(node, self.now + 100 * MS);
+        }
         for node in 0..self.nodes.len() {
             self.thaw(node);
             let host = &mut self.nodes[node];

@@ -54,6 +54,8 @@ pub struct Datagram {
     status: Status,
     grants: bool,
     agent_at: u64,
+    /// The sender's gate is open or claimed.
+    holds: bool,
 }
 
 /// A rule that both nodes break: what the core does about it is undone at its boundary.
@@ -152,6 +154,10 @@ impl Node {
         };
         node.start(0);
         node
+    }
+
+    fn holds(&self, step: u64) -> bool {
+        matches!(self.passage(step), Passage::Open | Passage::Claimed)
     }
 
     /// What its gate does.
@@ -318,7 +324,7 @@ impl Node {
                 return Some(Input::GateSet(order));
             }
             Action::Renew { until } => {
-                if !matches!(self.passage(step), Passage::Open | Passage::Claimed) {
+                if !self.holds(step) {
                     return Some(Input::Lapsed);
                 }
                 self.gate.lease_until_ns = until.ns();
@@ -390,6 +396,7 @@ impl Node {
             status,
             grants,
             agent_at: self.agent_at,
+            holds: self.holds(step),
         };
         sent.push(Parcel::Datagram(1 - self.place, datagram));
     }
@@ -424,6 +431,7 @@ impl Node {
             status: own,
             grants: received.grant_ms != 0,
             agent_at: self.agent_at,
+            holds: self.holds(step),
         })
     }
 
@@ -441,7 +449,7 @@ impl Node {
         let answers = datagram.kind == ProbeKind::Reply;
         if answers {
             let agent_age = Duration::from_nanos(now - datagram.agent_at);
-            self.inbox.push(Input::Answered { node, agent_age });
+            self.inbox.push(Input::Answered { node, agent_age, holds: datagram.holds });
         }
         if datagram.grants && datagram.echo > 0 {
             let until = Instant::from_ns(self.peer.granted_until_ns);

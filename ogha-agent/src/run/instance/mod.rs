@@ -296,8 +296,8 @@ impl<C: Decides> Instance<C> {
             if let Some((term, until)) = news.granted {
                 self.input(Input::Granted { node, term, until }, ports);
             }
-            if let Some(agent_age) = news.answered {
-                self.input(Input::Answered { node, agent_age }, ports);
+            if let Some((agent_age, holds)) = news.answered {
+                self.input(Input::Answered { node, agent_age, holds }, ports);
             }
             if let Some((status, at)) = news.said {
                 self.input(Input::Peer { node, status, at }, ports);

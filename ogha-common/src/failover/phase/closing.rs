@@ -3,7 +3,7 @@
 
 use ::core::time::Duration;
 
-use super::{Listening, Phase, Rejoin};
+use super::{Fenced, Listening, Phase, Rejoin, enter};
 use crate::{
     failover::{
         Action, Blocker, Cause, Database, GateOrder, NodeSet, Notice, Order, PhaseName, Step, Why,
@@ -30,6 +30,8 @@ pub(in crate::failover) struct Closing {
     granters: Granters,
     /// An order of it may be under way still.
     pub rejoin: Rejoin,
+    /// The database served, or was ordered to be promoted or started.
+    held: bool,
 }
 
 impl Closing {
@@ -39,9 +41,10 @@ impl Closing {
         now: Instant,
         granters: Granters,
         rejoin: Rejoin,
+        held: bool,
     ) -> Self {
         let step = ClosingStep::Gate { deadline: now + DEADLINE };
-        Self { cause, at, step, granters, rejoin }
+        Self { cause, at, step, granters, rejoin, held }
     }
 
     pub fn timer(&self) -> Option<Instant> {
@@ -139,7 +142,9 @@ impl Closing {
         if self.cause == Cause::LeaseLapsed {
             return Listening::begin(cx, PhaseName::Closing, Why::GateClosed);
         }
-        Phase::fence(cx, PhaseName::Closing, self.cause, self.rejoin, Why::GateClosed)
+        let of = if self.held { Fenced::of_a_holder } else { Fenced::new };
+        let fenced = of(self.cause, cx.now, self.rejoin);
+        enter(cx, PhaseName::Closing, Phase::Fenced(fenced), Why::GateClosed)
     }
 
     /// A record that names another node has come meanwhile. What has to be stopped first still has.

@@ -26,15 +26,19 @@ pub(in crate::failover) struct Fenced {
 }
 
 impl Fenced {
-    pub fn new(from: PhaseName, cause: Cause, since: Instant, mut rejoin: Rejoin) -> Self {
-        // A promotion that was under way may succeed yet; what died may have been started by somebody.
-        let stops =
-            matches!(cause, Cause::DatabaseDied(_) | Cause::HigherTerm(_) | Cause::SplitBrain(_));
-        let stopping = from == PhaseName::Closing && stops;
+    pub fn new(cause: Cause, since: Instant, mut rejoin: Rejoin) -> Self {
         if let Cause::SplitBrain(_) = cause {
             rejoin.note_split();
         }
-        Self { cause, since, rejoin, stop: Retry::default(), stopping }
+        Self { cause, since, rejoin, stop: Retry::default(), stopping: false }
+    }
+
+    /// One whose database may be a second primary, or become one: a promotion that was under way may
+    /// succeed yet; what died may have been started by somebody.
+    pub fn of_a_holder(cause: Cause, since: Instant, rejoin: Rejoin) -> Self {
+        let stopping =
+            matches!(cause, Cause::DatabaseDied(_) | Cause::HigherTerm(_) | Cause::SplitBrain(_));
+        Self { stopping, ..Self::new(cause, since, rejoin) }
     }
 
     /// Whether the database is to be stopped, now that the gate is closed.

@@ -92,7 +92,7 @@ impl Context<'_> {
     }
 
     /// A peer's kernel answered, and said how long ago its agent was alive.
-    pub fn answered(&mut self, phase: Phase, node: NodeId, age: Duration) -> Phase {
+    pub fn answered(&mut self, phase: Phase, node: NodeId, age: Duration, holds: bool) -> Phase {
         let (now, facts) = (self.now, &mut self.known.facts);
         if let Some(peer) = facts.peer_mut(&self.known.config, node) {
             peer.seen = now;
@@ -103,6 +103,7 @@ impl Context<'_> {
         };
         active.at = now;
         active.agent = active.agent.max(now - age);
+        active.holds = holds;
         active.lost = false;
         phase.host_answers(self).consider(self)
     }

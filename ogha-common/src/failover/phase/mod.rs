@@ -123,12 +123,16 @@ impl Phase {
     /// Closes the gate. What is reported about it waits for the kernel (rule 5).
     pub fn close(self, cx: &mut Context<'_>, at: Instant, cause: Cause, why: Why) -> Self {
         let from = self.name();
+        let held = match &self {
+            Self::TakingOver(takeover) => takeover.has_ordered_promotion(),
+            _ => true,
+        };
         let (granters, rejoin) = match self {
             Self::Restarting(restart) => (restart.granters, restart.rejoin),
             Self::Serving(serving) => (serving.granters, Rejoin::default()),
             _ => (Granters::default(), Rejoin::default()),
         };
-        let closing = Closing::new(cause, at, cx.now, granters, rejoin);
+        let closing = Closing::new(cause, at, cx.now, granters, rejoin, held);
         enter(cx, from, Self::Closing(closing), why)
     }
 
@@ -163,7 +167,7 @@ impl Phase {
         rejoin: Rejoin,
         why: Why,
     ) -> Self {
-        let fenced = Fenced::new(from, cause, cx.now, rejoin);
+        let fenced = Fenced::new(cause, cx.now, rejoin);
         enter(cx, from, Self::Fenced(fenced), why)
     }
 }

@@ -244,9 +244,11 @@ impl Standby {
 
 /// Whether the last answer of an active node's kernel shows that its agent is dead, and by that
 /// its gate lapsed, where the agent alone renews it. Where no answer comes that is not known: it
-/// may be this node that is partitioned.
+/// may be this node that is partitioned. A gate that its kernel calls open has not lapsed, whatever
+/// the time: that node's configuration may have a longer one.
 fn is_agent_dead(known: &Known, active: ActiveNode) -> bool {
-    active.at.since(active.agent) >= known.config.agent_timeout + known.config.margin()
+    !active.holds
+        && active.at.since(active.agent) >= known.config.agent_timeout + known.config.margin()
 }
 
 /// A standby that will be promoted must not wait for those that are gone then.

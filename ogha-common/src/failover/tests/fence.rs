@@ -92,6 +92,19 @@ fn two_primaries_of_one_term_are_a_split_brain_and_the_lower_priority_fences() {
 }
 
 #[test]
+fn a_second_primary_that_was_stopped_is_not_asked_for_again() {
+    let mut node = Node::serving();
+    let rival = status(probe::Phase::Serving, node.core.term().get() + 1);
+    node.input(Input::Peer { node: PEER, status: rival, at: JUST_NOW });
+    node.input(Input::Database(Database::Stopped));
+    let fenced = probe::Status { phase: probe::Phase::Fenced, role: Role::Primary, ..rival };
+    node.input(Input::Peer { node: PEER, status: fenced, at: JUST_NOW });
+    assert_eq!(node.core.waits_for(node.now), None, "the other node says what it waits for");
+    node.pass(AGENT_TIMEOUT * 2);
+    assert_eq!(node.core.waits_for(node.now), Some(Wait::StartDatabase), "it is gone");
+}
+
+#[test]
 fn a_lower_term_is_not_obeyed() {
     let mut node = Node::standby();
     node.input(peer(probe::Phase::Fenced, 4));

@@ -224,7 +224,7 @@ fn lose_host(node: &mut Node) {
 }
 
 fn answered(agent_age: Duration) -> Input {
-    Input::Answered { node: PEER, agent_age }
+    Input::Answered { node: PEER, agent_age, holds: false }
 }
 
 fn promoted(node: &Node) -> bool {

@@ -52,6 +52,21 @@ fn nothing_is_claimed_before_the_record_is_on_disk() {
 }
 
 #[test]
+fn a_standby_whose_claim_was_refused_is_not_stopped() {
+    let mut node = Node::standby();
+    node.held_back = |a| matches!(a, Action::SetGate { .. });
+    node.input(peer(probe::Phase::Fenced, 4));
+    node.input(Input::GateFailed(GateOrder::Claim));
+    assert_eq!(node.core.phase(), PhaseName::Closing);
+    node.input(peer(probe::Phase::Serving, 9));
+    node.input(Input::GateSet(GateOrder::Close));
+    node.assert_fenced(Cause::HigherTerm(Term::new(9)));
+    assert_eq!(node.index(|a| *a == Action::Database(Order::Stop)), None, "it was not promoted");
+    node.input(Input::Database(STANDBY));
+    assert_eq!(node.core.phase(), PhaseName::Standby);
+}
+
+#[test]
 fn the_gate_waits_for_the_addresses() {
     let mut node = Node::standby();
     node.held_back = |a| matches!(a, Action::HoldAddresses);
@@ -68,12 +83,16 @@ fn what_was_observed_before_a_stall_opens_no_gate() {
     node.held_back = |a| matches!(a, Action::HoldAddresses);
     node.input(peer(probe::Phase::Fenced, 4));
     node.input(Input::Database(PRIMARY));
-    let stall = AGENT_TIMEOUT * 2;
-    node.now = node.now + stall;
-    node.input(Input::Stalled(stall));
+    node.input(Input::Polled { at: node.now });
+    node.now = node.now + AGENT_TIMEOUT * 2;
+    // Nothing says yet that this agent did not run; what comes first had waited for it.
+    node.input(Input::Database(PRIMARY));
     node.input(Input::AddressesHeld);
     assert_eq!(node.ordered(GateOrder::Open), None, "it may have died meanwhile");
     assert_eq!(node.core.blocker(), Some(Blocker::NotWritable));
+    node.input(Input::Polled { at: node.now });
+    node.input(Input::AddressesHeld);
+    assert_eq!(node.ordered(GateOrder::Open), None, "nobody has looked since");
     node.input(Input::Database(PRIMARY));
     node.assert_serving();
 }
@@ -150,6 +169,17 @@ fn silence_without_lost_probes_is_nobodys_death() {
     assert!(!promoted(&node), "this node may be the one that is cut off");
     node.input(answered(AGENT_TIMEOUT * 3));
     assert!(promoted(&node), "now the agent is known to be dead");
+}
+
+#[test]
+fn who_is_dead_here_and_holds_its_gate_there_is_not_replaced() {
+    let mut node = Node::standby();
+    let dead = AGENT_TIMEOUT * 3;
+    node.pass(dead * 2);
+    node.input(Input::Answered { node: PEER, agent_age: dead, holds: true });
+    assert!(!promoted(&node), "its configuration may have a longer agent_timeout");
+    node.input(Input::Answered { node: PEER, agent_age: dead, holds: false });
+    assert!(promoted(&node));
 }
 
 #[test]

@@ -198,6 +198,7 @@ impl Explorer {
             10..=12 => {
                 let longest = if self.quiet { 5000 } else { 200 };
                 self.now = self.now + Duration::from_millis(self.random.below(longest));
+                self.input(Input::Polled { at: self.now });
             }
             13..=18 | 32 if self.quiet => {}
             13..=18 => {
@@ -208,8 +209,8 @@ impl Explorer {
                 let database = self.database();
                 self.input(Input::Database(database));
             }
-            26 => self.input(Input::Answered { node, agent_age: AGENT_TIMEOUT * 2 }),
-            27 => self.input(Input::Answered { node, agent_age: Duration::ZERO }),
+            26 => self.input(Input::Answered { node, agent_age: AGENT_TIMEOUT * 2, holds: false }),
+            27 => self.input(Input::Answered { node, agent_age: Duration::ZERO, holds: true }),
             28 | 29 => self.input(Input::Unanswered { node }),
             30 | 31 => self.input(Input::Granted { node, term, until: at + LEASE }),
             32 => {

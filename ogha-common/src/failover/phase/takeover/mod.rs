@@ -120,6 +120,11 @@ impl Takeover {
         self.claims() || matches!(self.step, TakeoverStep::Persisting { .. })
     }
 
+    /// Whether the database may be promoted by this takeover, sooner or later.
+    pub const fn has_ordered_promotion(&self) -> bool {
+        matches!(self.step, TakeoverStep::Promoting { .. } | TakeoverStep::Opening { .. })
+    }
+
     pub fn persists(&self, term: Term) -> bool {
         matches!(self.step, TakeoverStep::Persisting { record, .. } if record.term == term)
     }
