@@ -8,9 +8,10 @@ use crate::{
     units::{Instant, NodeId},
 };
 
-/// When an attempt that failed is made again: after twice as long each time, for it stops the database.
+/// When an attempt that failed is made again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// The longest of these pauses, in times of [`AGAIN`].
+/// A rejoin stops the database: after each that failed the pause is twice as long, up to so many times
+/// [`AGAIN`].
 const LONGEST: u32 = 8;
 /// So often a standby may fail to follow before it is made anew.
 const UNFOLLOWED: u8 = 2;
@@ -28,7 +29,7 @@ pub(in crate::failover) struct Rejoin {
     followed: Option<NodeId>,
     /// How often in a row it could not.
     unfollowed: u8,
-    /// How often in a row an attempt has failed.
+    /// How often in a row it has failed to rejoin.
     failures: u8,
     /// An operator has asked for it, or has moved the role away from here.
     wanted: bool,
@@ -62,9 +63,7 @@ impl Rejoin {
 
     pub fn end(&mut self, now: Instant, ok: bool) {
         self.busy = false;
-        let pause = AGAIN * (1 << self.failures.min(7)).min(LONGEST);
-        self.failures = if ok { 0 } else { self.failures.saturating_add(1) };
-        self.again_at = Some(now + if ok { SETTLE } else { pause });
+        self.again_at = Some(now + if ok { SETTLE } else { AGAIN });
     }
 
     /// An operator wants it, at once, whatever was decided before.
@@ -169,7 +168,13 @@ impl Rejoin {
         self.end(now, ok);
         match order {
             Order::Follow(_) if !ok => self.unfollowed = self.unfollowed.saturating_add(1),
+            Order::Rejoin(_) if !ok => {
+                let pause = AGAIN * (1 << self.failures.min(7)).min(LONGEST);
+                self.failures = self.failures.saturating_add(1);
+                self.again_at = Some(now + pause);
+            }
             Order::Follow(node) | Order::Rejoin(node) if ok => {
+                self.failures = 0;
                 self.wanted &= !matches!(order, Order::Rejoin(_));
                 self.followed = Some(node);
                 self.unfollowed = 0;
