@@ -150,7 +150,7 @@ impl Rejoin<'_> {
                 Some(lsn) => lsn,
                 None if control.shut_down() => control.checkpoint,
                 None => self
-                    .written(own.0, control.checkpoint)
+                    .written(own.0, control.checkpoint, control.segment)
                     .await?
                     .map_or(control.checkpoint, |w| w.end),
             };
