@@ -276,7 +276,7 @@ host    all          all   db.example      md5
         for text in ["", "host", "host a b", "local a b", ",,, , \"", "host all all x/y trust"] {
             let rules = parse(text);
             let login = Login { database: "d", user: "u", from: Some([127, 0, 0, 1].into()) };
-            decides(&rules, login);
+            assert_ne!(decides(&rules, login), Decides::Line(Rule::default()));
         }
     }
 }
