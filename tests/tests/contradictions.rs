@@ -1,6 +1,8 @@
 //! Two nodes whose configurations contradict each other: both name it, in `status`, `doctor` and the
 //! log, and nobody fails over by it.
 
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
 use std::{
     fs,
     path::Path,

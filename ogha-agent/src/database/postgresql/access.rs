@@ -51,8 +51,8 @@ pub fn parse(text: &str) -> Vec<Rule> {
     numbered.filter_map(|(line, number)| rule(number, &fields(line))).collect()
 }
 
-/// The fields of a line: blanks part them, quotes hold together, `#` ends the line. One that has commas is
-/// a list.
+/// The fields of a line: blanks part them, quotes hold together, `#` ends the line. A word with a comma
+/// behind it is followed by another of its field; a comma behind a blank is passed over.
 fn fields(line: &str) -> Vec<Vec<String>> {
     let mut fields = vec![vec![String::new()]];
     let mut quoted = false;
@@ -62,7 +62,11 @@ fn fields(line: &str) -> Vec<Vec<String>> {
         match c {
             '#' if !quoted => break,
             '"' => quoted = !quoted,
-            ',' if !quoted => fields[last].push(String::new()),
+            ',' if !quoted => {
+                if fields[last].last().is_some_and(|word| !word.is_empty()) {
+                    fields[last].push(String::new());
+                }
+            }
             c if c.is_whitespace() && !quoted => {
                 let listing = fields[last].last().is_some_and(String::is_empty);
                 if !empty && !listing {
@@ -76,7 +80,8 @@ fn fields(line: &str) -> Vec<Vec<String>> {
             }
         }
     }
-    fields.retain(|field| *field != [""]);
+    fields.iter_mut().for_each(|field| field.retain(|word| !word.is_empty()));
+    fields.retain(|field| !field.is_empty());
     fields
 }
 
@@ -220,7 +225,7 @@ mod tests {
     const TEXT: &str = "\
 # TYPE DATABASE USER ADDRESS METHOD
 local   replication  all                   peer
-local   \"my db\",other , third   app       md5   # a comment
+local   \"my db\",other,  third   app     md5   # a comment
 local   all          +dba                  peer map=x
 local   all          all                   scram-sha-256
 host    all          all   127.0.0.1/32    trust
@@ -250,6 +255,13 @@ host    all          all   db.example      md5
         let rules: Vec<_> = parse(TEXT).into_iter().filter(|rule| rule.line != 4).collect();
         let Decides::Line(rule) = decides(&rules, local("postgres", "postgres")) else { panic!() };
         assert_eq!((rule.line, rule.method.as_str()), (5, "scram-sha-256"));
+    }
+
+    #[test]
+    fn a_comma_behind_a_blank_continues_no_list() {
+        let [rule] = &parse("local a , b peer\n")[..] else { panic!() };
+        assert_eq!((&rule.databases[..], &rule.users[..]), (&["a".into()][..], &["b".into()][..]));
+        assert_eq!(rule.method, "peer");
     }
 
     #[test]
