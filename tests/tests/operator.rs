@@ -193,6 +193,14 @@ fn an_old_primary_rejoins() {
     pair.wait_until_serving(1).unwrap();
     writer.wait_for(WRITES, GENEROUS).unwrap();
     until(first, "the first node to wait", |i| waits_for(i).contains("ogha-agent rejoin"));
+    let config = first.agent.config_path();
+    let dry_run = ["rejoin", "--dry-run", "--config", config.to_str().unwrap()];
+    let planned = first.agent.run(&dry_run).unwrap();
+    assert_eq!(planned.status.code(), Some(0), "{}", said(&planned));
+    let plan = said(&planned);
+    assert!(plan.contains("a rejoin to db2 (nothing was changed)"), "{plan}");
+    assert!(plan.contains("way       follow") || plan.contains("way       pg_rewind"), "{plan}");
+    until(first, "the first node to wait still", |i| waits_for(i).contains("ogha-agent rejoin"));
     let done = order(&first.agent, &["rejoin"], 0);
     assert!(done.contains("standby of db2"), "{done}");
     assert!(first.database.is_in_recovery().unwrap());

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::{Failure, output};
-use crate::config::{Config, DEFAULT_FILE};
+use crate::{
+    config::{Config, DEFAULT_FILE},
+    doctor,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -15,7 +18,13 @@ pub(super) struct Args {
 pub(super) fn command(args: &Args) -> Result<(), Failure> {
     let config = Config::load(&args.config)?;
     config.check_host(&args.config)?;
-    output::print(&summary(&args.config.display().to_string(), &config))
+    let mut text = summary(&args.config.display().to_string(), &config);
+    for instance in &config.instances {
+        for what in doctor::outside(instance) {
+            text.push_str(&format!("warning: instance {}: {what}\n", instance.name));
+        }
+    }
+    output::print(&text)
 }
 
 fn summary(file: &str, config: &Config) -> String {

@@ -55,6 +55,10 @@ impl Args {
         self.instance.clone()
     }
 
+    pub(super) fn wants_json(&self) -> bool {
+        self.json
+    }
+
     /// Has the agent accept the order.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use ogha_common::units::{Centis, Priority, Vrid};
 
+use crate::database::Nodes;
 pub use crate::database::{DatabaseKind as Database, Server};
 use crate::net::Family;
 
@@ -86,6 +87,18 @@ impl Instance {
         let virtual_address = self.virtual_addresses.first().map(|vip| vip.address);
         let address = self.peers.first().map(Peer::address).or(self.address).or(virtual_address);
         address.map_or(Family::V4, Family::of)
+    }
+
+    /// The nodes, as the database's driver needs to know them; `own` is this node's name.
+    #[must_use]
+    pub fn nodes(&self, own: &str) -> Nodes {
+        let port = self.database.port().unwrap_or(0);
+        let peer = |peer: &Peer| crate::database::Peer {
+            name: peer.name.clone(),
+            addresses: peer.addresses.clone(),
+            port,
+        };
+        Nodes { own: own.to_owned(), peers: self.peers.iter().map(peer).collect() }
     }
 }
 

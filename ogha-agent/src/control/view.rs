@@ -129,6 +129,12 @@ pub struct RejoinView {
     pub percent: Option<u8>,
     /// What only this node had, in words: timeline, range, where it is kept.
     pub lost: Option<String>,
+    /// Why it failed, or goes a costlier way than the first that was tried.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// What this rejoin and earlier ones have kept beside the data directory: where, and how much.
+    #[serde(default)]
+    pub kept: Vec<String>,
 }
 
 /// The database on this node, as last observed.

@@ -1,6 +1,7 @@
 //! What a node that rejoins had alone, and where it is kept.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -89,6 +90,36 @@ pub(super) fn keep(lost: &Lost, log_dir: &Path, segment: u64) -> anyhow::Result<
     files::replace(&lost.kept.join("README"), text.as_bytes())
 }
 
+/// Bytes of the files that [`keep`] would keep.
+pub(super) fn kept_size(lost: &Lost, log_dir: &Path, segment: u64) -> anyhow::Result<u64> {
+    let names = segments(log_dir, lost, segment)?;
+    Ok(names.iter().map(|name| files::length(&log_dir.join(name))).sum())
+}
+
+/// The name of the segment file that holds a position, without its timeline's eight digits.
+pub(super) fn segment_name(position: Lsn, segment: u64) -> String {
+    let (number, per_high) = (position.get() / segment, (1 << 32) / segment);
+    format!("{:08X}{:08X}", number / per_high, number % per_high)
+}
+
+/// The end of the last segment of a timeline that is there, with all between it and the one that holds a
+/// position; `None` if not even that is there.
+pub(super) fn consecutive_end(
+    log_dir: &Path,
+    timeline: u32,
+    from: Lsn,
+    segment: u64,
+) -> anyhow::Result<Option<Lsn>> {
+    let names = files::list(log_dir)?.into_iter().map(|entry| entry.name);
+    let numbers: BTreeSet<u64> = names
+        .filter_map(|name| position(&name, segment).filter(|(of, _)| *of == timeline))
+        .map(|(_, number)| number)
+        .collect();
+    let first = from.get() / segment;
+    let there = (first..).take_while(|number| numbers.contains(number)).count() as u64;
+    Ok((there > 0).then(|| Lsn::new((first + there) * segment)))
+}
+
 /// The segment files from the one where the histories part, and the timelines' histories.
 fn segments(log_dir: &Path, lost: &Lost, segment: u64) -> anyhow::Result<Vec<String>> {
     let first =
@@ -144,6 +175,9 @@ mod tests {
             fs::write(log.join(name), name).unwrap();
         }
         let lsn = |text| Lsn::parse(text).unwrap();
+        let end = |timeline, from| consecutive_end(&log, timeline, lsn(from), SEGMENT).unwrap();
+        assert_eq!(end(2, "0/3000148"), Some(lsn("0/6000000")));
+        assert_eq!((end(1, "0/4000000"), end(1, "0/5000000")), (Some(lsn("0/5000000")), None));
         let kept = dir.path().join("data.ogha-lost");
         let lost = Lost::new(2, lsn("0/3000148"), lsn("0/4000200"), kept.clone());
         keep(&lost, &log, SEGMENT).unwrap();
@@ -171,6 +205,8 @@ mod tests {
     fn segments_are_numbered_across_the_high_part() {
         assert_eq!(position("0000000A00000001000000FF", SEGMENT), Some((10, 511)));
         assert_eq!(position("00000002.history", SEGMENT), None);
+        let at = Lsn::parse("1/FF000010").unwrap();
+        assert_eq!(segment_name(at, SEGMENT), "00000001000000FF");
     }
 
     #[test]

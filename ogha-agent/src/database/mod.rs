@@ -22,6 +22,7 @@ mod commits;
 pub mod conninfo;
 pub mod control;
 mod identity;
+mod kept;
 mod layout;
 mod local;
 mod login;
@@ -29,6 +30,7 @@ mod lost;
 mod main_process;
 pub mod opengauss;
 pub mod ping;
+mod plan;
 pub mod postgresql;
 pub mod process;
 mod progress;
@@ -43,7 +45,10 @@ mod unit;
 
 use crate::guest::files;
 pub use crate::guest::pidfile;
+pub use kept::Kept;
 pub use lost::Lost;
+pub use plan::{Plan, Way};
+pub use postgresql::{Access, Decides, Login, Reach, Rule};
 pub use progress::Progress;
 pub use replication::Replication;
 pub use settings::settings;
@@ -282,4 +287,60 @@ pub async fn guard(kind: &DatabaseKind, primary: impl FnOnce() -> bool) -> anyho
             postgresql::guard(&local, primary).await
         }
     }
+}
+
+/// What a rejoin to that peer would do, found out without changing anything.
+///
+/// # Errors
+/// When not even the data directory can be looked at, or there is no database.
+pub async fn plan(kind: &DatabaseKind, nodes: Nodes, peer: &str) -> anyhow::Result<Plan> {
+    match kind {
+        DatabaseKind::None { .. } => bail!("kind = \"none\": there is no database to rejoin"),
+        DatabaseKind::Postgresql(server) => {
+            postgresql::Postgresql::open(server, nodes).await?.plan(peer).await
+        }
+        DatabaseKind::Opengauss(server) => {
+            opengauss::Opengauss::open(server, nodes).await?.plan(peer).await
+        }
+    }
+}
+
+/// What earlier rejoins have kept beside the data directory.
+///
+/// # Errors
+/// When the directory above cannot be read as the database's user.
+pub async fn kept(kind: &DatabaseKind) -> anyhow::Result<Vec<Kept>> {
+    let (DatabaseKind::Postgresql(server) | DatabaseKind::Opengauss(server)) = kind else {
+        return Ok(Vec::new());
+    };
+    let local = local::Local::open(server, &[]).await?;
+    let data_dir = server.data_dir.clone();
+    local.act(move || kept::beside(&files::real(&data_dir))).await
+}
+
+/// What `doctor` asks beside an observation.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// Who is let in here.
+    pub access: anyhow::Result<Access>,
+    /// As which user a rejoin logs in at the peers, and so at this node.
+    pub user: anyhow::Result<String>,
+    /// What it meets at each peer.
+    pub reached: Vec<(String, anyhow::Result<Reach>)>,
+}
+
+/// Asks it, and changes nothing; `None` for a kind that has no such files. It logs in at the peers.
+///
+/// # Errors
+/// When the user does not exist on this host.
+pub async fn inquire(kind: &DatabaseKind, nodes: Nodes) -> anyhow::Result<Option<Inquiry>> {
+    let DatabaseKind::Postgresql(server) = kind else { return Ok(None) };
+    let peers: Vec<_> = nodes.peers.iter().map(|peer| peer.name.clone()).collect();
+    let driver = postgresql::Postgresql::open(server, nodes).await?;
+    let mut reached = Vec::new();
+    for peer in peers {
+        let outcome = driver.reach(&peer).await;
+        reached.push((peer, outcome));
+    }
+    Ok(Some(Inquiry { access: driver.access().await, user: driver.rejoins_as().await, reached }))
 }

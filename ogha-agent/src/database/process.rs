@@ -92,9 +92,24 @@ impl ToolOutcome {
             self.status.success(),
             "{tool} failed ({}): {}",
             self.status,
-            last_words(&self.text())
+            reason(&self.text())
         );
         Ok(())
+    }
+}
+
+/// The first line that speaks of an error, with the two after it: what follows is often only where
+/// to look. Without one, the last lines.
+#[must_use]
+pub fn reason(text: &str) -> String {
+    let speaks = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        ["error:", "fatal:", "panic:"].iter().any(|word| line.contains(word))
+    };
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match lines().position(|line| speaks(&line)) {
+        Some(first) => lines().skip(first).take(3).collect::<Vec<_>>().join("; "),
+        None => last_words(text),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{Lost, process::Listener};
+use super::{Lost, kept::Kept, process::Listener};
 
 /// A rejoin under way, or how the last one ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub struct Progress {
     /// What only this node had and loses, known before anything is changed. `None`: nothing, or
     /// not known yet.
     pub lost: Option<Lost>,
+    /// Why it failed; or why it goes a costlier way than the first that was tried.
+    pub why: Option<String>,
+    /// All that this rejoin and earlier ones have kept beside the data directory, once it is done.
+    pub kept: Vec<Kept>,
 }
 
 impl Progress {
@@ -64,6 +68,22 @@ impl Reporter {
 
     pub fn lost(&self, lost: Lost) {
         self.change(|progress| progress.lost = Some(lost));
+    }
+
+    pub fn kept(&self, kept: Vec<Kept>) {
+        self.change(|progress| progress.kept = kept);
+    }
+
+    /// It goes a costlier way, or has failed: why.
+    pub fn because(&self, error: &anyhow::Error) {
+        let why = format!("{error:#}");
+        self.change(|progress| progress.why = Some(why));
+    }
+
+    /// It has failed.
+    pub fn failed(&self, error: &anyhow::Error) {
+        self.because(error);
+        self.phase("failed");
     }
 
     /// Reads percents in a tool's output: `(27%)`, `35% (`.

@@ -11,7 +11,7 @@ use super::{
 const SETTINGS: &str = "select name, setting from pg_catalog.pg_settings where name in (\
     'synchronous_commit', 'synchronous_standby_names', 'wal_log_hints', 'data_checksums', \
     'full_page_writes', 'fsync', 'hot_standby', 'max_wal_senders', 'primary_conninfo', \
-    'most_available_sync')";
+    'most_available_sync', 'listen_addresses', 'port')";
 
 /// The settings that matter for a failover, by name; those that the server does not have are not
 /// there. A setting that only a superuser may see is not there for others.

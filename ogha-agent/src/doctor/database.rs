@@ -2,29 +2,23 @@
 
 use std::collections::HashMap;
 
-use super::{Findings, unit};
+use super::{Findings, access, addresses, unit};
 use crate::{
     config::{Database, Instance},
-    database::{self, Nodes, Observation, Role},
+    database::{self, Observation, Role},
 };
 
 pub(super) async fn examine(findings: &mut Findings, node: &str, instance: &Instance) {
     let Some(server) = instance.database.server() else { return };
-    let port = server.port;
-    let peer = |peer: &crate::config::Peer| database::Peer {
-        name: peer.name.clone(),
-        addresses: peer.addresses.clone(),
-        port,
-    };
-    let peers = instance.peers.iter().map(peer).collect();
-    let nodes = Nodes { own: node.to_owned(), peers };
-    let driver = match database::open(&instance.database, nodes).await {
+    let driver = match database::open(&instance.database, instance.nodes(node)).await {
         Ok(driver) => driver,
         Err(e) => return findings.fail(format!("{e:#}")),
     };
     // The first one only sees what is set, the second that it is in force.
     driver.observe().await;
     let seen = driver.observe().await;
+    examine_logins(findings, node, instance, &seen).await;
+    examine_kept(findings, instance).await;
     if seen.role == Role::Unknown {
         let why = seen.error.unwrap_or_default();
         return findings.fail(format!("the database is {} {why}", seen.state));
@@ -35,8 +29,49 @@ pub(super) async fn examine(findings: &mut Findings, node: &str, instance: &Inst
         unit::examine(findings, server, pid);
     }
     match database::settings(&instance.database).await {
-        Ok(settings) => examine_settings(findings, node, instance, seen.role, &settings),
+        Ok(settings) => {
+            addresses::examine_listening(findings, instance, &settings);
+            examine_settings(findings, node, instance, seen.role, &settings);
+        }
         Err(e) => findings.warn(format!("cannot read the database's settings: {e:#}")),
+    }
+}
+
+/// Who is let in here, and whether a rejoin is let in at the peers.
+async fn examine_logins(
+    findings: &mut Findings,
+    node: &str,
+    instance: &Instance,
+    seen: &Observation,
+) {
+    let inquiry = match database::inquire(&instance.database, instance.nodes(node)).await {
+        Ok(Some(inquiry)) => inquiry,
+        Ok(None) => return,
+        Err(e) => return findings.warn(format!("{e:#}")),
+    };
+    let server = instance.database.server();
+    match (&inquiry.access, server) {
+        (Ok(access), Some(server)) => {
+            access::examine_own(findings, server, access);
+            let user = inquiry.user.as_deref().unwrap_or(&server.user);
+            access::examine_peers(findings, instance, user, access);
+        }
+        (Err(e), _) => findings.warn(format!("cannot read who is let in: {e:#}")),
+        (Ok(_), None) => {}
+    }
+    for (name, reached) in &inquiry.reached {
+        access::examine_reach(findings, name, reached, seen.system_identifier);
+    }
+}
+
+/// What earlier rejoins have left: nobody else removes it.
+async fn examine_kept(findings: &mut Findings, instance: &Instance) {
+    match database::kept(&instance.database).await {
+        Ok(kept) => kept.iter().for_each(|kept| {
+            findings
+                .warn(format!("an earlier rejoin has kept {kept}; remove it when nobody needs it"));
+        }),
+        Err(e) => findings.warn(format!("cannot look for what earlier rejoins have kept: {e:#}")),
     }
 }
 

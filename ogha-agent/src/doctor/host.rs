@@ -1,24 +1,20 @@
-//! The host: privileges, the kernel, the clock, files, interfaces, and who else holds the addresses.
+//! The host: the clock, files, interfaces, and who else holds the addresses.
 
 use std::{
     fs::{self, File},
     io::Write as _,
-    net::IpAddr,
     path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 
-use super::Findings;
+use super::{Findings, keepalived};
 use crate::{
     config::Instance,
-    kernel,
     net::{interface::Interface, probe::Key},
 };
 
-const BTF: &str = "/sys/kernel/btf/vmlinux";
-const KEEPALIVED: &str = "/etc/keepalived/keepalived.conf";
 /// What a flush may take before it is a part of each failover that people notice.
 const SLOW_FLUSH: Duration = Duration::from_millis(20);
 const FLUSHES: usize = 9;
@@ -27,12 +23,6 @@ const FLUSHES: usize = 9;
 const WRONG_CLOCK: f64 = 400.0;
 
 pub(super) fn examine(findings: &mut Findings) {
-    findings.check("privileges suffice", kernel::privileges());
-    if fs::metadata(BTF).is_ok() {
-        findings.ok("the kernel has type information (BTF)");
-    } else {
-        findings.fail(format!("{BTF} is missing; use a kernel with CONFIG_DEBUG_INFO_BTF=y"));
-    }
     examine_clock(findings);
 }
 
@@ -125,7 +115,7 @@ pub(super) fn examine_instance(findings: &mut Findings, instance: &Instance, run
         findings.check(format!("key {}", key.display()), Key::load(key).map(drop));
     }
     let vips: Vec<_> = instance.virtual_addresses.iter().map(|vip| vip.address).collect();
-    examine_keepalived(findings, &vips);
+    keepalived::examine(findings, instance);
     for vip in vips.iter().filter(|_| !runs) {
         if Interface::having(*vip).is_ok() {
             findings.fail(format!(
@@ -134,31 +124,6 @@ pub(super) fn examine_instance(findings: &mut Findings, instance: &Instance, run
             ));
         }
     }
-}
-
-/// Two that move one address make two holders of it.
-fn examine_keepalived(findings: &mut Findings, vips: &[IpAddr]) {
-    let text = fs::read_to_string(KEEPALIVED).unwrap_or_default();
-    let named = |vip: &&IpAddr| {
-        let vip = vip.to_string();
-        let mut words = text.split(|c: char| c.is_whitespace() || matches!(c, '/' | '{' | '}'));
-        words.any(|word| word == vip)
-    };
-    let Some(vip) = vips.iter().find(named) else { return };
-    if is_running("keepalived") {
-        findings.fail(format!(
-            "keepalived runs here, and {KEEPALIVED} names {vip} too: stop and disable it"
-        ));
-    } else {
-        findings.warn(format!("{KEEPALIVED} names {vip} too: disable keepalived"));
-    }
-}
-
-fn is_running(program: &str) -> bool {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut names =
-        processes.filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
-    names.any(|name| name.trim() == program)
 }
 
 #[cfg(test)]
@@ -171,12 +136,5 @@ mod tests {
         flush_time(directory.path()).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         assert!(flush_time(&directory.path().join("none")).is_err());
-    }
-
-    #[test]
-    fn a_process_is_known_by_its_name() {
-        let own = fs::read_to_string("/proc/self/comm").unwrap();
-        assert!(is_running(own.trim()));
-        assert!(!is_running("no-such-program"));
     }
 }

@@ -2,12 +2,19 @@
 //! database. Nothing is changed, and nothing that another node would take for this one's word is
 //! sent.
 
+mod access;
+mod addresses;
 mod database;
+mod firewall;
 mod host;
+mod keepalived;
+mod kernel;
 mod neighbours;
 mod unit;
 
 use std::{fmt, path::Path};
+
+pub(crate) use addresses::outside;
 
 use serde::Serialize;
 
@@ -95,6 +102,7 @@ impl Findings {
 pub async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Findings::default();
     findings.about("host");
+    kernel::examine(&mut findings, &config.node.bpf_dir);
     host::examine(&mut findings);
     findings.about("node");
     let running = running(&config.node.run_dir, &mut findings);
@@ -107,6 +115,8 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         let here = |view: &&view::InstanceView| view.name == instance.name;
         let running = running.as_ref().and_then(|status| status.instances.iter().find(here));
         host::examine_instance(&mut findings, instance, running.is_some());
+        addresses::examine_networks(&mut findings, instance);
+        firewall::examine(&mut findings, instance);
         neighbours::examine_peers(&mut findings, instance, running).await;
         neighbours::examine_contradictions(&mut findings, running);
         examine_arbiter(&mut findings, &config.node.name, instance).await;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -93,6 +93,36 @@ pub fn bpf_dir(bpf_dir: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// Whether `bpf_dir` is, or can be made, on a BPF file system, and is root's alone. What only costs
+/// something is said; nothing is changed.
+///
+/// # Errors
+///
+/// If nothing can be pinned there, or others than root could.
+pub fn pins_well(bpf_dir: &Path) -> anyhow::Result<Option<String>> {
+    ensure!(bpf_dir.is_absolute(), "bpf_dir {} is not an absolute path", bpf_dir.display());
+    if !on_bpf_fs(bpf_dir)? {
+        ensure!(
+            bpf_dir.starts_with(BPF_MOUNT),
+            "bpf_dir {0} is not on a BPF file system; choose a directory under {BPF_MOUNT}, or as \
+             root run: mkdir -p {0} && mount -t bpf bpf {0}",
+            bpf_dir.display()
+        );
+        return Ok(Some(format!(
+            "no BPF file system is mounted at {BPF_MOUNT}; the agent mounts it if it may: mount -t bpf \
+             bpf {BPF_MOUNT}"
+        )));
+    }
+    let Ok(meta) = fs::metadata(bpf_dir) else { return Ok(None) };
+    let mode = meta.permissions().mode() & 0o777;
+    ensure!(
+        meta.uid() == 0 && (mode & 0o022 == 0 || bpf_dir == Path::new(BPF_MOUNT)),
+        "others than root can change what is pinned in {0} (mode {mode:o}): chown root {0}; chmod 700 {0}",
+        bpf_dir.display()
+    );
+    Ok(None)
+}
+
 /// Are the interfaces there, in this network namespace, as they were found?
 ///
 /// # Errors
@@ -150,6 +180,9 @@ mod tests {
         let error = bpf_dir(&directory.path().join("ogha")).unwrap_err().to_string();
         assert!(error.contains("mount -t bpf bpf"), "{error}");
         assert!(bpf_dir(Path::new("ogha")).is_err());
+        let error = pins_well(&directory.path().join("ogha")).unwrap_err().to_string();
+        assert!(error.contains("mount -t bpf bpf"), "{error}");
+        assert!(!directory.path().join("ogha").exists(), "nothing is made");
     }
 
     #[test]

@@ -37,7 +37,7 @@ use ogha_common::maps::{
 };
 
 pub use self::{
-    checks::privileges,
+    checks::{pins_well, privileges},
     claim::{Claim, claimed},
     events::Events,
     log::Log,

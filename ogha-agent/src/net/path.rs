@@ -1,7 +1,7 @@
 //! By which interfaces, and from which of its addresses, this node reaches others.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
 };
 
@@ -82,6 +82,37 @@ pub(super) fn paths(
         paths.push(Path { interface, own: own.map(|(_, own)| *own).collect() });
     }
     Ok(paths)
+}
+
+/// A network that an interface has an address in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Network(OwnAddress);
+
+impl Network {
+    /// Whether the address belongs to it.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.0.is_neighbour(address)
+    }
+}
+
+/// The own address, with the length of its network's prefix.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ones = match self.0.mask {
+            IpAddr::V4(mask) => mask.to_bits().count_ones(),
+            IpAddr::V6(mask) => mask.to_bits().count_ones(),
+        };
+        write!(f, "{}/{ones}", self.0.address)
+    }
+}
+
+/// The networks of an interface, without those of the addresses in `moving`.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub(crate) fn networks(interface: &str, moving: &[IpAddr]) -> anyhow::Result<Vec<Network>> {
+    let paths = paths(&[interface], &[], moving)?;
+    Ok(paths.into_iter().flat_map(|path| path.own).map(Network).collect())
 }
 
 /// Whether this host has the address, on whatever interface.

@@ -71,7 +71,7 @@ pub async fn prepare(
     let vrrp = Arc::new(open_vrrp(config, interface, speaker, &addresses)?);
     let store = Store::open(&node.state_dir, &config.name)?;
     let (record, marks) = (store.load()?, store.marks()?);
-    let (opening, nodes) = (config.database.clone(), database_nodes(node, config));
+    let (opening, nodes) = (config.database.clone(), config.nodes(&node.name));
     let opened = background.spawn(async move { database::open(&opening, nodes).await });
     let database = opened.await??;
     let progress = database.progress();
@@ -240,17 +240,6 @@ pub(super) fn speaker(
         (Transport::Multicast, IpAddr::V6(_)) => interface.link_local(virtual_addresses),
         _ => Ok(own),
     }
-}
-
-/// The nodes, as the database's driver needs to know them.
-fn database_nodes(node: &config::Node, config: &config::Instance) -> database::Nodes {
-    let port = config.database.port().unwrap_or(0);
-    let peer = |peer: &config::Peer| database::Peer {
-        name: peer.name.clone(),
-        addresses: peer.addresses.clone(),
-        port,
-    };
-    database::Nodes { own: node.name.clone(), peers: config.peers.iter().map(peer).collect() }
 }
 
 /// The first path to each peer begins at the node's own address, the others where the routes say.

@@ -241,6 +241,8 @@ fn rejoin_view(progress: &Progress) -> view::RejoinView {
         phase: progress.phase.clone(),
         percent: progress.percent,
         lost: progress.lost.as_ref().map(ToString::to_string),
+        why: progress.why.clone(),
+        kept: progress.kept.iter().map(ToString::to_string).collect(),
     }
 }
 

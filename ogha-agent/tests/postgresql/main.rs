@@ -5,6 +5,7 @@
 
 mod awaited;
 mod cluster;
+mod dry_run;
 mod promotion;
 mod rejoin;
 mod synchronize;

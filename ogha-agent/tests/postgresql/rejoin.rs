@@ -10,24 +10,24 @@ use super::{
     eventually_async,
 };
 
-const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 
-async fn driver(cluster: &Cluster, peer: &Cluster) -> Arc<dyn Database> {
+pub async fn driver(cluster: &Cluster, peer: &Cluster) -> Arc<dyn Database> {
     // The driver's log, shown with a test that fails.
     drop(tracing_subscriber::fmt().with_test_writer().try_init());
     open(&cluster.kind(), cluster.with([peer])).await.unwrap()
 }
 
-fn to(peer: &Cluster) -> Step {
+pub fn to(peer: &Cluster) -> Step {
     Step::Rejoin(peer.name.to_owned())
 }
 
-fn lost(database: &dyn Database) -> Option<Lost> {
+pub fn lost(database: &dyn Database) -> Option<Lost> {
     database.progress().borrow().as_ref().and_then(|progress| progress.lost.clone())
 }
 
 /// The primary dies with rows that its standby never got; the standby is promoted and writes on.
-async fn parted(settings: &str) -> (Cluster, Cluster) {
+pub async fn parted(settings: &str) -> (Cluster, Cluster) {
     let old = Cluster::primary_with(settings);
     let new = old.standby();
     old.sql("create table t as select 1 as n");

@@ -63,6 +63,12 @@ impl fmt::Display for InstanceView {
         writeln!(f, "  database   {}", database(self))?;
         if let Some(rejoin) = &self.rejoin {
             writeln!(f, "  rejoin     {}", self::rejoin(rejoin))?;
+            if let Some(why) = &rejoin.why {
+                writeln!(f, "{}", wrapped("             ", why))?;
+            }
+            for kept in &rejoin.kept {
+                writeln!(f, "  kept       {kept}; remove it when nobody needs it")?;
+            }
         }
         writeln!(f, "  arbiter    {}", arbiter(&self.arbiter))?;
         writeln!(f, "  tcp        {}", tcp(&self.counters))?;
@@ -356,6 +362,8 @@ mod tests {
                 phase: "copying".into(),
                 percent: Some(37),
                 lost: Some("timeline 3".into()),
+                why: Some("no room".into()),
+                kept: vec!["/d.ogha-lost-1 (16.0 MiB)".into()],
             }),
             restarts: 2,
             faults: Vec::new(),
@@ -407,6 +415,8 @@ instance VI_2 (virtual router 60): standby, backup, term 0
   hook       tcx
   database   postgresql, unknown, unreachable, restarted 2 times, not listening
   rejoin     copying, 37 %; only here: timeline 3
+             no room
+  kept       /d.ogha-lost-1 (16.0 MiB); remove it when nobody needs it
   arbiter    none
   tcp        SYN in 0, SYN-ACK out 0, RST in 0, RST out 0
   arp        answered 0, dropped 0, conflicts 0, defended 0, suppressed 0

@@ -14,7 +14,13 @@ use ogha_common::units::Lsn;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{Lost, Role, files, local::Call, lost, stop},
+    super::{
+        Lost, Role, files, kept,
+        local::Call,
+        lost,
+        plan::{Plan, Way},
+        stop,
+    },
     Opengauss,
 };
 
@@ -57,6 +63,46 @@ impl Opengauss {
         let _guard = self.local.exclusive()?;
         self.nodes.peer(node)?;
         let running = self.progress.begin();
+        let rejoined = self.rejoin_by_tools(node).await;
+        match &rejoined {
+            Ok(()) => running.done(),
+            Err(error) => self.progress.failed(error),
+        }
+        rejoined
+    }
+
+    /// What a rejoin to that peer would do, as far as it shows while the server is left alone.
+    pub(in crate::database) async fn plan(&self, node: &str) -> anyhow::Result<Plan> {
+        self.nodes.peer(node)?;
+        let mut plan = Plan { of: node.to_owned(), ..Plan::default() };
+        let data_dir = self.local.server.data_dir.clone();
+        let dir = data_dir.clone();
+        plan.left = self.local.act(move || kept::beside(&files::real(&dir))).await?;
+        plan.stops = self.observe_once().await.process.pid().is_some();
+        let half_done = self.local.act(move || Ok(is_half_done(&data_dir))).await?;
+        if half_done {
+            plan.way = Way::Copy;
+            plan.why.push("an earlier gs_ctl build was interrupted".to_owned());
+        } else if self.receives_from(node).await {
+            plan.way = Way::Nothing;
+        } else {
+            plan.why.push(
+                "it is started as a standby; where its WAL has parted from the primary's, gs_ctl build \
+                 takes back what it has alone, or copies everything"
+                    .to_owned(),
+            );
+            plan.notes.push(
+                "which of them cannot be found out while the server is left alone: gs_ctl build -b \
+                 check tells it, and needs it stopped. The rejoin asks it before it changes anything, \
+                 and keeps the WAL that is lost"
+                    .to_owned(),
+            );
+        }
+        Ok(plan)
+    }
+
+    /// Starts it as a standby, else builds it.
+    async fn rejoin_by_tools(&self, node: &str) -> anyhow::Result<()> {
         let half_done = is_half_done(&self.local.server.data_dir);
         if half_done || !self.receives_from(node).await {
             self.progress.phase("stopping");
@@ -72,7 +118,6 @@ impl Opengauss {
         if let Err(error) = self.synchronize(&[]).await {
             tracing::warn!("the standby would wait for others once promoted: {error:#}");
         }
-        running.done();
         Ok(())
     }
 

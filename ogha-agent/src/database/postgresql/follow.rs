@@ -33,10 +33,13 @@ impl Postgresql {
         );
         let present = observe::cell(&rows, 1).unwrap_or_default();
         let conninfo = self.conninfo(present, peer)?;
-        let statement =
-            format!("alter system set primary_conninfo = {}", literal(&conninfo.to_string()));
-        self.order(&statement).await?;
-        self.order("select pg_catalog.pg_reload_conf()").await?;
+        let wanted = conninfo.to_string();
+        // What is set already is not set again: a reload signals every process of the server.
+        if present != wanted {
+            let statement = format!("alter system set primary_conninfo = {}", literal(&wanted));
+            self.order(&statement).await?;
+            self.order("select pg_catalog.pg_reload_conf()").await?;
+        }
         let last = self.streams_within(peer, None, DEADLINE).await;
         last.map_err(|last| {
             anyhow::anyhow!(

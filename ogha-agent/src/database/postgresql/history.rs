@@ -48,6 +48,14 @@ impl History {
         }
         common
     }
+
+    /// The timelines of this history behind a fork of it, each with where it begins.
+    pub fn since(&self, fork: Entry) -> impl Iterator<Item = (u32, Lsn)> + '_ {
+        let at = self.0.iter().position(|entry| entry.timeline == fork.timeline);
+        let behind = self.0.iter().skip(at.unwrap_or(self.0.len()));
+        let begins = std::iter::once(fork.end).chain(behind.clone().map(|entry| entry.end));
+        behind.zip(begins).map(|(entry, begin)| (entry.timeline, begin))
+    }
 }
 
 impl Entry {
@@ -93,6 +101,17 @@ mod tests {
         let other = "1\t0/2000000\treason\n";
         assert_eq!(fork((2, SECOND), (2, other)), Some((1, lsn("0/2000000"))));
         assert_eq!(fork((3, THIRD), (2, other)), Some((1, lsn("0/2000000"))));
+    }
+
+    #[test]
+    fn what_lies_behind_a_fork() {
+        let own = History::parse(3, THIRD);
+        let fork = Entry { timeline: 1, end: lsn("0/3000000") };
+        let seen: Vec<_> = own.since(fork).collect();
+        let expected = [(1, "0/3000000"), (2, "0/3000148"), (3, "0/5000000")];
+        assert_eq!(seen, expected.map(|(timeline, from)| (timeline, lsn(from))));
+        let last = Entry { timeline: 3, end: lsn("0/6000000") };
+        assert_eq!(own.since(last).collect::<Vec<_>>(), [(3, lsn("0/6000000"))]);
     }
 
     #[test]

@@ -27,17 +27,22 @@ use super::{
 };
 use crate::guest::process;
 
+mod access;
 mod auto_conf;
 mod follow;
 mod guard;
 mod history;
+mod inquiry;
 mod observe;
 mod options;
 mod power;
+mod privileges;
 mod rejoin;
 mod synchronize;
 
+pub use access::{Decides, Login, Rule};
 pub(super) use guard::guard;
+pub use inquiry::{Access, Reach};
 use observe::cell;
 
 const WRITABLE: &str = "select not pg_catalog.pg_is_in_recovery() \

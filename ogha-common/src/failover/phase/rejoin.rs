@@ -10,6 +10,9 @@ use crate::{
 
 /// When an attempt that failed is made again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// A rejoin stops the database: after each that failed the pause is twice as long, up to so many times
+/// [`AGAIN`].
+const LONGEST: u32 = 8;
 /// So often a standby may fail to follow before it is made anew.
 const UNFOLLOWED: u8 = 2;
 /// When one that succeeded must be seen to have.
@@ -26,6 +29,8 @@ pub(in crate::failover) struct Rejoin {
     followed: Option<NodeId>,
     /// How often in a row it could not.
     unfollowed: u8,
+    /// How often in a row it has failed to rejoin.
+    failures: u8,
     /// An operator has asked for it, or has moved the role away from here.
     wanted: bool,
     /// Two histories were written in one term: only an operator may throw one away.
@@ -77,6 +82,7 @@ impl Rejoin {
     pub fn hand_over(&mut self) {
         self.wanted = true;
         self.split = false;
+        self.failures = 0;
         self.again_at = None;
     }
 
@@ -139,7 +145,9 @@ impl Rejoin {
 
     fn next(&self, known: &Known, primary: NodeId) -> Option<Order> {
         let wanted = self.is_wanted(known);
-        let follows = self.followed == Some(primary) && known.is_in_sync();
+        // One that receives needs no order again, though it is not in sync yet.
+        let receives = known.is_in_sync() || known.facts.database.receives();
+        let follows = self.followed == Some(primary) && receives;
         match known.facts.database {
             Database::Standby { .. } if !wanted && !self.is_diverged() => {
                 return (!follows).then_some(Order::Follow(primary));
@@ -160,7 +168,13 @@ impl Rejoin {
         self.end(now, ok);
         match order {
             Order::Follow(_) if !ok => self.unfollowed = self.unfollowed.saturating_add(1),
+            Order::Rejoin(_) if !ok => {
+                let pause = AGAIN * (1 << self.failures.min(7)).min(LONGEST);
+                self.failures = self.failures.saturating_add(1);
+                self.again_at = Some(now + pause);
+            }
             Order::Follow(node) | Order::Rejoin(node) if ok => {
+                self.failures = 0;
                 self.wanted &= !matches!(order, Order::Rejoin(_));
                 self.followed = Some(node);
                 self.unfollowed = 0;

@@ -184,6 +184,33 @@ fn no_rejoin_is_advised_for_a_database_that_does_not_answer() {
     assert_eq!(node.index(rejoins), None);
 }
 
+/// Each stops the database, so that what fails again and again is tried less and less often. Only a
+/// person's order begins anew.
+#[test]
+fn a_rejoin_that_fails_waits_longer_each_time() {
+    let mut node = Node::with(|config| config.rejoin = true);
+    node.input(started(None, None));
+    let tried = |a: &Action| *a == Action::Database(Order::Rejoin(PEER));
+    let mut pauses = Vec::new();
+    let mut last = None;
+    for _ in 0..400 {
+        node.input(peer(probe::Phase::Serving, 5));
+        node.input(Input::Database(Database::Stopped));
+        node.pass(Duration::from_secs(1));
+        if node.index(tried).is_some() {
+            node.done.clear();
+            let order = Order::Rejoin(PEER);
+            node.input(Input::DatabaseDid { order, ok: false });
+            pauses.extend(last.replace(node.now).map(|last| node.now.since(last).as_secs()));
+        }
+    }
+    let near = |expected: u64| expected - 1..=expected + 2;
+    for (pause, expected) in pauses.iter().zip([10, 20, 40, 80, 80]) {
+        assert!(near(expected).contains(pause), "{pauses:?}");
+    }
+    assert!(pauses.len() >= 5, "{pauses:?}");
+}
+
 #[test]
 fn a_switchover_that_its_agent_did_not_survive_is_ended_by_the_next() {
     let in_sync = NodeSet::of(ME).with(PEER);

@@ -1,12 +1,16 @@
 //! `pg_basebackup`: a whole copy of the upstream, made beside the data directory, takes its place
 //! by two renames.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 
 use super::{
-    super::super::{files, local::Call, lost},
+    super::super::{files, kept::Size, local::Call, lost},
     Rejoin,
     journal::{Journal, RejoinPhase},
 };
@@ -88,27 +92,30 @@ impl Rejoin<'_> {
         self.act(move |_| files::remove_tree(&before)).await
     }
 
-    /// The databases' size there, else this node's own.
-    async fn has_room(&self) -> anyhow::Result<()> {
+    /// The databases' size there, else this node's own, and what is free here.
+    pub(super) async fn measure_room(&self) -> anyhow::Result<Room> {
         let asked = self.sql("select pg_catalog.sum(pg_catalog.pg_database_size(oid)) from pg_catalog.pg_database").await;
         let reported = asked.ok().and_then(|text| text.trim().parse::<u64>().ok());
         self.act(move |data_dir| {
             let needed = reported.map_or_else(|| files::size(data_dir), Ok)? + SPARE;
-            let parent = data_dir.parent().unwrap_or(data_dir);
-            let free = nix::sys::statvfs::statvfs(parent)
+            let parent = data_dir.parent().unwrap_or(data_dir).to_owned();
+            let free = nix::sys::statvfs::statvfs(&parent)
                 .with_context(|| format!("cannot ask {} for its space", parent.display()))?;
             let free = free.blocks_available() * free.fragment_size();
-            anyhow::ensure!(
-                free >= needed,
-                "a copy of the upstream needs {needed} bytes in {}, and {free} are free. Make room \
-                 there; directories named {}.ogha-before-.. and .ogha-lost-.. are what ogha kept of \
-                 earlier rejoins",
-                parent.display(),
-                data_dir.display()
-            );
-            Ok(())
+            Ok(Room { place: parent, needed, free })
         })
         .await
+    }
+
+    async fn has_room(&self) -> anyhow::Result<()> {
+        let room = self.measure_room().await?;
+        anyhow::ensure!(
+            room.is_enough(),
+            "a copy of the upstream needs {room}. Make room there; directories named \
+             {0}.ogha-before-.. and {0}.ogha-lost-.. are what ogha kept of earlier rejoins",
+            self.data_dir.display()
+        );
+        Ok(())
     }
 
     fn by_hand(&self) -> String {
@@ -129,20 +136,57 @@ impl Rejoin<'_> {
     }
 }
 
+/// Space for a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    place: PathBuf,
+    needed: u64,
+    free: u64,
+}
+
+impl Room {
+    pub const fn is_enough(&self) -> bool {
+        self.free >= self.needed
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (needed, free) = (Size(self.needed), Size(self.free));
+        write!(f, "{needed} in {}, and {free} are free", self.place.display())
+    }
+}
+
 /// Whether a copy can take the place of the data directory by a rename.
 fn movable(data_dir: &Path) -> anyhow::Result<()> {
-    let parent = data_dir.parent().context("the data directory is the root of the file system")?;
-    anyhow::ensure!(
-        files::file_system(data_dir)? == files::file_system(parent)?,
-        "{} is a mount point and cannot be renamed",
-        data_dir.display()
-    );
-    let log = data_dir.join("pg_wal");
-    let linked = files::is_link(&log);
-    anyhow::ensure!(!linked, "{} is a link to another place", log.display());
-    let spaces = files::links(&data_dir.join("pg_tblspc"));
-    anyhow::ensure!(spaces.is_empty(), "the database has tablespaces: {spaces:?}");
+    let hinders = immovable(data_dir)?;
+    anyhow::ensure!(hinders.is_empty(), "{}", hinders.join("; "));
     Ok(())
+}
+
+/// What keeps a copy from taking the place of the data directory: it is moved as a whole, and what is
+/// mounted in it or linked from it belongs elsewhere.
+pub(super) fn immovable(data_dir: &Path) -> anyhow::Result<Vec<String>> {
+    let parent = data_dir.parent().context("the data directory is the root of the file system")?;
+    let mut found = Vec::new();
+    let mounts = files::mounts_below(data_dir)?;
+    let differs = files::file_system(data_dir)? != files::file_system(parent)?;
+    if differs || mounts.iter().any(|mount| mount == data_dir) {
+        found.push(format!("{} is a mount point and cannot be renamed", data_dir.display()));
+    }
+    for mount in mounts.iter().filter(|mount| *mount != data_dir) {
+        found.push(format!("{} is a mount point inside the data directory", mount.display()));
+    }
+    let log = data_dir.join("pg_wal");
+    if files::is_link(&log) {
+        found.push(format!("{} is a link to another place", log.display()));
+    }
+    let spaces = files::links(&data_dir.join("pg_tblspc"));
+    if !spaces.is_empty() {
+        let places: Vec<_> = spaces.iter().map(|place| place.display().to_string()).collect();
+        found.push(format!("the database has tablespaces in {}", places.join(", ")));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -160,8 +204,31 @@ mod tests {
         symlink("/elsewhere", data.join("pg_tblspc/16384")).unwrap();
         assert!(movable(&data).unwrap_err().to_string().contains("/elsewhere"));
         symlink("/log", data.join("pg_wal")).unwrap();
-        assert!(movable(&data).unwrap_err().to_string().contains("pg_wal is a link"));
+        let both = movable(&data).unwrap_err().to_string();
+        assert!(both.contains("pg_wal is a link") && both.contains("/elsewhere"), "{both}");
         assert!(movable(Path::new("/proc")).unwrap_err().to_string().contains("mount point"));
+    }
+
+    /// In a mount namespace of the test's thread.
+    #[test]
+    fn what_is_mounted_inside_is_said() {
+        use nix::{
+            mount::{MsFlags, mount},
+            sched::{CloneFlags, unshare},
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let data = fs::canonicalize(dir.path()).unwrap().join("data");
+        fs::create_dir_all(data.join("pg_wal")).unwrap();
+        let mounted = std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            let (none, flags) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+            mount(none, "/", none, flags, none).unwrap();
+            let log = data.join("pg_wal");
+            mount(Some(&log), &log, none, MsFlags::MS_BIND, none).unwrap();
+            movable(&data).unwrap_err().to_string()
+        });
+        let said = mounted.join().unwrap();
+        assert!(said.contains("pg_wal is a mount point inside the data directory"), "{said}");
     }
 
     #[test]

@@ -88,6 +88,13 @@ impl Journal {
         Ok(())
     }
 
+    /// The names of the files that would be kept, and their size.
+    pub fn would_keep(data_dir: &Path) -> anyhow::Result<(Vec<String>, u64)> {
+        let names = own_files(data_dir)?;
+        let bytes = names.iter().map(|name| files::length(&data_dir.join(name))).sum();
+        Ok((names, bytes))
+    }
+
     /// Puts the options of the server's last start back, over those of a run of the rejoin's own.
     pub fn restore_options(data_dir: &Path) -> anyhow::Result<()> {
         let kept = Self::dir(data_dir).join(KEPT).join(OPTIONS);

@@ -19,7 +19,9 @@ use ogha_common::units::Lsn;
 use tokio::task::spawn_blocking;
 
 use super::{
-    super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, unit},
+    super::{
+        Lost, Peer, conninfo::Conninfo, control::Control, files, kept, local::Call, lost, unit,
+    },
     Postgresql, auto_conf,
     history::{Entry, History},
     options, power,
@@ -28,9 +30,11 @@ use crate::guest::process;
 
 mod backup;
 pub(super) mod journal;
+mod plan;
 mod replay;
 mod rewind;
 mod source;
+mod written;
 
 use journal::{Journal, RejoinPhase};
 use source::Source;
@@ -73,14 +77,30 @@ impl Postgresql {
             move || Journal::load(&data_dir)
         });
         let left = left.await?;
+        let rejoined = self.rejoin_from(left, peer, data_dir.clone()).await;
+        let kept = self.local.act(move || kept::beside(&data_dir)).await;
+        self.progress.kept(kept.unwrap_or_default());
+        match &rejoined {
+            Ok(()) => running.done(),
+            Err(error) => self.progress.failed(error),
+        }
+        rejoined
+    }
+
+    /// Takes up what an earlier attempt has left, or begins.
+    async fn rejoin_from(
+        &self,
+        left: Option<Journal>,
+        peer: Peer,
+        data_dir: PathBuf,
+    ) -> anyhow::Result<()> {
         if left.is_none() && self.streams_within(&peer, None, Duration::ZERO).await.is_ok() {
-            running.done();
             return Ok(());
         }
         self.progress.phase("stopping");
         self.stop_all(&data_dir).await?;
         let journal = match left {
-            Some(journal) => journal,
+            Some(journal) => self.with_present_conninfo(journal).await,
             None => Journal {
                 phase: RejoinPhase::Whole,
                 mode: self.local.as_owner(|| files::mode(&data_dir))??,
@@ -92,9 +112,19 @@ impl Postgresql {
         let conninfo = self.conninfo(&journal.conninfo, &peer)?;
         let (segment, goal) = (0, None);
         let mut rejoin = Rejoin { driver: self, peer, data_dir, journal, conninfo, segment, goal };
-        rejoin.run().await?;
-        running.done();
-        Ok(())
+        rejoin.run().await
+    }
+
+    /// Somebody may have mended `primary_conninfo` since an attempt failed: what the files say now
+    /// counts, where they can be read.
+    async fn with_present_conninfo(&self, mut journal: Journal) -> Journal {
+        if journal.phase == RejoinPhase::Whole
+            && let Ok(present) = self.setting("primary_conninfo").await
+            && !present.is_empty()
+        {
+            journal.conninfo = present;
+        }
+        journal
     }
 
     /// Stops the server, in order if it can, and what an agent that was killed left at work.
@@ -111,7 +141,7 @@ impl Postgresql {
     }
 
     /// A setting of a server that does not run, from all its files.
-    async fn setting(&self, name: &str) -> anyhow::Result<String> {
+    pub(super) async fn setting(&self, name: &str) -> anyhow::Result<String> {
         let words = options::last_options(&self.local);
         let call = Call::new("postgres", SETTING_DEADLINE)
             .args(["-C", name, "-D"])
@@ -161,10 +191,19 @@ impl Rejoin<'_> {
         let control = self.driver.control().await?;
         self.segment = control.segment;
         self.goal = Some((source.timeline, source.position));
+        self.same_cluster(&source, &control)?;
+        match self.diverged(&source, &control).await? {
+            None => self.follow_or_copy().await,
+            Some(lost) => self.take_back(lost, &control).await,
+        }
+    }
+
+    /// Two clusters that were made apart never follow each other.
+    fn same_cluster(&self, source: &Source, control: &Control) -> anyhow::Result<()> {
         anyhow::ensure!(
             source.system == control.system,
             "{} and this node are different database clusters (system identifiers {} and {}): they \
-             were made by two runs of initdb. Nothing was changed but that this one starts as a \
+             were made by two runs of initdb. A rejoin changes nothing but that this one starts as a \
              standby; if it is to go, empty {} and copy {} there with pg_basebackup",
             self.peer.name,
             source.system,
@@ -172,18 +211,32 @@ impl Rejoin<'_> {
             self.data_dir.display(),
             self.peer.name
         );
-        match self.diverged(&source, &control).await? {
-            None => self.follow_or_copy().await,
-            Some(lost) => self.take_back(lost, &control).await,
-        }
+        Ok(())
+    }
+
+    /// Where the histories part.
+    fn fork(&self, own: &History, source: &Source) -> anyhow::Result<Entry> {
+        own.fork(&source.history)
+            .with_context(|| format!("this node and {} have no timeline in common", self.peer.name))
+    }
+
+    /// Of two on one timeline, the one that is ahead does not follow.
+    fn not_ahead(&self, end: Lsn, source: &Source) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            end <= source.position,
+            "this node's WAL ends at {end}, and that of {} at {}, on the same timeline: it is \
+             not behind but ahead. {} must be promoted before others follow it",
+            self.peer.name,
+            source.position,
+            self.peer.name
+        );
+        Ok(())
     }
 
     /// What this node has and the upstream has not; `None` if it has all.
     async fn diverged(&self, source: &Source, control: &Control) -> anyhow::Result<Option<Lost>> {
         let own = self.history(control.timeline.max(control.recovery_timeline)).await?;
-        let fork = own.1.fork(&source.history).with_context(|| {
-            format!("this node and {} have no timeline in common", self.peer.name)
-        })?;
+        let fork = self.fork(&own.1, source)?;
         let end = if control.shut_down() {
             control.checkpoint
         } else {
@@ -195,14 +248,7 @@ impl Rejoin<'_> {
         // The last record of what was shut down begins at `end`; of the others it ends there.
         let reaches = |fork: Entry| end < fork.end || (end == fork.end && !control.shut_down());
         if fork.is_open() {
-            anyhow::ensure!(
-                end <= source.position,
-                "this node's WAL ends at {end}, and that of {} at {}, on the same timeline: it is \
-                 not behind but ahead. {} must be promoted before others follow it",
-                self.peer.name,
-                source.position,
-                self.peer.name
-            );
+            self.not_ahead(end, source)?;
             return Ok(None);
         }
         if reaches(fork) && own.0 == fork.timeline {
@@ -261,6 +307,8 @@ impl Rejoin<'_> {
         };
         let Err(error) = rewound else { return Ok(()) };
         tracing::warn!("cannot rewind the database: {error:#}; a full copy is made");
+        let error = error.context("cannot rewind the database, so a full copy is made");
+        self.driver.progress.because(&error);
         self.driver.stop_all(&self.data_dir).await?;
         self.base_backup().await?;
         if let Some(lost) = self.journal.lost.clone() {

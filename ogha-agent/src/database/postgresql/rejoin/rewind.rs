@@ -46,7 +46,7 @@ impl Rejoin<'_> {
         self.act(move |data_dir| files::set_mode(data_dir, mode)).await
     }
 
-    async fn pg_rewind(&self, arguments: &[&str]) -> anyhow::Result<ToolOutcome> {
+    pub(super) async fn pg_rewind(&self, arguments: &[&str]) -> anyhow::Result<ToolOutcome> {
         let mut source = self.database();
         let secrets = source.take_secrets();
         let call = Call::new("pg_rewind", DEADLINE)
