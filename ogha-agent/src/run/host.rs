@@ -3,13 +3,13 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
 use ogha_common::{
-    detector::CheckOutcome,
+    detector::{CheckOutcome, vitals::Look},
     maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
@@ -32,9 +32,10 @@ use crate::{
     arbiter::{Answers, Arbiter},
     clock, config,
     database::{
-        Database, Progress,
+        Database, Progress, Written,
         pidfile::{self, Life},
-        ping::ping,
+        ping::Pinger,
+        vitals::Writing,
     },
     kernel::Kernel,
     net::{
@@ -68,6 +69,8 @@ pub struct Effects {
     pub server: config::Database,
     /// How far a rejoin is.
     pub progress: watch::Receiver<Option<Progress>>,
+    /// The session that writes to it, to check its storage.
+    pub writing: Writing,
     /// The operator's command.
     pub hooks: Option<mpsc::UnboundedSender<hook_event::Event>>,
     /// Who does slow work.
@@ -148,6 +151,10 @@ impl Ports for Host<'_> {
         self.effects.announcer.announce(&vips)
     }
 
+    fn look(&self, main: Option<u32>, thorough: bool) -> Look {
+        self.effects.writing.look(main, thorough)
+    }
+
     fn is_listening(&self) -> bool {
         self.effects.server.port().is_some_and(listeners::listening)
     }
@@ -180,7 +187,7 @@ pub struct Tools {
     /// Who decides about partitions.
     pub arbiter: Arc<dyn Arbiter>,
     /// Where databases are checked.
-    pub servers: Vec<(Option<NodeId>, SocketAddr)>,
+    pub servers: Vec<(Option<NodeId>, Pinger)>,
 }
 
 /// Carries jobs out.
@@ -283,10 +290,15 @@ impl CarryOut for Tools {
                 let answers = timeout(ARBITER_PROBE, self.arbiter.probe()).await;
                 End::Answered(answers.map(read).unwrap_or_default())
             }
+            Job::Write => End::Wrote(match self.database.write().await {
+                Written::Done => Ok(true),
+                Written::Unsupported => Ok(false),
+                Written::Refused(reason) => Err(reason),
+            }),
             Job::Check(of) => {
                 let server = self.servers.iter().find(|(node, _)| *node == of);
                 End::Checked(match server {
-                    Some(&(_, server)) => ping(server).await,
+                    Some((_, server)) => server.ping().await,
                     None => CheckOutcome::Unknown,
                 })
             }

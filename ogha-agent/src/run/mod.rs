@@ -37,6 +37,7 @@ mod sources;
 mod status;
 mod supervise;
 pub mod timeline;
+pub mod writes;
 
 use std::time::Duration;
 

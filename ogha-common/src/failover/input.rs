@@ -88,11 +88,13 @@ pub enum Input {
         /// What it saw.
         sign: Sign,
     },
-    /// The database here answers nothing, by two kinds of evidence.
+    /// The database here hangs, by evidence that no client can make.
     DatabaseHung {
         /// The first sign.
         at: Instant,
     },
+    /// The database here hangs no more.
+    HangOver,
     /// The database was observed.
     Database(Database),
     /// What came of [`Action::Database`](super::Action::Database).
@@ -255,6 +257,7 @@ impl Input {
             Self::Granted { .. } => "lease granted",
             Self::DatabaseDied { .. } => "database died",
             Self::DatabaseHung { .. } => "database hangs",
+            Self::HangOver => "hang over",
             Self::Database(_) => "database observed",
             Self::DatabaseDid { .. } => "database order ended",
             Self::Persisted(_) => "record written",

@@ -27,6 +27,8 @@ use super::{
     promotion::{self, Repeat, Trigger},
     sql::{self, Sql},
     stop,
+    vitals::Writing,
+    write::{Writer, Written},
 };
 
 mod auto_conf;
@@ -64,6 +66,7 @@ pub struct Postgresql {
     awaiting: Awaiting,
     identity: Identity,
     progress: Reporter,
+    writer: Writer,
 }
 
 impl Postgresql {
@@ -73,6 +76,7 @@ impl Postgresql {
     /// When there is no such user.
     pub async fn open(server: &Server, nodes: Nodes) -> anyhow::Result<Self> {
         let local = Arc::new(Local::open(server, &[]).await?);
+        let writer = Writer::new(Arc::clone(&local));
         Ok(Self {
             sql: Sql::new(Arc::clone(&local)),
             orders: Sql::new(Arc::clone(&local)),
@@ -82,6 +86,7 @@ impl Postgresql {
             awaiting: Awaiting::default(),
             identity: Identity::default(),
             progress: Reporter::new(),
+            writer,
         })
     }
 
@@ -92,6 +97,7 @@ impl Postgresql {
         let server = &self.local.server;
         match answer {
             Ok(rows) => Observation {
+                answers: true,
                 process,
                 error: why,
                 system_identifier: self.identity.of(&self.sql, observe::started(&rows)).await,
@@ -99,6 +105,7 @@ impl Postgresql {
             },
             Err(error) => Observation {
                 state: sql::state(&error, process).to_owned(),
+                answers: error.proves_life(),
                 process,
                 error: Some(main_process::reasons(sql::reason(&error, server), why)),
                 ..Observation::default()
@@ -205,6 +212,14 @@ impl Database for Postgresql {
             Step::Rejoin(node) => async move { self.rejoin(&node).await }.boxed(),
             Step::AfterFailover => async { Ok(()) }.boxed(),
         }
+    }
+
+    fn write(&self) -> BoxFuture<'_, Written> {
+        self.writer.write().boxed()
+    }
+
+    fn writing(&self) -> Writing {
+        self.writer.writing()
     }
 
     fn progress(&self) -> watch::Receiver<Option<Progress>> {

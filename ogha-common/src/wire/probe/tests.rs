@@ -37,6 +37,7 @@ fn probe() -> Probe {
             role: Role::Primary,
             restarting: true,
             paused: false,
+            hung: true,
             priority: Priority::new(100),
             lsn: Lsn::new(17),
         },
@@ -165,8 +166,8 @@ fn any_facts() -> impl Strategy<Value = Option<KernelFacts>> {
 
 fn any_status() -> impl Strategy<Value = Status> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u8>());
-    (numbers, any::<u64>(), 1..=5u8, 0..=2u8, any::<[bool; 2]>()).prop_map(
-        |((term, primary, lsn, priority), members, phase, role, [restarting, paused])| Status {
+    (numbers, any::<u64>(), 1..=5u8, 0..=2u8, any::<[bool; 3]>()).prop_map(
+        |((term, primary, lsn, priority), members, phase, role, [restarting, paused, hung])| Status {
             term: Term::new(term),
             primary: NodeId::from_wire(primary),
             in_sync: Members::from_wire(members),
@@ -174,6 +175,7 @@ fn any_status() -> impl Strategy<Value = Status> {
             role: role.try_into().unwrap(),
             restarting,
             paused,
+            hung,
             priority: Priority::new(priority),
             lsn: Lsn::new(lsn),
         },
