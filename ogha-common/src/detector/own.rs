@@ -129,6 +129,10 @@ impl Own {
             _ => self.stopped_since = None,
         }
         self.main.observe(now, look.main);
+        if self.main.lasted(now) == Duration::ZERO {
+            // It has run: it may be on its way to the checks that wait.
+            self.checks.unanswered = 0;
+        }
         if look.writing_since.is_none() || look.writing_since != before.writing_since {
             self.asleep_since = None;
             // Before it nothing was tried.
@@ -232,7 +236,9 @@ impl Own {
     fn silent(&self, now: Instant) -> Option<Hang> {
         let length = self.main.lasted(now);
         let over = |at: Instant| now.since(at) >= self.hang_timeout;
+        let waits = self.checks.failed_at.is_some_and(|at| now.since(at) < self.hang_timeout);
         let silent = length >= self.hang_timeout
+            && waits
             && self.checks.unanswered >= CHECKS
             && over(self.checks.answered_at)
             && over(self.session_at)
@@ -245,8 +251,8 @@ impl Own {
         let began = self.look.writing_since?;
         let length = now.since(self.wrote_at);
         // One that wants a processor is not held up by a disk, and one that was stopped not either.
-        let asleep = now.since(self.asleep_since?) + self.hang_timeout / 4 >= now.since(began);
-        if length < self.hang_timeout || now.since(began) < self.hang_timeout / 2 || !asleep {
+        let asleep = now.since(self.asleep_since?);
+        if length < self.hang_timeout || asleep < self.hang_timeout / 2 {
             return None;
         }
         let lives = self.checks.answered_at >= began || self.session_at >= began;

@@ -300,6 +300,7 @@ impl World {
                 detect_multiplier: 3,
                 lease: ms(setting.lease_ms),
                 agent_timeout: ms(setting.agent_timeout_ms),
+                hang_timeout: ms(setting.agent_timeout_ms),
                 key_file: "key".into(),
             },
             database: config::Database::Postgresql(Server {

@@ -60,7 +60,7 @@ fn strangers_only_make_suspicion() {
             bench.check(CheckOutcome::NoAnswer);
         }
         assert_eq!(words(&bench), ["healthy", "suspect"], "{sign:?}");
-        bench.round(|_| Some(hung()));
+        bench.rounds(9, |_| Some(hung()));
         assert_eq!(bench.word(), "hung", "its own agent knows");
     }
 }

@@ -55,7 +55,7 @@ fn the_layout_is_fixed() {
     for (number, at) in [11, 12, 13, 14, 15, 16, 17, 18].into_iter().zip((32..).step_by(8)) {
         assert_eq!(packet[at..at + 8], [0, 0, 0, 0, 0, 0, 0, number]);
     }
-    assert_eq!(packet[96..100], [4, 1, 1, 2]);
+    assert_eq!(packet[96..100], [4, 1, 5, 2]);
     assert_eq!(packet[100..112], [0; 12]);
     assert_eq!(packet[112..], tag(body(&words(&packet)).unwrap()).to_be_bytes());
     assert_eq!(parse(&packet, tag), Ok(probe()));
@@ -73,7 +73,7 @@ fn facts_have_their_place() {
     };
     let told = Probe { facts: Some(facts), grant_ms: 0x090a, ..probe() };
     let packet = encode(&told, tag);
-    assert_eq!(packet[96..112], [4, 1, 1, 2, 7, 4, 1, 2, 3, 4, 9, 10, 5, 6, 7, 8]);
+    assert_eq!(packet[96..112], [4, 1, 5, 2, 7, 4, 1, 2, 3, 4, 9, 10, 5, 6, 7, 8]);
     assert_eq!(parse(&packet, tag), Ok(told));
 }
 
