@@ -119,7 +119,8 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_does_not_know_the_one_request_gets_the_other() {
         let (listener, pinger) = listener().await;
-        let unknown = b"E\0\0\0\x60SFATAL\0Munsupported frontend protocol 1234.5680: server supports";
+        let unknown =
+            b"E\0\0\0\x60SFATAL\0Munsupported frontend protocol 1234.5680: server supports";
         for (answer, asked) in [
             (&b"E\0\0\0\x20SFATAL\0Mcould not fork"[..], GSSENC_REQUEST),
             (&unknown[..], GSSENC_REQUEST),

@@ -161,8 +161,11 @@ impl Devices {
     pub(super) fn of(main: u32) -> Option<Self> {
         let cwd = PathBuf::from(format!("/proc/{main}/cwd"));
         let places = [cwd.join("."), cwd.join("pg_wal/."), cwd.join("pg_xlog/.")];
-        let mut numbers: Vec<u64> =
-            places.iter().filter_map(|place| fs::metadata(place).ok()).map(|meta| meta.dev()).collect();
+        let mut numbers: Vec<u64> = places
+            .iter()
+            .filter_map(|place| fs::metadata(place).ok())
+            .map(|meta| meta.dev())
+            .collect();
         numbers.sort_unstable();
         numbers.dedup();
         let files: Option<Vec<_>> = numbers.into_iter().map(counters).collect();
@@ -195,7 +198,8 @@ fn completed(text: &str) -> Option<u64> {
     let of = |fields: &[u64]| Some(fields.get(4)? + fields.get(15).unwrap_or(&0));
     let line = |line: &str| {
         // In `diskstats` major, minor and name come first.
-        let named = line.split_ascii_whitespace().nth(2).is_some_and(|name| name.parse::<u64>().is_err());
+        let named =
+            line.split_ascii_whitespace().nth(2).is_some_and(|name| name.parse::<u64>().is_err());
         let fields = line.split_ascii_whitespace().skip(if named { 3 } else { 0 });
         of(&fields.filter_map(|field| field.parse().ok()).collect::<Vec<_>>())
     };

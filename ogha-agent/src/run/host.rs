@@ -1,12 +1,6 @@
 //! The ports of an instance on a real host: the kernel's maps, sockets, and jobs on background threads.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::IpAddr, sync::Arc, time::Duration};
 
 use ogha_common::{
     detector::{CheckOutcome, vitals::Look},

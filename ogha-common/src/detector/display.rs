@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use super::{AcceptQueue, CheckOutcome, Hang, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict};
+use super::{
+    AcceptQueue, CheckOutcome, Hang, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict,
+};
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

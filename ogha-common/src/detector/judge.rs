@@ -1,8 +1,8 @@
 //! From the evidence to the verdict: what weighs more comes first.
 
 use super::{
-    CheckOutcome, Detector, Facts, Hang, HostLost, ListenerGone, MAX_PATHS, Sign, Suspicion, Verdict,
-    path::Path,
+    CheckOutcome, Detector, Facts, Hang, HostLost, ListenerGone, MAX_PATHS, Sign, Suspicion,
+    Verdict, path::Path,
 };
 use crate::{maps::Passage, units::Instant};
 

@@ -216,7 +216,9 @@ impl Own {
 
     const fn is_traced(&self) -> bool {
         let Look { main, writer, traced, .. } = &self.look;
-        matches!(main.state, TaskState::Traced) || matches!(writer.state, TaskState::Traced) || *traced
+        matches!(main.state, TaskState::Traced)
+            || matches!(writer.state, TaskState::Traced)
+            || *traced
     }
 
     fn hang(&self, now: Instant) -> Option<Hang> {

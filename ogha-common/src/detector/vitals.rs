@@ -58,7 +58,8 @@ impl Still {
     /// A look at it.
     pub fn observe(&mut self, now: Instant, task: Task) {
         let before = core::mem::replace(&mut self.last, task);
-        let waits = matches!(task.state, TaskState::Asleep | TaskState::Stopped | TaskState::Frozen);
+        let waits =
+            matches!(task.state, TaskState::Asleep | TaskState::Stopped | TaskState::Frozen);
         let ran = before.switches.is_none() || before.switches != task.switches;
         if !waits || ran {
             self.since = None;

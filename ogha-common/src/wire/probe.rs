@@ -28,8 +28,7 @@ use self::layout::flag::{EXITED, FILLED_IN, HUNG, LISTENING, PAUSED, RESTARTING}
 pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
     let status = &probe.status;
     let primary = status.primary.map_or(0, NodeId::get);
-    let flags =
-        if status.restarting { RESTARTING } else { 0 }
+    let flags = if status.restarting { RESTARTING } else { 0 }
         | if status.paused { PAUSED } else { 0 }
         | if status.hung { HUNG } else { 0 };
     let mut out = [0; LEN];

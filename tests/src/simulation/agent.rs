@@ -135,7 +135,9 @@ impl World {
         if host.view.spins.get() {
             return self.violated(Violation::Spins(node));
         }
-        let hangs = host.database.hung && host.database.primary && !host.stop_failed;
+        let hangs = (host.database.hung || host.database.stuck)
+            && host.database.primary
+            && !host.stop_failed;
         let reported = phase == Some(PhaseName::Fenced) && before != phase;
         if hangs && reported && host.view.cause.get() == Some(Cause::DatabaseHung) {
             return self.violated(Violation::NotStopped(node));

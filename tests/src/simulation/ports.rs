@@ -10,6 +10,7 @@ use ogha_agent::run::{
     timeline::Timeline,
 };
 use ogha_common::{
+    detector::vitals::{Look, Task, TaskState},
     failover::{Arbiter, PhaseName, Ruling},
     maps::{self, GATE_OPEN, Gate, LeaseGrants, Offer, PortCounters, Said, Watch},
     units::{Instant, NodeId, Priority},
@@ -254,7 +255,8 @@ impl Ports for Host<'_> {
             true => (TaskState::Stopped, TaskState::Stopped),
             false => (TaskState::Asleep, TaskState::Asleep),
         };
-        let task = |state| Task { state, switches: Some(if database.hung { 0 } else { self.world.now }) };
+        let task =
+            |state| Task { state, switches: Some(if database.hung { 0 } else { self.world.now }) };
         let since = host.writing_since;
         Look {
             main: task(main),

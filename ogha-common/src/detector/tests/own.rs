@@ -103,14 +103,17 @@ impl Server {
 
 #[test]
 fn a_stopped_process_hangs() {
-    for (state, words) in [(TaskState::Stopped, "stopped by a signal"), (TaskState::Frozen, "frozen")] {
+    for (state, words) in
+        [(TaskState::Stopped, "stopped by a signal"), (TaskState::Frozen, "frozen")]
+    {
         let mut server = Server::healthy();
         (server.main, server.runs, server.checks) = (state, false, CheckOutcome::NoAnswer);
         let (word, hung) = server.pass(1000);
         assert_eq!(word, "hung");
         assert!(hung.is_some_and(|after| after <= 600), "{hung:?}");
         assert!(server.own.verdict().to_string().contains(words), "{}", server.own.verdict());
-        (server.main, server.runs, server.checks) = (TaskState::Asleep, true, CheckOutcome::Answered);
+        (server.main, server.runs, server.checks) =
+            (TaskState::Asleep, true, CheckOutcome::Answered);
         assert_eq!(server.pass(1000).0, "healthy", "it goes on");
     }
 }
@@ -195,11 +198,9 @@ fn a_session_that_writes_much_is_waited_for() {
 /// the main process is busy with it.
 #[test]
 fn strangers_only_make_suspicion_here_too() {
-    for passive in [
-        Passive::RequestStall(ms(60_000)),
-        Passive::SynUnanswered(1500),
-        Passive::SynRefused(1500),
-    ] {
+    for passive in
+        [Passive::RequestStall(ms(60_000)), Passive::SynUnanswered(1500), Passive::SynRefused(1500)]
+    {
         let mut server = Server::healthy();
         server.own.passive(at(server.now), Some(passive));
         server.checks = CheckOutcome::NoAnswer;

@@ -167,17 +167,19 @@ fn any_facts() -> impl Strategy<Value = Option<KernelFacts>> {
 fn any_status() -> impl Strategy<Value = Status> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u8>());
     (numbers, any::<u64>(), 1..=5u8, 0..=2u8, any::<[bool; 3]>()).prop_map(
-        |((term, primary, lsn, priority), members, phase, role, [restarting, paused, hung])| Status {
-            term: Term::new(term),
-            primary: NodeId::from_wire(primary),
-            in_sync: Members::from_wire(members),
-            phase: phase.try_into().unwrap(),
-            role: role.try_into().unwrap(),
-            restarting,
-            paused,
-            hung,
-            priority: Priority::new(priority),
-            lsn: Lsn::new(lsn),
+        |((term, primary, lsn, priority), members, phase, role, [restarting, paused, hung])| {
+            Status {
+                term: Term::new(term),
+                primary: NodeId::from_wire(primary),
+                in_sync: Members::from_wire(members),
+                phase: phase.try_into().unwrap(),
+                role: role.try_into().unwrap(),
+                restarting,
+                paused,
+                hung,
+                priority: Priority::new(priority),
+                lsn: Lsn::new(lsn),
+            }
         },
     )
 }
