@@ -12,6 +12,7 @@ pub mod failover;
 pub mod gate;
 pub mod maps;
 pub mod reason;
+pub mod retry;
 pub mod router;
 pub mod units;
 pub mod wire;

@@ -15,7 +15,7 @@ use ogha_common::units::Lsn;
 
 use super::{
     Nodes, Peer,
-    commits::{self, Commits},
+    commits::{Commits, Refusal},
     replication::{Replication, Row},
     standby_names::Names,
 };
@@ -93,11 +93,11 @@ impl Awaiting {
 
     /// Whether the server's own setting, which ogha may write, lets the commits of all return at once.
     pub fn releases_all(&self) -> bool {
-        self.memory().commits.refusal.as_deref().is_some_and(commits::is_of_the_server)
+        matches!(self.memory().commits.refusal, Some(Refusal::Server(_)))
     }
 
     /// Why the commits of some session wait for nobody.
-    pub fn refusal(&self) -> Option<String> {
+    pub fn refusal(&self) -> Option<Refusal> {
         self.memory().commits.refusal.clone()
     }
 
@@ -219,7 +219,7 @@ impl Memory {
         current: Option<&Row>,
     ) -> Option<String> {
         if let Some(refusal) = &self.commits.refusal {
-            return Some(refusal.clone());
+            return Some(refusal.to_string());
         }
         let Some(names) = names else {
             return Some("synchronous_standby_names cannot be read".to_owned());

@@ -1,12 +1,14 @@
 //! The settings that decide whom commits wait for.
 
+use std::fmt;
+
 /// The settings in force at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Commits {
     /// `synchronous_standby_names`.
     pub names: String,
     /// Why the commits of some session wait for nobody, whatever the names.
-    pub refusal: Option<String>,
+    pub refusal: Option<Refusal>,
     /// When the server started: another life begins anew.
     pub server: Option<String>,
 }
@@ -16,18 +18,30 @@ pub(super) struct Commits {
 const WAITING: [&str; 8] =
     ["on", "true", "yes", "1", "remote_apply", "remote_write", "remote_receive", "2"];
 
-/// How the reason begins that is the server's own setting.
-const SERVER: &str = "synchronous_commit = ";
-const UNKNOWN: &str = "unknown";
+/// Why the commits of some session wait for nobody, whatever `synchronous_standby_names` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The server's own `synchronous_commit`, which ogha may set right.
+    Server(String),
+    /// What a role or a database has set instead, or what hides the server's value.
+    Session(String),
+    /// openGauss's `most_available_sync` is on: commits go on without a standby that is gone.
+    MostAvailable,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(value) => write!(f, "synchronous_commit = {value}"),
+            Self::Session(reason) => f.write_str(reason),
+            Self::MostAvailable => f.write_str("most_available_sync = on"),
+        }
+    }
+}
 
 /// Whether commits wait with this value of `synchronous_commit`.
 pub(super) fn waits(value: &str) -> bool {
     WAITING.iter().any(|waiting| value.eq_ignore_ascii_case(waiting))
-}
-
-/// Whether that reason is the server's own setting, not one of a role or a database.
-pub(super) fn is_of_the_server(refusal: &str) -> bool {
-    refusal.strip_prefix(SERVER).is_some_and(|value| value != UNKNOWN)
 }
 
 /// Why the commits of some session wait for nobody: the value that the asking session sees, and what
@@ -38,14 +52,17 @@ pub(super) fn refusal(
     overrides: Option<&str>,
     user: &str,
     dbname: &str,
-) -> Option<String> {
-    let value = value.unwrap_or(UNKNOWN);
+) -> Option<Refusal> {
+    let Some(value) = value else {
+        return Some(Refusal::Session("synchronous_commit is unknown".to_owned()));
+    };
     if !waits(value) {
-        return Some(format!("{SERVER}{value}"));
+        return Some(Refusal::Server(value.to_owned()));
     }
     let all: Vec<_> = overrides.unwrap_or_default().lines().filter_map(Override::parse).collect();
     if let Some(bad) = all.iter().find(|own| !waits(own.value)) {
-        return Some(format!("{} has synchronous_commit = {}", bad.whose(), bad.value));
+        let reason = format!("{} has synchronous_commit = {}", bad.whose(), bad.value);
+        return Some(Refusal::Session(reason));
     }
     let hides = |own: &&Override<'_>| {
         let matches = |set: &str, ours: &str| set.is_empty() || set == ours;
@@ -53,10 +70,10 @@ pub(super) fn refusal(
         !for_all && matches(own.role, user) && matches(own.database, dbname)
     };
     let hiding = all.iter().find(hides)?;
-    Some(format!(
+    Some(Refusal::Session(format!(
         "{} has a synchronous_commit of its own, which hides the server's from ogha; reset it",
         hiding.whose()
-    ))
+    )))
 }
 
 /// What roles and databases have set: a line each of role, database and value, apart by tabs; an
@@ -100,19 +117,19 @@ mod tests {
     #[test]
     fn who_commits_without_a_standby_is_named() {
         let of = |value, overrides| refusal(value, overrides, "postgres", "postgres");
+        let session = |reason: &str| Some(Refusal::Session(reason.to_owned()));
         assert_eq!(of(Some("on"), None), None);
         assert_eq!(of(Some("remote_apply"), Some("")), None);
-        assert_eq!(of(None, None).unwrap(), "synchronous_commit = unknown");
-        assert_eq!(of(Some("local"), None).unwrap(), "synchronous_commit = local");
-        assert!(is_of_the_server(&of(Some("local"), None).unwrap()));
-        assert!(!is_of_the_server(&of(None, None).unwrap()));
-        let off = of(Some("on"), Some("app\t\tON\nbatch\t\toff")).unwrap();
-        assert_eq!(off, "role batch has synchronous_commit = off");
-        assert!(!is_of_the_server(&off));
-        let database = of(Some("on"), Some("\tshop\tlocal")).unwrap();
-        assert_eq!(database, "database shop has synchronous_commit = local");
-        let both = of(Some("on"), Some("app\tshop\tfalse")).unwrap();
-        assert_eq!(both, "role app in database shop has synchronous_commit = false");
+        assert_eq!(of(None, None), session("synchronous_commit is unknown"));
+        let local = of(Some("local"), None).unwrap();
+        assert_eq!(local, Refusal::Server("local".to_owned()));
+        assert_eq!(local.to_string(), "synchronous_commit = local");
+        let off = of(Some("on"), Some("app\t\tON\nbatch\t\toff"));
+        assert_eq!(off, session("role batch has synchronous_commit = off"));
+        let database = of(Some("on"), Some("\tshop\tlocal"));
+        assert_eq!(database, session("database shop has synchronous_commit = local"));
+        let both = of(Some("on"), Some("app\tshop\tfalse"));
+        assert_eq!(both, session("role app in database shop has synchronous_commit = false"));
     }
 
     #[test]
@@ -121,7 +138,7 @@ mod tests {
         assert_eq!(of("\t\ton"), None, "that is the value for all");
         assert_eq!(of("app\t\ton\n\tshop\ton\npostgres\tshop\ton"), None, "other sessions'");
         for own in ["postgres\t\ton", "\tpostgres\ton", "postgres\tpostgres\tremote_apply"] {
-            assert!(of(own).unwrap().contains("hides the server's"), "{own:?}");
+            assert!(of(own).unwrap().to_string().contains("hides the server's"), "{own:?}");
         }
     }
 }

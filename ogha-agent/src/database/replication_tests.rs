@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use super::{
     super::{
         awaiting::{Answer, Awaiting},
-        commits::Commits,
+        commits::{Commits, Refusal},
     },
     *,
 };
@@ -118,7 +118,8 @@ fn sessions_that_wait_for_nobody_are_told() {
     let mut primary = Primary::new();
     let rows = [row("db2", DB2, "sync", 100)];
     assert!(primary.observe_once("db2", &rows)[0].awaited);
-    let refusal = Some("role batch has synchronous_commit = off".to_owned());
+    let reason = "role batch has synchronous_commit = off".to_owned();
+    let refusal = Some(Refusal::Session(reason));
     let off = Commits { refusal, ..commits("db2") };
     let seen = primary.asked(off, &rows);
     assert!(!seen[0].awaited && !seen[0].confirmed);

@@ -33,7 +33,7 @@ impl AddressWorker {
     /// Wishes the addresses on the interface, or off it.
     pub fn hold(&mut self, hold: bool, ports: &mut impl Work) {
         self.wanted = Some(hold);
-        self.trouble.retry.worked();
+        self.trouble.retry.succeeded();
         self.go_on(ports);
     }
 

@@ -94,7 +94,7 @@ impl ArbiterWorker {
         if self.refused != Some(record) {
             self.refused = None;
             self.refusals = 0;
-            self.refusal_retry.worked();
+            self.refusal_retry.succeeded();
         }
         self.go_on(ports);
     }
@@ -140,7 +140,7 @@ impl ArbiterWorker {
         if let Ruling::Granted(_) = ruling {
             self.refused = None;
             self.refusals = 0;
-            self.refusal_retry.worked();
+            self.refusal_retry.succeeded();
         } else {
             self.refused = self.asked;
             self.refusals = self.refusals.saturating_add(1);
@@ -174,7 +174,7 @@ impl ArbiterWorker {
                     }
                 } else {
                     self.repetitions = 0;
-                    self.repetition_retry.worked();
+                    self.repetition_retry.succeeded();
                 }
                 self.consulted = Some((now, record));
                 out.push(Input::Consulted(record));

@@ -191,7 +191,7 @@ impl Orders {
             }
             Err(reason) => {
                 if self.failed.replace(ask) != Some(ask) {
-                    self.trouble.retry.worked();
+                    self.trouble.retry.succeeded();
                 }
                 self.trouble.failed(now, &format!("{}: {reason}", settings.say(ask)));
             }

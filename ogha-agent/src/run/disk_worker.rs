@@ -85,7 +85,7 @@ impl DiskWorker {
     /// What else must outlive the agent is to be written.
     pub fn save_marks(&mut self, marks: Marks, ports: &mut impl Ports) {
         self.marks = Some(marks);
-        self.marks_trouble.retry.worked();
+        self.marks_trouble.retry.succeeded();
         self.go_on(ports);
     }
 

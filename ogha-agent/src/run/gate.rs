@@ -147,7 +147,7 @@ impl GateKeeper {
     pub fn withdrawn(&mut self, granted_until: Option<Instant>, now: Instant) -> Option<Input> {
         self.withdrawing = granted_until.is_none();
         match granted_until {
-            Some(_) => self.withdraw_retry.worked(),
+            Some(_) => self.withdraw_retry.succeeded(),
             None => self.withdraw_retry.failed(now),
         }
         granted_until.map(|granted_until| Input::Withdrawn { granted_until })

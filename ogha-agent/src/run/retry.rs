@@ -1,54 +1,8 @@
 //! What fails is tried again with growing pauses, and logged when its reason changes.
 
-use std::time::Duration;
-
+pub use ogha_common::retry::Retry;
 use ogha_common::units::Instant;
 use tracing::{error, info};
-
-/// The pause after the first failure.
-const FIRST: Duration = Duration::from_millis(100);
-/// The longest one.
-const LONGEST: Duration = Duration::from_secs(5);
-
-/// When something that failed is tried again: after 100 ms, then after twice the last pause, at
-/// most every 5 s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retry {
-    failures: u32,
-    at: Option<Instant>,
-}
-
-impl Retry {
-    /// It has failed.
-    pub fn failed(&mut self, now: Instant) {
-        let pause = FIRST.saturating_mul(1 << self.failures.min(16));
-        self.failures = self.failures.saturating_add(1);
-        self.at = Some(now + pause.min(LONGEST));
-    }
-
-    /// It works: the next failure is the first again.
-    pub fn worked(&mut self) {
-        *self = Self::default();
-    }
-
-    /// How often in a row it has failed.
-    #[must_use]
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    /// When it may be tried again; `None` if it has not failed.
-    #[must_use]
-    pub fn at(&self) -> Option<Instant> {
-        self.at
-    }
-
-    /// Whether it may be tried now.
-    #[must_use]
-    pub fn is_due(&self, now: Instant) -> bool {
-        self.at.is_none_or(|at| now >= at)
-    }
-}
 
 /// Something that may fail again and again: its pauses, and its lines in the log.
 #[derive(Debug)]
@@ -105,7 +59,7 @@ impl Trouble {
             let failures = self.retry.failures();
             info!(instance = self.instance, failures, "can {} again", self.what);
         }
-        self.retry.worked();
+        self.retry.succeeded();
     }
 }
 
@@ -115,22 +69,6 @@ mod tests {
 
     fn ms(ms: u64) -> Instant {
         Instant::from_ns(ms * 1_000_000)
-    }
-
-    #[test]
-    fn pauses_grow_to_five_seconds_and_begin_anew_after_a_success() {
-        let mut retry = Retry::default();
-        assert!(retry.is_due(ms(0)));
-        for pause in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
-            retry.failed(ms(1000));
-            assert_eq!(retry.at(), Some(ms(1000 + pause)));
-            assert!(!retry.is_due(ms(999 + pause)) && retry.is_due(ms(1000 + pause)));
-        }
-        (0..100).for_each(|_| retry.failed(ms(1000)));
-        assert_eq!(retry.at(), Some(ms(6000)));
-        retry.worked();
-        retry.failed(ms(0));
-        assert_eq!(retry.at(), Some(ms(100)));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! For whom a primary's commits wait, as it was ordered and as it was verified since.
 
-use super::{NodeSet, retry::Retry};
-use crate::units::{Instant, NodeId};
+use super::NodeSet;
+use crate::{
+    retry::Retry,
+    units::{Instant, NodeId},
+};
 
 /// For whom commits wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

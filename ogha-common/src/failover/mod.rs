@@ -47,7 +47,6 @@ mod input;
 mod order;
 mod phase;
 mod record;
-mod retry;
 mod rules;
 mod synchronize;
 #[cfg(test)]

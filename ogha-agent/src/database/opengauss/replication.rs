@@ -11,7 +11,7 @@ use super::{
     super::{
         Nodes, Role, Upstream,
         awaiting::Answer,
-        commits::{self, Commits},
+        commits::{self, Commits, Refusal},
         local::Call,
         replication::{self, Replication, Row as Standby},
         sql::{self, Row},
@@ -77,7 +77,7 @@ impl Opengauss {
         // Each walsender knows it by itself; the rows tell that they have heard of it.
         let available =
             cell(rows, 3) != Some("off") || rows.iter().any(|row| is(row, MOST_AVAILABLE, "on"));
-        let available = available.then(|| "most_available_sync = on".to_owned());
+        let available = available.then_some(Refusal::MostAvailable);
         Commits {
             names: cell(rows, 1).unwrap_or_default().to_owned(),
             refusal: refusal.or(available),
@@ -129,7 +129,7 @@ impl Opengauss {
                 return Ok(());
             }
             if in_force && let Some(refusal) = self.awaiting.refusal() {
-                let own = refusal.starts_with("most_available_sync");
+                let own = refusal == Refusal::MostAvailable;
                 anyhow::ensure!(
                     own || missing.is_none(),
                     "commits of some sessions wait for no standby: {refusal}. Set it on, or reset it"

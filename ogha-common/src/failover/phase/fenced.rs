@@ -5,8 +5,8 @@ use super::{Phase, Plan, Rejoin, Standby, enter, standby};
 use crate::{
     failover::{
         Action, Cause, Database, Notice, Order, PhaseName, Why, cluster::Known, context::Context,
-        retry::Retry,
     },
+    retry::Retry,
     units::Instant,
 };
 

@@ -4,8 +4,9 @@ use super::{Phase, Plan, Rejoin};
 use crate::{
     failover::{
         Blocker, Cause, Database, NodeSet, Notice, PhaseName, Role, Sign, Why, cluster::Known,
-        context::Context, facts::ActiveNode, retry::Retry,
+        context::Context, facts::ActiveNode,
     },
+    retry::Retry,
     units::{Instant, NodeId},
 };
 

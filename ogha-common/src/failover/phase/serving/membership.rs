@@ -14,8 +14,9 @@ use super::{
 use crate::{
     failover::{
         Action, Database, NodeSet, Record, cluster::Known, context::Context, facts::PeerFacts,
-        grants::Granters, phase::Phase, retry::Retry,
+        grants::Granters, phase::Phase,
     },
+    retry::Retry,
     units::{Instant, NodeId, Term},
     wire::probe::{self, Role},
 };
@@ -114,8 +115,11 @@ impl Serving {
             if asked_before && stage == Stage::Asked {
                 cx.act(Action::Propose(next));
             }
-            // An arbiter that does not answer is no reason to leave what was changed by hand.
-            cx.have_commits_wait(next.others().iter().fold(record.others(), NodeSet::with));
+            // An arbiter that does not answer is no reason to leave what was changed by hand. What the
+            // agent before has asked for is not known: what it had ordered stays.
+            if !self.granters.inherited {
+                cx.have_commits_wait(next.others().iter().fold(record.others(), NodeSet::with));
+            }
             return Phase::Serving(self);
         }
         let staying = record.in_sync.filter(|node| !self.is_gone(cx.known, node));

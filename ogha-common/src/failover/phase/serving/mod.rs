@@ -15,8 +15,8 @@ use crate::{
         cluster::Known,
         context::Context,
         grants::{Granters, Lease},
-        retry::Retry,
     },
+    retry::Retry,
     units::Instant,
 };
 

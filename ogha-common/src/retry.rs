@@ -4,12 +4,14 @@ use ::core::time::Duration;
 
 use crate::units::Instant;
 
-const FIRST: Duration = Duration::from_millis(200);
+/// The pause after the first failure.
+const FIRST: Duration = Duration::from_millis(100);
+/// The longest one.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// The pauses of one thing that may fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Retry {
+pub struct Retry {
     at: Option<Instant>,
     failures: u8,
 }
@@ -28,16 +30,19 @@ impl Retry {
     }
 
     /// How often in a row it failed.
+    #[must_use]
     pub const fn failures(&self) -> u8 {
         self.failures
     }
 
     /// Whether it may be tried now: it never failed, or its pause is over.
+    #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
         self.at.is_none_or(|at| now >= at)
     }
 
     /// When its pause is over, while there is one.
+    #[must_use]
     pub const fn at(&self) -> Option<Instant> {
         self.at
     }
@@ -57,13 +62,15 @@ mod tests {
         let mut retry = Retry::default();
         let mut now = Instant::from_ns(1);
         assert!(retry.is_due(now));
-        for pause in [200, 400, 800, 1600, 3200, 5000, 5000, 5000] {
+        for pause in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
             retry.failed(now);
             assert!(!retry.is_due(now + Duration::from_millis(pause - 1)), "{pause}");
             now = now + Duration::from_millis(pause);
             assert!(retry.is_due(now), "{pause}");
             retry.begin();
         }
+        (0..300).for_each(|_| retry.failed(now));
+        assert_eq!(retry.at(), Some(now + LONGEST));
         retry.succeeded();
         retry.failed(now);
         assert!(retry.is_due(now + FIRST));
