@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, process::ExitCode};
 
-use crate::config::Errors;
+use crate::{config::Errors, logging};
 
 /// Why a subcommand did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,11 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         // Each problem of a configuration begins with its file, as editors want it.
         let prefix = if self.error.is::<Errors>() { "" } else { "ogha-agent: " };
-        // If standard error is closed, the exit code remains.
-        let _ = writeln!(std::io::stderr(), "{prefix}{self}");
+        let text = format!("{prefix}{self}\n");
+        if !logging::last_words(&text) {
+            // If standard error is closed, the exit code remains.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
         ExitCode::from(self.code)
     }
 }

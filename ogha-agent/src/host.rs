@@ -2,11 +2,12 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
-use nix::unistd::User;
+use nix::{net::if_::if_nametoindex, unistd::User};
 
 use crate::{
     arbiter::etcd::Credentials,
     config::{Arbiter, Config, Errors, Instance, Problem, Server},
+    guest::trusted,
     net::{interface::Interface, probe::Key},
 };
 
@@ -16,9 +17,30 @@ impl Config {
     /// # Errors
     /// Everything that is not there.
     pub fn check_host(&self, file: &Path) -> Result<(), Errors> {
-        let problems: Vec<_> = self.instances.iter().flat_map(instance).collect();
+        let mut problems: Vec<_> = self.instances.iter().flat_map(instance).collect();
+        problems.extend(own(file));
         if problems.is_empty() { Ok(()) } else { Err(Errors::new(file, problems)) }
     }
+
+    /// The same for an agent that starts: an interface that is not there yet, as at boot, is no problem by
+    /// itself, for the agent waits for it.
+    ///
+    /// # Errors
+    /// Everything that is not there, where more is missing than time may bring.
+    pub fn check_start(&self, file: &Path) -> Result<(), Errors> {
+        let there = |instance: &&Instance| if_nametoindex(instance.interface.as_str()).is_ok();
+        let absent = self.instances.iter().filter(|instance| !there(instance)).count();
+        let problems: Vec<_> = self.instances.iter().flat_map(instance).collect();
+        if problems.len() == absent { Ok(()) } else { Err(Errors::new(file, problems)) }
+    }
+}
+
+/// Who can change the configuration says what root runs.
+fn own(file: &Path) -> Option<Problem> {
+    // One that was only parsed is none.
+    let file = fs::canonicalize(file).ok().and(std::path::absolute(file).ok())?;
+    let what = format!("{:#}", trusted::only_roots(&file).err()?);
+    Some(Problem { line: None, key: "configuration".to_owned(), what })
 }
 
 fn instance(instance: &Instance) -> Vec<Problem> {
@@ -85,7 +107,10 @@ fn directory(what: &str, path: &Path) -> Option<String> {
 fn program(path: &Path) -> Option<String> {
     let shown = path.display();
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => None,
+        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => {
+            // It is run as root, so nobody else may say what it does.
+            trusted::only_roots(path).err().map(|error| format!("{error:#}; it is run as root"))
+        }
         Ok(_) => Some(format!("{shown} is not executable; `chmod +x {shown}`")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Some(format!("missing program {shown}; install it or correct the path"))

@@ -1,8 +1,15 @@
 //! Files that only their owner may read.
 
-use std::{fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, ensure};
+
+use crate::guest::trusted;
 
 /// Reads at most `most` octets of a secret. `what` names it in the errors ("the cluster's key"),
 /// `remedy` says how to make one.
@@ -13,7 +20,10 @@ use anyhow::{Context as _, ensure};
 pub fn read(what: &str, path: &Path, most: u64, remedy: &str) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let cannot = || format!("cannot read {what} {shown}; {remedy}");
-    let mut file = fs::File::open(path).with_context(cannot)?;
+    let mut options = fs::File::options();
+    // A FIFO must not be waited for.
+    let mut file =
+        options.read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(cannot)?;
     let metadata = file.metadata().with_context(cannot)?;
     ensure!(metadata.is_file(), "{what} {shown} is no file");
     let mode = metadata.mode();
@@ -27,6 +37,8 @@ pub fn read(what: &str, path: &Path, most: u64, remedy: &str) -> anyhow::Result<
         owner == 0 || owner == nix::unistd::geteuid().as_raw(),
         "{what} {shown} belongs to user {owner}; `chown root {shown}`"
     );
+    let absolute = std::path::absolute(path).with_context(cannot)?;
+    trusted::only_roots(&absolute).with_context(|| format!("{what} {shown} is not safe"))?;
     let mut bytes = Vec::new();
     file.by_ref().take(most).read_to_end(&mut bytes).with_context(cannot)?;
     Ok(bytes)

@@ -39,6 +39,8 @@ pub struct Store {
     path: PathBuf,
     /// The file, once it was opened.
     file: Arc<Mutex<Option<File>>>,
+    /// What was last read or saved.
+    last: Arc<Mutex<Option<Record>>>,
 }
 
 /// Both slots of the file; `None` where it has not its full size.
@@ -79,7 +81,7 @@ impl Store {
         make_directory(state_dir)
             .with_context(|| format!("cannot make the state directory {}", state_dir.display()))?;
         let path = state_dir.join(format!("{instance}.record"));
-        let store = Self { path, file: Arc::default() };
+        let store = Self { path, file: Arc::default(), last: Arc::default() };
         store.make()?;
         Ok(store)
     }
@@ -90,6 +92,21 @@ impl Store {
             return Ok(());
         }
         write_anew(&self.path, &[0; 2 * SLOT]).with_context(|| self.cannot("make"))
+    }
+
+    /// The record of the instance with this name, for who only wants to know; `None` before the first,
+    /// and where no agent has run yet. Creates nothing.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn peek(state_dir: &Path, instance: &str) -> anyhow::Result<Option<Record>> {
+        let path = state_dir.join(format!("{instance}.record"));
+        let store = Self { path, file: Arc::default(), last: Arc::default() };
+        if is_file(&store.path).with_context(|| store.cannot("read"))? {
+            store.load()
+        } else {
+            Ok(None)
+        }
     }
 
     /// The record, or `None` before the first.
@@ -103,13 +120,60 @@ impl Store {
             bail!("the cluster record {} is cut short. {ADVICE}", self.path.display());
         };
         match newest(&slots) {
-            Some((_, record)) => Ok(Some(record)),
+            Some((_, record)) => {
+                self.remember(record);
+                Ok(Some(record))
+            }
             None if slots == [Some(None), Some(None)] => Ok(None),
             None => bail!("the cluster record {} is damaged. {ADVICE}", self.path.display()),
         }
     }
 
-    /// Overwrites the older slot and flushes it. A file that was cut short meanwhile is written anew.
+    fn remember(&self, record: Record) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+    }
+
+    /// Whether what was last read or saved is in the file. Writes nothing there, but beside it, to see
+    /// whether that can be done; nothing is flushed, so that it costs the disk little.
+    ///
+    /// # Errors
+    /// When the directory takes no file, or the record can't be read.
+    pub fn check(&self) -> anyhow::Result<bool> {
+        let directory = self.path.parent().unwrap_or(Path::new("/")).display();
+        let beside = self.path.with_extension("check");
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file =
+                options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&beside)?;
+            // It takes room, so that a disk that has none is noticed.
+            let written = file.write_all(&[b'.'; SLOT]);
+            // One that stays would keep its room, in which the next check would find its own.
+            fs::remove_file(&beside).and(written)
+        };
+        match write() {
+            Err(e) if is_missing(&e) => {
+                bail!("the state directory {directory} is gone: make it anew")
+            }
+            other => other.with_context(|| {
+                format!(
+                    "cannot write in the state directory {directory}; a takeover would fail here \
+                     until that is put right"
+                )
+            })?,
+        }
+        let same = |file: &File| {
+            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(slots(file)?.and_then(|slots| newest(&slots)).map(|saved| saved.1) == last)
+        };
+        match self.with_file(same) {
+            Err(e) if is_missing(&e) => Ok(false),
+            other => other.with_context(|| self.cannot("read")),
+        }
+    }
+
+    /// Overwrites the older slot and flushes it. A file that was cut short or removed meanwhile is written
+    /// anew.
     ///
     /// # Errors
     /// When either fails; the record before is then still there.
@@ -125,7 +189,21 @@ impl Store {
             file.write_all_at(&encode(first.max(second) + 1, record)?, older)?;
             file.sync_data()
         };
-        self.with_file(write).with_context(|| self.cannot("write"))
+        let written = match self.with_file(|file| write(file).map(|()| self.remember(*record))) {
+            Err(e) if is_missing(&e) => self.write_first(record),
+            other => other,
+        };
+        written.with_context(|| self.cannot("write"))
+    }
+
+    /// Where the file is gone, with its directory perhaps.
+    fn write_first(&self, record: &Record) -> io::Result<()> {
+        make_directory(self.path.parent().unwrap_or(Path::new("/")))?;
+        let mut bytes = [0; 2 * SLOT];
+        bytes[..SLOT].copy_from_slice(&encode(1, record)?);
+        write_anew(&self.path, &bytes)?;
+        self.remember(*record);
+        Ok(())
     }
 
     /// Does that with the file, which stays open: a record must be written when no descriptor is to be
@@ -445,9 +523,37 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_is_gone_is_noticed_and_written_anew() {
+        let (directory, store) = store();
+        assert!(store.check().unwrap(), "there is none yet");
+        store.save(&record(4)).unwrap();
+        assert!(store.check().unwrap());
+        let saved = fs::read(&store.path).unwrap();
+        for spoil in [&|| fs::remove_file(&store.path).unwrap() as _, &|| {
+            fs::write(&store.path, vec![0; 2 * SLOT]).unwrap();
+        }] as [&dyn Fn(); 2]
+        {
+            spoil();
+            assert!(!store.check().unwrap());
+            store.save(&record(5)).unwrap();
+            assert!(store.check().unwrap());
+            assert_eq!(store.load().unwrap(), Some(record(5)));
+        }
+        // An older one, as from a backup.
+        fs::write(&store.path, saved).unwrap();
+        assert!(!store.check().unwrap());
+        fs::remove_dir_all(directory.path().join("new")).unwrap();
+        let error = format!("{:#}", store.check().unwrap_err());
+        assert!(error.contains("new is gone: make it anew"), "{error}");
+        store.save(&record(6)).unwrap();
+        assert!(store.check().unwrap(), "a takeover makes the directory itself");
+    }
+
+    #[test]
     fn what_cannot_be_written_is_said() {
         let (_directory, store) = store();
         fs::remove_file(&store.path).unwrap();
+        fs::create_dir(&store.path).unwrap();
         assert!(format!("{:#}", store.save(&record(4)).unwrap_err()).contains("cannot write"));
     }
 }

@@ -226,6 +226,7 @@ fn serve(run_dir: &Path) -> String {
                         phase: "serving".into(),
                         ..view::InstanceView::default()
                     }],
+                    ..view::Status::default()
                 }),
                 Request::History => Response::error("the history cannot be read"),
                 Request::Pause(about) => Response::Accepted(Accepted {
@@ -327,5 +328,5 @@ fn a_keepalived_configuration_is_imported() {
 #[test]
 fn a_bad_log_filter_is_told_with_code_2() {
     let said = fails(&["run", "--config", "/proc/no-such.toml", "--log", "a=b=c"], 2);
-    assert!(said.starts_with("ogha-agent: --log: \"a=b=c\" is no log filter; "), "{said}");
+    assert!(said.starts_with("ogha-agent: --log: \"a=b=c\" is no log filter ("), "{said}");
 }

@@ -11,6 +11,7 @@ pub mod election;
 pub mod failover;
 pub mod gate;
 pub mod maps;
+pub mod profile;
 pub mod reason;
 pub mod retry;
 pub mod router;

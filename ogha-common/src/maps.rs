@@ -24,7 +24,10 @@ pub use self::{
     hearing::{Datagram, Hearing, Received, Tables, earliest, grant, is_fresh, receive},
     lease::{Granters, Lease, LeaseGrants, MAX_GRANTERS},
     neighbour::{ArpCounters, DEFENCE_INTERVAL_NS, Defence},
-    probe::{Endpoint, Offer, Peer, PeerKey, ProbeCounters, Refusal, Said, bpf_spin_lock},
+    probe::{
+        Endpoint, Offer, Origin, Peer, PeerKey, ProbeCounters, Refusal, Refused, Said,
+        bpf_spin_lock,
+    },
     proof::{PROOF_REPLIES, Proof},
     stamp::Stamp,
 };
@@ -43,6 +46,8 @@ pub const MAX_PEERS: usize = MAX_INSTANCES * 8;
 pub const MAX_ENDPOINTS: usize = MAX_INSTANCES * MAX_PATHS;
 /// How many senders of adverts all instances may have together, with one for strangers each.
 pub const MAX_ADVERTISERS: usize = MAX_PEERS * MAX_PATHS + MAX_INSTANCES;
+/// How many addresses refusals are noted of, all instances together.
+pub const MAX_ORIGINS: usize = MAX_PEERS * MAX_PATHS;
 /// Bytes of the ring buffer; a lost event costs nothing, the maps hold the latest state.
 pub const EVENTS_BYTES: usize = 64 * 1024;
 
@@ -73,6 +78,8 @@ pub mod name {
     pub const SELF: &str = "SELF";
     /// [`PeerKey`](super::PeerKey) -> [`Peer`](super::Peer): keys by the agent, values by XDP.
     pub const PEERS: &str = "PEERS";
+    /// [`Origin`](super::Origin) -> [`Refused`](super::Refused): keys by the agent, values by XDP.
+    pub const REFUSALS: &str = "REFUSALS";
     /// Instance -> [`Granters`](super::Granters), written by the agent.
     pub const GRANTERS: &str = "GRANTERS";
     /// Instance -> [`Lease`](super::Lease), written by XDP.
@@ -90,7 +97,7 @@ pub mod name {
     /// The one [`Proof`](super::Proof); not pinned.
     pub const PROOF: &str = "PROOF";
     /// All maps that are pinned, in the order of this list.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 19] = [
         VIPS,
         VIP_SLOTS,
         GATES,
@@ -102,6 +109,7 @@ pub mod name {
         ENDPOINTS,
         SELF,
         PEERS,
+        REFUSALS,
         GRANTERS,
         LEASES,
         PROBE_COUNTERS,
@@ -323,14 +331,18 @@ impl PortCounters {
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 pub struct Watch {
-    /// Process id (thread group, initial pid namespace) of the database's main process; 0: none.
+    /// Process id (thread group) of the database's main process, as the agent's PID namespace
+    /// counts; 0: none.
     pub tgid: u32,
     /// TCP port of the listener, host order; 0: this entry is unused.
     pub port: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// Process id of the agent; 0: none.
+    /// Process id of the agent, in its PID namespace; 0: none.
     pub agent: u32,
+    /// Inode number of the agent's PID namespace, in which the two process ids count. The same
+    /// number elsewhere is another process.
+    pub pidns: u32,
 }
 
 /// `Event::kind`: a LISTEN socket on the port appeared; `detail` is the network namespace.
@@ -368,7 +380,7 @@ const _: () = {
     assert!(size_of::<VipSlot>() == 32);
     assert!(size_of::<Gate>() == 24);
     assert!(size_of::<PortCounters>() == 128);
-    assert!(size_of::<Watch>() == 16);
+    assert!(size_of::<Watch>() == 20);
     assert!(size_of::<Event>() == 24);
 };
 

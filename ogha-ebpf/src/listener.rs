@@ -6,7 +6,7 @@
 use aya_ebpf::{
     bindings::bpf_sock_tuple,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_probe_read_kernel,
+        bpf_probe_read_kernel,
         generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock},
     },
     programs::BtfTracePointContext,
@@ -51,7 +51,26 @@ offsets! {
     TASK_SIGNAL,
     /// `signal_struct.live.counter`, 32 bits: threads that have not exited.
     SIGNAL_LIVE,
+    /// `signal_struct.pids`, pointers to `pid`: of the process, its group and its session.
+    SIGNAL_PIDS,
+    /// `pid.level`, 32 bits: how deep its PID namespace lies below the first.
+    PID_LEVEL,
+    /// `pid.numbers`, a `upid` for each PID namespace that sees the process, from the first on.
+    PID_NUMBERS,
+    /// `upid.nr`, 32 bits: the process id there.
+    UPID_NR,
+    /// `upid.ns`, a pointer to `pid_namespace`.
+    UPID_NS,
+    /// `pid_namespace.ns.inum`, 32 bits.
+    PIDNS_INUM,
 }
+
+/// Bytes of `upid`, a number and a pointer, on the 64-bit kernels that we run on.
+const UPID: usize = 16;
+/// Where `PIDTYPE_TGID` stands in `signal_struct.pids`, in bytes.
+const TGID: usize = size_of::<*const u8>();
+/// `MAX_PID_NS_LEVEL` of the kernel.
+const DEEPEST: u32 = 32;
 
 /// `inet_sock_set_state(sk, oldstate, newstate)`.
 ///
@@ -78,6 +97,12 @@ pub fn state_changed(ctx: &BtfTracePointContext) -> Option<()> {
 }
 
 /// `sched_process_exit(task)`, in the context of the task that exits.
+///
+/// A process has a number in each PID namespace that sees it: its own, and those above. The agent
+/// reads numbers as its own namespace counts, which may be a container's. So all of them are
+/// compared, each with the watches of its namespace: a process of the host that has the database's
+/// number by chance is none of our business, and a database in a namespace below the agent's is.
+/// (`bpf_get_ns_current_pid_tgid` knows the innermost only.)
 #[inline(always)]
 pub fn task_exited(ctx: &BtfTracePointContext) -> Option<()> {
     let task: *const u8 = ctx.arg(0);
@@ -86,19 +111,37 @@ pub fn task_exited(ctx: &BtfTracePointContext) -> Option<()> {
     if read::<i32>(signal, &raw const SIGNAL_LIVE)? != 0 {
         return None;
     }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    notify(EVENT_PROCESS_EXIT, u64::from(tgid), |watch| tgid != 0 && watch.tgid == tgid);
-    agent_exited(tgid);
+    let pid: *const u8 = read(signal.wrapping_add(TGID), &raw const SIGNAL_PIDS)?;
+    let level: u32 = read(pid, &raw const PID_LEVEL)?;
+    for depth in 0..=DEEPEST {
+        if depth > level {
+            break;
+        }
+        let upid = pid.wrapping_add(field(&raw const PID_NUMBERS) + depth as usize * UPID);
+        let number: u32 = read(upid, &raw const UPID_NR)?;
+        let namespace: *const u8 = read(upid, &raw const UPID_NS)?;
+        let pidns: u32 = read(namespace, &raw const PIDNS_INUM)?;
+        process_exited(pidns, number);
+    }
     Some(())
 }
 
-/// The peers will be told that the agent is gone, if it was one.
+/// The database of an instance was that process, or the agent: then the peers will be told.
 #[inline(always)]
-fn agent_exited(tgid: u32) {
+fn process_exited(pidns: u32, tgid: u32) {
+    if tgid == 0 {
+        return;
+    }
     for instance in 0..MAX_INSTANCES as u32 {
-        if let (Some(watch), Some(offer)) = (WATCHES.get(instance), SELF.get_ptr_mut(instance))
-            && tgid != 0
-            && watch.agent == tgid
+        let Some(watch) = WATCHES.get(instance) else { continue };
+        if watch.pidns != pidns {
+            continue;
+        }
+        if watch.tgid == tgid {
+            events::emit(EVENT_PROCESS_EXIT, instance, gate::now(), u64::from(tgid));
+        }
+        if watch.agent == tgid
+            && let Some(offer) = SELF.get_ptr_mut(instance)
         {
             // SAFETY: the element is there while the program runs; a word is written at once.
             unsafe { (&raw mut (*offer).exited).write_volatile(1) };
@@ -179,10 +222,14 @@ fn notify(kind: u32, detail: u64, matches: impl Fn(&Watch) -> bool) {
 /// Reads a field of a kernel structure at an offset that the loader has written.
 #[inline(always)]
 fn read<T>(structure: *const u8, offset: *const u32) -> Option<T> {
+    let field = structure.wrapping_add(field(offset));
+    // SAFETY: the helper copes with any address.
+    unsafe { bpf_probe_read_kernel(field.cast::<T>()).ok() }
+}
+
+#[inline(always)]
+fn field(offset: *const u32) -> usize {
     // SAFETY: `offset` is one of the statics above; volatile, for the loader has written another
-    // value than the compiler sees. The helper copes with any address.
-    unsafe {
-        let field = structure.wrapping_add(offset.read_volatile() as usize);
-        bpf_probe_read_kernel(field.cast::<T>()).ok()
-    }
+    // value than the compiler sees.
+    unsafe { offset.read_volatile() as usize }
 }

@@ -8,8 +8,8 @@ use aya_ebpf::{
 use ogha_common::maps::{
     AdvertCounters, AdvertKey, Advertiser, ArpCounters, Defence, EVENTS_BYTES, Endpoint, Event,
     Gate, Granters, Lease, MAX_ADVERTISERS, MAX_ENDPOINTS, MAX_INSTANCES, MAX_INTERFACES,
-    MAX_PEERS, MAX_VIPS, Offer, Peer, PeerKey, PortCounters, ProbeCounters, Proof, Reading, Stamp,
-    VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
+    MAX_ORIGINS, MAX_PEERS, MAX_VIPS, Offer, Origin, Peer, PeerKey, PortCounters, ProbeCounters,
+    Proof, Reading, Refused, Stamp, VIP_SLOTS as SLOTS, Vip, VipKey, VipSlot, Watch,
 };
 
 /// The virtual addresses.
@@ -59,6 +59,10 @@ pub static SELF: Array<Offer, MAX_INSTANCES> = Array::new();
 /// What was heard of the peers.
 #[btf_map]
 pub static PEERS: HashMap<PeerKey, Peer, MAX_PEERS> = HashMap::new();
+
+/// What was refused of the addresses that the configuration names.
+#[btf_map]
+pub static REFUSALS: HashMap<Origin, Refused, MAX_ORIGINS> = HashMap::new();
 
 /// Who must grant each instance's lease.
 #[btf_map]

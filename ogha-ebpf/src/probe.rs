@@ -6,9 +6,10 @@ use core::mem::MaybeUninit;
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use ogha_common::{
     maps::{
-        Datagram, EVENT_PEER, Endpoint, NS_PER_MS, Offer, Peer, PeerKey, ProbeCounters, Refusal,
-        receive,
+        Datagram, EVENT_PEER, Endpoint, NS_PER_MS, Offer, Origin, Peer, PeerKey, ProbeCounters,
+        Refusal, Refused, receive,
     },
+    profile::{self, NAME_PAGES},
     wire::{
         probe::{self as wire, Error, KernelFacts, ProbeKind, Words, flag, offset, word},
         siphash,
@@ -23,7 +24,7 @@ use crate::{
     ip::{Ip, NOBODY, pseudo_sum},
     lease::Entries,
     listener::{self, Listener},
-    maps::{ENDPOINTS, PEERS, PROBE_COUNTERS, SELF},
+    maps::{ENDPOINTS, PEERS, PROBE_COUNTERS, REFUSALS, SELF},
     packet::{Address, Ethernet, Frame, PROTOCOL_UDP, Udp},
 };
 
@@ -78,8 +79,64 @@ pub fn ingress<I: Ip>(ctx: &impl Context, frame: Frame, instance: u32) -> Reason
         }
         Err(refusal) => {
             count(instance, |counters| counters.refuse(refusal));
+            if let Some(headers) = headers::<I>(ctx, frame) {
+                // SAFETY: `headers` has checked the bounds; nobody writes the packet here.
+                note(unsafe { (*headers).ip.source().key() }, instance, refusal, words);
+            }
             Reason::ProbeRefused
         }
+    }
+}
+
+/// A datagram from an address that the configuration names was refused: a person shall learn why. (What
+/// can be forged is noted too. The agent goes by it only where nothing else is heard from there.)
+#[inline(always)]
+fn note(source: [u64; 2], instance: u32, refusal: Refusal, words: &Words) {
+    // SAFETY: an address is 16 plain bytes.
+    let address = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(source) };
+    let Some(refused) = REFUSALS.get_ptr_mut(Origin { address, instance }) else { return };
+    let refused: *mut Refused = refused;
+    let now = gate::now();
+    // SAFETY: the entry stays allocated while the program runs. Each is an aligned word that is written
+    // at once; one that another CPU writes at the same time is as good.
+    unsafe {
+        match refusal {
+            Refusal::Malformed(Error::Tag) => (&raw mut (*refused).tag_ns).write_volatile(now),
+            Refusal::Malformed(Error::Version) => {
+                (&raw mut (*refused).format_ns).write_volatile(now);
+            }
+            Refusal::Leap => (&raw mut (*refused).leap_ns).write_volatile(now),
+            Refusal::Receiver | Refusal::Stranger => {
+                (&raw mut (*refused).vrid).write_volatile(wire::octet(words, offset::VRID).into());
+                (&raw mut (*refused).node).write_volatile(word(words, offset::NODE));
+                (&raw mut (*refused).to).write_volatile(word(words, offset::TO));
+                (&raw mut (*refused).sequence).write_volatile(word(words, offset::SEQUENCE));
+                let boot_id = [words[offset::BOOT_ID / 8], words[offset::BOOT_ID / 8 + 1]];
+                (&raw mut (*refused).boot_id[0]).write_volatile(boot_id[0]);
+                (&raw mut (*refused).boot_id[1]).write_volatile(boot_id[1]);
+                note_name(refused, words);
+                (&raw mut (*refused).stray_ns).write_volatile(now);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A part of what its sender calls itself, if this datagram has one.
+///
+/// # Safety
+/// The entry must be allocated.
+#[inline(always)]
+unsafe fn note_name(refused: *mut Refused, words: &Words) {
+    if wire::octet(words, offset::KIND) != ProbeKind::Probe as u8 {
+        return;
+    }
+    let facts = word(words, offset::FACTS) as u32;
+    let Some((number, value)) = wire::page(facts, word(words, offset::QUEUE_LIMIT)) else { return };
+    let part = number.wrapping_sub(profile::page::NAME) as usize;
+    if part < NAME_PAGES {
+        // SAFETY: as the caller promises; in bounds.
+        unsafe { (&raw mut (*refused).name[part & (NAME_PAGES - 1)]).write_volatile(value) };
     }
 }
 
@@ -233,7 +290,8 @@ fn fill_in(ctx: &impl Context, own: &Answerer, address: impl Address, words: &mu
         let key = siphash::Key { k0: (*offer).key0, k1: (*offer).key1 };
         (said, key, (*offer).node, (*offer).boot_id)
     };
-    let head = word(words, offset::MAGIC) & !0xffff;
+    // Of this version, whatever the probe's was.
+    let head = word(words, offset::MAGIC) & !0xff00_ffff | u64::from(wire::VERSION) << 24;
     let (asked, asker) = (word(words, offset::TIME), word(words, offset::NODE));
     let flags = if said.restarting != 0 { flag::RESTARTING } else { 0 }
         | if said.paused != 0 { flag::PAUSED } else { 0 }

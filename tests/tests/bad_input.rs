@@ -86,12 +86,18 @@ fn assert_says(said: &str, words: &[&str]) {
     }
 }
 
-/// The interface of the configuration is not on this host.
+/// The interface of the configuration is not on this host: it may come late, as at boot, so the agent says
+/// what it waits for, and attaches nothing.
 #[test]
 fn an_interface_that_is_not_there() {
     let stage = Stage::new("interface");
     stage.agent.edit_config("\"eth0\"", "\"eth9\"").unwrap();
-    assert_says(&stage.refusal(), &["eth9"]);
+    let process = stage.spawn(stage.agent.run_command().unwrap(), None);
+    assert_eq!(process.wait(Duration::from_secs(2)), None, "{}", stage.agent.log());
+    assert_says(&stage.agent.log(), &["waiting", "eth9"]);
+    let host = stage.agent.host();
+    assert_eq!(pinned(&host.bpf_dir()), Vec::<String>::new());
+    assert_eq!(host.addresses().unwrap(), [IpAddr::V4(FIRST), ipv6_of(FIRST).into()]);
 }
 
 /// Another program holds the port of the probes.

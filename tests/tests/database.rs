@@ -97,6 +97,7 @@ fn peers_are_known_by_their_addresses() {
             bin_dir: Some(BIN.into()),
             socket_dir: Some(database.socket_dir()),
             dbname: "postgres".to_owned(),
+            unit: None,
         };
         let peer = Peer { name: name.to_owned(), addresses: vec![IpAddr::V4(address)], port: PORT };
         let nodes = Nodes { own: "own".to_owned(), peers: vec![peer] };

@@ -11,6 +11,8 @@ mod ci;
 #[cfg(test)]
 mod circles;
 mod demo;
+#[cfg(test)]
+mod guest;
 mod load;
 mod root;
 mod setup;

@@ -48,6 +48,17 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
 
 /// What an agent works on is not to be changed under its feet.
 pub(super) fn refuse_under_an_agent(bpf_dir: &Path, force: bool) -> Result<(), Failure> {
+    if !force && let Some(agent) = kernel::claimed(bpf_dir) {
+        // One that is starting, or that stands still, gives no sign of life.
+        let alive = kernel::resident(bpf_dir)?.is_some();
+        if !alive {
+            return Err(Failure::failed(anyhow!(
+                "an agent ({agent}) works on {}; stop its service first, or do it all the same with \
+                 --force",
+                bpf_dir.display()
+            )));
+        }
+    }
     let resident = if force { None } else { kernel::resident(bpf_dir)? };
     let Some(kernel::Resident { pid, instance, heartbeat }) = resident else { return Ok(()) };
     Err(Failure::failed(anyhow!(

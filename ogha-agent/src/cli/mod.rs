@@ -8,14 +8,15 @@ mod check;
 mod doctor;
 mod explain;
 mod failover;
+mod guard;
 mod history;
 mod import_keepalived;
 mod load;
-mod log;
 mod order;
 mod output;
 mod pause;
 mod rejoin;
+mod reload;
 mod run;
 mod status;
 mod switchover;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, logging};
 
 /// Keeps a virtual IP on the node whose database accepts writes.
 #[derive(Debug, Parser)]
@@ -56,10 +57,14 @@ enum Command {
     Resume(order::Args),
     /// Make the database here a standby of the node that serves
     Rejoin(rejoin::Args),
+    /// Read the configuration again: what may change takes effect, the rest is named
+    Reload(reload::Args),
     /// Show what the running agent is doing, again each second
     Top(top::Args),
     /// Check all that a failover needs on this node, and say what to do
     Doctor(doctor::Args),
+    /// Before a database is started: let it start as a standby, unless no other node can be primary
+    Guard(guard::Args),
     /// Write a configuration from a keepalived.conf, with blanks for what only you know
     ImportKeepalived(import_keepalived::Args),
     /// Print the phases of an instance, and why each is left for which
@@ -83,15 +88,20 @@ pub fn main() -> ExitCode {
         Command::Pause(args) => pause::pause(&args),
         Command::Resume(args) => pause::resume(&args),
         Command::Rejoin(args) => rejoin::command(&args),
+        Command::Reload(args) => reload::command(&args),
         Command::Top(args) => top::command(&args),
         Command::Doctor(args) => doctor::command(&args),
+        Command::Guard(args) => guard::command(&args),
         Command::ImportKeepalived(args) => import_keepalived::command(&args),
         Command::Explain(args) => explain::command(&args),
         Command::Load(args) => load::command(&args),
         Command::Unload(args) => unload::command(&args),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::finish();
+            ExitCode::SUCCESS
+        }
         Err(failure) => failure.report(),
     }
 }

@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, log};
-use crate::config::{Config, DEFAULT_FILE};
+use super::Failure;
+use crate::{
+    config::{Config, DEFAULT_FILE},
+    logging,
+    run::signals,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -16,8 +20,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn command(args: &Args) -> Result<(), Failure> {
-    log::start(args.log.as_deref())?;
+    signals::survive().map_err(Failure::failed)?;
+    logging::start(args.log.as_deref()).map_err(Failure::start_up)?;
     let config = Config::load(&args.config)?;
-    config.check_host(&args.config)?;
-    Ok(crate::run::run(&config)?)
+    config.check_start(&args.config)?;
+    logging::follow(&config.node.log);
+    Ok(crate::run::run(&config, &args.config)?)
 }

@@ -54,9 +54,10 @@ pub(super) fn command(args: &Args) -> Result<(), Failure> {
             Err(e) if terminal && before.is_some() => format!("{e:#}\n"),
             Err(e) => return Err(e.into()),
         };
-        output::print(&if terminal { overwrite(&page, looks == 0) } else { page })?;
+        let page = if terminal { overwrite(&page, looks == 0) } else { page };
+        let read_on = output::print_on(&page)?;
         looks += 1;
-        if args.count.is_some_and(|count| looks >= count) {
+        if !read_on || args.count.is_some_and(|count| looks >= count) {
             return Ok(());
         }
         thread::sleep(args.every);
@@ -163,7 +164,11 @@ mod tests {
             peers: vec![PeerView { name: "db2".into(), rtt_us: Some(43), ..PeerView::default() }],
             ..InstanceView::default()
         };
-        let status = |syn_in| Status { node: "db1".into(), instances: vec![instance(syn_in)] };
+        let status = |syn_in| Status {
+            node: "db1".into(),
+            instances: vec![instance(syn_in)],
+            ..Status::default()
+        };
         let second = Duration::from_secs(2);
         let first = render(&status(10), None, &[100], second);
         assert!(first.contains("[##########..........] 50 ms"), "{first}");

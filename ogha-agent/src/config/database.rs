@@ -63,7 +63,7 @@ pub(super) fn read(instance: &Reader<'_>) -> Read<Database> {
     table.finish();
     match kind? {
         DatabaseWord::None => without(&table),
-        DatabaseWord::Opengauss => server(&table, 26000).map(Database::Opengauss),
+        DatabaseWord::Opengauss => opengauss(&table),
         DatabaseWord::Postgresql => server(&table, 5432).map(Database::Postgresql),
         DatabaseWord::Script => {
             let what = "\"script\" is not supported yet; use \"opengauss\", \"postgresql\" or \
@@ -74,6 +74,15 @@ pub(super) fn read(instance: &Reader<'_>) -> Read<Database> {
     }
 }
 
+fn opengauss(table: &Reader<'_>) -> Read<Database> {
+    if table.has("unit") {
+        let what = "means nothing with kind = \"opengauss\": ogha starts the server by gs_ctl, which \
+                    gives it its role (-M); remove it, and keep other services from starting it";
+        table.problem("unit", what);
+    }
+    server(table, 26000).map(Database::Opengauss)
+}
+
 fn server(table: &Reader<'_>, default_port: u16) -> Read<Server> {
     let port = table.or("port", default_port, value::port);
     let data_dir = table.required("data_dir", "\"/gauss/data/db1\"", value::path);
@@ -81,6 +90,7 @@ fn server(table: &Reader<'_>, default_port: u16) -> Read<Server> {
     let bin_dir = table.maybe("bin_dir", value::path);
     let socket_dir = table.maybe("socket_dir", value::path);
     let dbname = table.or("dbname", "postgres".to_owned(), value::dbname);
+    let unit = table.maybe("unit", value::unit);
     Some(Server {
         port: port?,
         data_dir: data_dir?,
@@ -88,11 +98,12 @@ fn server(table: &Reader<'_>, default_port: u16) -> Read<Server> {
         bin_dir: bin_dir?,
         socket_dir: socket_dir?,
         dbname: dbname?,
+        unit: unit?,
     })
 }
 
 fn without(table: &Reader<'_>) -> Read<Database> {
-    for key in ["data_dir", "user", "bin_dir", "socket_dir", "dbname"] {
+    for key in ["data_dir", "user", "bin_dir", "socket_dir", "dbname", "unit"] {
         if table.has(key) {
             table.problem(key, "means nothing with kind = \"none\"; remove it");
         }

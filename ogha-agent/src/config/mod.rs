@@ -9,6 +9,7 @@ mod addresses;
 mod arbiter;
 mod claims;
 mod database;
+mod difference;
 mod error;
 mod instance;
 mod liveness;
@@ -25,6 +26,7 @@ mod vrrp;
 use std::path::Path;
 
 pub use arbiter::MAX_GATEWAYS;
+pub use difference::Difference;
 pub use error::{Errors, Problem};
 use reader::{Problems, Reader};
 pub use schema::{SECTIONS, Section};

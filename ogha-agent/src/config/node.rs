@@ -17,6 +17,7 @@ pub(super) fn read(table: &Reader<'_>) -> Read<Node> {
     let run_dir = table.or("run_dir", PathBuf::from("/run/ogha"), run_dir);
     let bpf_dir = table.or("bpf_dir", PathBuf::from("/sys/fs/bpf/ogha"), value::path);
     let realtime = table.or("realtime", true, value::boolean);
+    let log = table.or("log", "info".to_owned(), log_filter);
     if table.has("metrics_listen") {
         table.problem("metrics_listen", "is not supported yet; remove it");
     }
@@ -27,6 +28,7 @@ pub(super) fn read(table: &Reader<'_>) -> Read<Node> {
         run_dir: run_dir?,
         bpf_dir: bpf_dir?,
         realtime: realtime?,
+        log: log?,
     })
 }
 
@@ -38,5 +40,13 @@ fn run_dir(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
             "is too long for a unix socket within; choose a path of at most {LONGEST_RUN_DIR} \
              octets"
         )),
+    }
+}
+
+fn log_filter(value: &toml::de::DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value, "\"info\"")?;
+    match crate::logging::filter(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(e) => Err(format!("{e:#}")),
     }
 }

@@ -17,7 +17,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "node",
         header: "[node]",
-        keys: &["name", "state_dir", "run_dir", "bpf_dir", "metrics_listen", "realtime"],
+        keys: &["name", "state_dir", "run_dir", "bpf_dir", "metrics_listen", "realtime", "log"],
     },
     Section {
         path: "instance",
@@ -61,7 +61,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         path: "instance.database",
         header: "[instance.database]",
-        keys: &["kind", "port", "data_dir", "user", "bin_dir", "socket_dir", "dbname"],
+        keys: &["kind", "port", "data_dir", "user", "bin_dir", "socket_dir", "dbname", "unit"],
     },
     Section {
         path: "instance.failover",

@@ -29,6 +29,8 @@ pub struct Node {
     pub bpf_dir: PathBuf,
     /// Whether the agent asks for real-time priority.
     pub realtime: bool,
+    /// What is logged; the command line and `RUST_LOG` come before it.
+    pub log: String,
 }
 
 /// `[[instance]]`: one VRRP virtual router, its addresses, its database.

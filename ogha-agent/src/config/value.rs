@@ -12,6 +12,7 @@ use std::{
 use toml::de::DeValue;
 
 use super::schema;
+use crate::database::Unit;
 
 type Parsed<T> = Result<T, String>;
 
@@ -75,6 +76,16 @@ pub(super) fn user(value: &DeValue<'_>) -> Parsed<String> {
         return Err(format!("{text:?} is no user name; `id` shows the name of a user"));
     }
     Ok(text.to_owned())
+}
+
+/// A service of systemd.
+pub(super) fn unit(value: &DeValue<'_>) -> Parsed<Unit> {
+    let text = text(value, "\"postgresql@15-main\"")?;
+    Unit::parse(text).ok_or_else(|| {
+        format!(
+            "{text:?} is no name of a service; `systemctl list-units --type=service` shows them"
+        )
+    })
 }
 
 /// The name of a database.

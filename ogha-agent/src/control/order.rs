@@ -21,6 +21,19 @@ pub struct Switchover {
     pub to: Option<String>,
 }
 
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The node.
+    pub node: String,
+    /// What is wrong with the file, one problem each; nothing was changed then.
+    pub problems: Vec<String>,
+    /// The keys that took effect.
+    pub changed: Vec<String>,
+    /// The keys that only a restart of the agent takes on.
+    pub needs_restart: Vec<String>,
+}
+
 /// An order was accepted: what comes of it shows in `status` and in the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {

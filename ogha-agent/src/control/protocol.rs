@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    order::{About, Accepted, Switchover},
+    order::{About, Accepted, Reloaded, Switchover},
     view,
 };
 
@@ -29,6 +29,8 @@ pub enum Request {
     Resume(About),
     /// Make the database here a standby of the primary.
     Rejoin(About),
+    /// Read the configuration again.
+    Reload,
 }
 
 /// The agent's answer.
@@ -39,6 +41,8 @@ pub enum Response {
     Status(view::Status),
     /// To [`Request::History`].
     History(view::History),
+    /// To [`Request::Reload`].
+    Reloaded(Reloaded),
     /// To an order.
     Accepted(Accepted),
     /// The request was refused or failed: why, for people.
@@ -58,6 +62,7 @@ impl Response {
         match self {
             Self::Status(_) => "status",
             Self::History(_) => "history",
+            Self::Reloaded(_) => "reloaded",
             Self::Accepted(_) => "accepted",
             Self::Error(_) => "error",
         }

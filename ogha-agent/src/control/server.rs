@@ -29,6 +29,7 @@ use super::{
     protocol::{self, Request, Response},
     socket_path,
 };
+use crate::printable;
 
 /// Octets that a request may have, its newline among them.
 const LONGEST_REQUEST: usize = 64 * 1024;
@@ -215,7 +216,7 @@ where
 }
 
 fn line(response: &Response) -> Vec<u8> {
-    let mut line = serde_json::to_vec(response).expect("names are strings, numbers are integers");
+    let mut line = printable::json_line(response).expect("names are strings, numbers are integers");
     line.push(b'\n');
     line
 }

@@ -55,7 +55,7 @@ impl Agent {
 }
 
 fn status() -> Response {
-    Response::Status(view::Status { node: "db1".into(), instances: Vec::new() })
+    Response::Status(view::Status { node: "db1".into(), ..view::Status::default() })
 }
 
 fn mode(path: &Path) -> u32 {
@@ -130,7 +130,7 @@ fn a_request_is_answered() {
     raw.write_all(b"\"status\"\n").unwrap();
     let mut answer = String::new();
     raw.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "{\"status\":{\"node\":\"db1\",\"instances\":[]}}\n");
+    assert_eq!(answer, r#"{"status":{"node":"db1","instances":[],"configuration":{"problems":[],"needs_restart":[]}}}"#.to_owned() + "\n");
 }
 
 #[test]

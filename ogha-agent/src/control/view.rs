@@ -11,6 +11,18 @@ pub struct Status {
     pub node: String,
     /// In the order of the configuration.
     pub instances: Vec<InstanceView>,
+    /// What came of the last reload.
+    #[serde(default)]
+    pub configuration: ConfigurationView,
+}
+
+/// How the file and what the agent goes by differ, as of the last reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationView {
+    /// What is wrong with the file: the agent goes by the one before.
+    pub problems: Vec<String>,
+    /// The keys that only a restart of the agent takes on.
+    pub needs_restart: Vec<String>,
 }
 
 /// One instance, now.
@@ -38,6 +50,9 @@ pub struct InstanceView {
     pub database: DatabaseView,
     /// The other nodes.
     pub peers: Vec<PeerView>,
+    /// In what the peers contradict this node.
+    #[serde(default)]
+    pub contradictions: Vec<ContradictionView>,
     /// TCP on the database's port, since the data plane was loaded.
     pub counters: Counters,
     /// ARP and neighbour discovery for the virtual addresses, since the data plane was loaded.
@@ -56,6 +71,9 @@ pub struct InstanceView {
     pub paused: bool,
     /// What a person must do so that this node goes on, in words.
     pub waits_for: Option<String>,
+    /// Why the cluster record cannot be kept in `state_dir`, if it cannot.
+    #[serde(default)]
+    pub disk: Option<String>,
     /// Who decides when nodes lose each other.
     pub arbiter: ArbiterView,
     /// The node that this one hands its role to, while it does.
@@ -64,6 +82,22 @@ pub struct InstanceView {
     pub rejoin: Option<RejoinView>,
     /// How often the database was started again in place since the agent began.
     pub restarts: u8,
+    /// What is wrong with the host: the interface, this node's address, the BPF programs; each a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+}
+
+/// Something that two nodes must agree about, and do not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContradictionView {
+    /// Whose configuration it is, by `peer.name`.
+    pub peer: String,
+    /// What it is and what to do, as a sentence without its subject: the peer.
+    pub what: String,
+    /// Whether it keeps this node from being promoted, if the peer is the primary's node.
+    pub blocks: bool,
+    /// Whether it is as it should be for a while, as during an upgrade.
+    pub harmless: bool,
 }
 
 /// The arbiter, as last asked.
@@ -144,6 +178,12 @@ pub struct PeerView {
     pub replication: Option<String>,
     /// Bytes of the log that it has not on disk yet.
     pub lag_bytes: Option<u64>,
+    /// The version of its agent.
+    #[serde(default)]
+    pub software: Option<String>,
+    /// Whether it runs on the same kernel as this node, where nothing protects against the host's end.
+    #[serde(default)]
+    pub same_host: bool,
 }
 
 /// TCP on the database's port. Each name is a field of the map `PORT_COUNTERS`.

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use tokio::process::Command;
 
+use crate::guest::Owner;
+
 /// A user of this host.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -45,6 +47,12 @@ impl Account {
             home: user.dir,
             shell: user.shell,
         })
+    }
+
+    /// As whom its files are touched.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner { uid: self.uid, gid: self.gid, groups: self.groups.clone() }
     }
 
     /// Makes the command run as this user, with its groups. Needs root.

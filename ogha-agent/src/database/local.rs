@@ -2,7 +2,6 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -14,11 +13,12 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    Server, files,
+    Server, files, layout,
     login::Login,
     pidfile::{self, Life, PidFile},
     process::{Listener, Tool, ToolOutcome},
 };
+use crate::guest::as_owner;
 
 /// A tool's name and all that it may be given.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Local {
 
     /// What the pid file says, or said when it could be read.
     fn told_socket_dir(&self) -> Option<PathBuf> {
-        let told = PidFile::read(&self.server.data_dir).ok().flatten();
+        let told = PidFile::read(&self.server.data_dir, self.login.owner()).ok().flatten();
         let mut last = self.told_socket_dir.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(dir) = told.and_then(|file| file.socket_dir) {
             *last = Some(dir);
@@ -169,7 +169,7 @@ impl Local {
                 Life::Gone => self.listener.store(0, Ordering::Relaxed),
             }
         }
-        let file = PidFile::read(dir)
+        let file = PidFile::read(dir, self.login.owner())
             .with_context(|| format!("cannot read {}", self.pid_file().display()))?;
         let Some(file) = file else { return Ok(Main::NoFile) };
         self.vacant.store(false, Ordering::Relaxed);
@@ -240,7 +240,26 @@ impl Local {
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
-        files::act(self.login.owner(), work).await
+        files::act(self.login.owner().cloned(), &self.server.data_dir, work).await
+    }
+
+    /// Reads a file of the data directory as its owner; `None` if it cannot be read, or is none.
+    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let path = self.server.data_dir.join(name);
+        self.as_owner(|| files::read(&path)).ok()?.ok()?
+    }
+
+    /// Does something with files as their owner, at once. `work` must not wait.
+    pub(super) fn as_owner<T>(&self, work: impl FnOnce() -> T) -> std::io::Result<T> {
+        as_owner(self.login.owner(), work)
+    }
+
+    fn is_program(&self, path: &Path) -> bool {
+        self.as_owner(|| files::is_file(path)).is_ok_and(|is_file| is_file)
+    }
+
+    fn started_from(&self) -> Option<PathBuf> {
+        program_dir(&String::from_utf8_lossy(&self.read("postmaster.opts")?))
     }
 
     /// Looks for a tool: in `bin_dir`, where the server's own program is, below the homes, in the
@@ -250,8 +269,9 @@ impl Local {
             Some(Path::new(self.login.variable(variable)?).join(below))
         });
         let dirs = self.server.bin_dir.clone().into_iter();
-        let dirs = dirs.chain(started_from(&self.server.data_dir)).chain(homes);
-        dirs.chain(self.login.path()).map(|dir| dir.join(name)).find(|path| path.is_file()).with_context(
+        let dirs = dirs.chain(self.started_from()).chain(homes);
+        let packaged = self.as_owner(|| layout::tools(&self.server.data_dir)).unwrap_or_default();
+        dirs.chain(self.login.path()).chain(packaged).map(|dir| dir.join(name)).find(|path| self.is_program(path)).with_context(
             || {
                 format!(
                     "{name} was not found in the PATH of user {:?}; set `bin_dir` to the directory that holds it",
@@ -277,16 +297,16 @@ fn uncertain(pid: u32) -> anyhow::Error {
     anyhow::anyhow!("cannot determine from /proc whether process {pid} is the server")
 }
 
-/// The directory of the program that was last started on the data directory: the first word of
-/// `postmaster.opts`.
-fn started_from(data_dir: &Path) -> Option<PathBuf> {
-    let text = fs::read_to_string(data_dir.join("postmaster.opts")).ok()?;
+/// The directory of the program of the last start: the first word of `postmaster.opts`.
+fn program_dir(text: &str) -> Option<PathBuf> {
     let program = text.split_whitespace().next()?.trim_matches('"');
     Path::new(program).parent().filter(|dir| dir.is_absolute()).map(Path::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     async fn local(data_dir: &Path, socket_dir: Option<PathBuf>) -> Local {
@@ -298,6 +318,7 @@ mod tests {
             bin_dir: None,
             socket_dir,
             dbname: "postgres".to_owned(),
+            unit: None,
         };
         Local::open(&server, &[("HOME", "no-such-place")]).await.unwrap()
     }

@@ -12,13 +12,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use nix::unistd::{Gid, Uid, geteuid};
+use nix::unistd::{Uid, geteuid};
 use tracing::warn;
 
 use super::{
     account::Account,
     process::{Tool, last_words},
 };
+use crate::guest::{Owner, trusted};
 
 /// How long the user's profile may take.
 const PROFILE_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,6 +36,7 @@ pub struct Login {
     account: Account,
     /// Whether the agent is root and so becomes the user; else it runs everything as itself.
     switch: bool,
+    owner: Option<Owner>,
     environment: Vec<(OsString, OsString)>,
 }
 
@@ -54,7 +56,8 @@ impl Login {
                 "the agent is neither root nor the database's user: its tools may refuse to work"
             );
         }
-        let mut login = Self { environment: minimum(&account), account, switch };
+        let owner = switch.then(|| account.owner());
+        let mut login = Self { environment: minimum(&account), account, switch, owner };
         match login.profile().await {
             Ok(environment) => login.environment = environment,
             Err(error) => warn!(user, "the login environment could not be read: {error:#}"),
@@ -68,10 +71,10 @@ impl Login {
         self.switch.then_some(self.account.uid)
     }
 
-    /// Whose files to make; `None` to stay who the agent is.
+    /// Whose files to touch; `None` to stay who the agent is.
     #[must_use]
-    pub fn owner(&self) -> Option<(Uid, Gid)> {
-        self.switch.then_some((self.account.uid, self.account.gid))
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
     }
 
     /// The user's number.
@@ -109,7 +112,10 @@ impl Login {
 
     async fn profile(&self) -> anyhow::Result<Vec<(OsString, OsString)>> {
         // `su` also applies what PAM says of the user's session. Only root needs no password.
-        let su = ["/bin/su", "/usr/bin/su"].map(Path::new).into_iter().find(|su| su.exists());
+        let su = ["/bin/su", "/usr/bin/su"]
+            .map(Path::new)
+            .into_iter()
+            .find(|su| trusted::only_roots(su).is_ok());
         let tool = match su.filter(|_| self.switch) {
             Some(su) => Tool { account: None, ..self.tool(su, PROFILE_DEADLINE) }
                 .arg("-")

@@ -1,7 +1,7 @@
 //! What a node that rejoins had alone, and where it is kept.
 
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -96,9 +96,7 @@ fn segments(log_dir: &Path, lost: &Lost, segment: u64) -> anyhow::Result<Vec<Str
     let last =
         Lsn::parse(&lost.to).context("the end of the discarded WAL is not a valid position")?;
     let wanted = first.get() / segment..=last.get() / segment;
-    let entries = fs::read_dir(log_dir)
-        .with_context(|| format!("cannot list the WAL in {}", log_dir.display()))?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names = files::list(log_dir)?.into_iter().map(|entry| entry.name);
     let holds = |name: &String| {
         name.ends_with(".history")
             || position(name, segment).is_some_and(|(timeline, number)| {
@@ -121,6 +119,8 @@ fn position(name: &str, segment: u64) -> Option<(u32, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const SEGMENT: u64 = 16 << 20;

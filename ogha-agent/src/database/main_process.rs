@@ -11,6 +11,7 @@ use super::{
     local::{Local, Main},
     sql, stop,
 };
+use crate::guest::files;
 
 /// The main process, and why it is not known. `refusal` is what came instead of an answer by SQL.
 pub(super) async fn find(local: &Local, refusal: Option<&sql::Error>) -> (Process, Option<String>) {
@@ -40,8 +41,9 @@ async fn vacant(local: &Local) -> (Process, Option<String>) {
     if local.is_vacant() {
         return (Process::Gone, None);
     }
-    let left = match std::fs::canonicalize(&local.server.data_dir) {
-        Ok(dir) => at_work(local, dir).await,
+    let dir = local.server.data_dir.clone();
+    let left = match local.as_owner(|| files::look(&dir)).flatten() {
+        Ok(()) => at_work(local, dir).await,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(anyhow::Error::new(error).context("cannot open the data directory")),
     };
@@ -59,7 +61,7 @@ async fn vacant(local: &Local) -> (Process, Option<String>) {
 }
 
 async fn at_work(local: &Local, dir: PathBuf) -> anyhow::Result<Vec<u32>> {
-    stop::processes(dir, local.login.uid().as_raw()).await
+    stop::processes(dir, local.login.uid().as_raw()).await?.verified()
 }
 
 /// Why SQL did not answer, and why the process is not known.

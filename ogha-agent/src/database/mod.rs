@@ -21,14 +21,13 @@ mod awaiting;
 mod commits;
 pub mod conninfo;
 pub mod control;
-mod files;
 mod identity;
+mod layout;
 mod local;
 mod login;
 mod lost;
 mod main_process;
 pub mod opengauss;
-pub mod pidfile;
 pub mod ping;
 pub mod postgresql;
 pub mod process;
@@ -40,13 +39,17 @@ mod socket;
 pub mod sql;
 mod standby_names;
 mod stop;
+mod unit;
 pub mod vitals;
 mod write;
 
+use crate::guest::files;
+pub use crate::guest::pidfile;
 pub use lost::Lost;
 pub use progress::Progress;
 pub use replication::Replication;
 pub use settings::settings;
+pub use unit::Unit;
 pub use write::Written;
 
 /// One database, seen by the agent of its node.
@@ -228,6 +231,25 @@ pub struct Server {
     pub socket_dir: Option<PathBuf>,
     /// The database to connect to.
     pub dbname: String,
+    /// The service of systemd that starts and stops it; else `pg_ctl` does.
+    pub unit: Option<Unit>,
+}
+
+/// What the guard did before a server's start. See [`guard`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarded {
+    /// There is nothing to start.
+    NoDatabase,
+    /// A server of that kind has no guard.
+    Unsupported,
+    /// It is a standby.
+    Standby,
+    /// The agent has ordered this start.
+    Ordered,
+    /// It may be primary.
+    Primary,
+    /// It was to come up writable, and is a standby now.
+    Fenced,
 }
 
 /// Which driver, and what it needs to know.
@@ -259,4 +281,21 @@ pub async fn open(kind: &DatabaseKind, nodes: Nodes) -> anyhow::Result<Arc<dyn D
             Arc::new(opengauss::Opengauss::open(server, nodes).await.context("opening openGauss")?)
         }
     })
+}
+
+/// To be called before a server is started by others than the agent: one that would come up writable
+/// becomes a standby, unless the agent has ordered the start, or `primary` says that no other node can
+/// be primary.
+///
+/// # Errors
+/// If that cannot be made sure. Then the server must not start.
+pub async fn guard(kind: &DatabaseKind, primary: impl FnOnce() -> bool) -> anyhow::Result<Guarded> {
+    match kind {
+        DatabaseKind::None { .. } => Ok(Guarded::NoDatabase),
+        DatabaseKind::Opengauss(_) => Ok(Guarded::Unsupported),
+        DatabaseKind::Postgresql(server) => {
+            let local = local::Local::open(server, &[]).await?;
+            postgresql::guard(&local, primary).await
+        }
+    }
 }

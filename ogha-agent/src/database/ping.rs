@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -49,10 +49,16 @@ impl Pinger {
         Self { server, here, ssl: AtomicBool::new(!gssenc) }
     }
 
-    /// Asks once. A peer's host that does not answer at all is no outcome: the probes tell of it.
-    pub async fn ping(&self) -> CheckOutcome {
+    /// Where it was when the agent started.
+    pub const fn address(&self) -> IpAddr {
+        self.server.ip()
+    }
+
+    /// Asks once, at that address. A peer's host that does not answer at all is no outcome: the probes tell of it.
+    pub async fn ping(&self, address: IpAddr) -> CheckOutcome {
         let deadline = if self.here { OWN_DEADLINE } else { DEADLINE };
-        let connected = match timeout(deadline, TcpStream::connect(self.server)).await {
+        let server = SocketAddr::new(address, self.server.port());
+        let connected = match timeout(deadline, TcpStream::connect(server)).await {
             Err(_) if self.here => return CheckOutcome::NoAnswer,
             Err(_) => return CheckOutcome::Unknown,
             Ok(connected) => connected,
@@ -111,7 +117,8 @@ mod tests {
     async fn one_octet_is_an_answer() {
         let (listener, pinger) = listener().await;
         for _ in 0..2 {
-            let (outcome, request) = tokio::join!(pinger.ping(), serve(&listener, b"N"));
+            let (outcome, request) =
+                tokio::join!(pinger.ping(pinger.address()), serve(&listener, b"N"));
             assert_eq!((outcome, request), (CheckOutcome::Answered, GSSENC_REQUEST));
         }
     }
@@ -127,25 +134,26 @@ mod tests {
             (b"N", SSL_REQUEST),
             (b"S", SSL_REQUEST),
         ] {
-            let (outcome, request) = tokio::join!(pinger.ping(), serve(&listener, answer));
+            let (outcome, request) =
+                tokio::join!(pinger.ping(pinger.address()), serve(&listener, answer));
             assert_eq!((outcome, request), (CheckOutcome::Answered, asked));
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let never = Pinger::new(listener.local_addr().unwrap(), false, false);
-        let (_, request) = tokio::join!(never.ping(), serve(&listener, b"N"));
+        let (_, request) = tokio::join!(never.ping(never.address()), serve(&listener, b"N"));
         assert_eq!(request, SSL_REQUEST);
     }
 
     #[tokio::test]
     async fn a_server_that_accepts_nothing_does_not_answer() {
         let (_listener, pinger) = listener().await;
-        assert_eq!(pinger.ping().await, CheckOutcome::NoAnswer);
+        assert_eq!(pinger.ping(pinger.address()).await, CheckOutcome::NoAnswer);
     }
 
     #[tokio::test]
     async fn a_port_without_a_listener_refuses() {
         let (listener, pinger) = listener().await;
         drop(listener);
-        assert_eq!(pinger.ping().await, CheckOutcome::Refused);
+        assert_eq!(pinger.ping(pinger.address()).await, CheckOutcome::Refused);
     }
 }

@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::account::Account;
+use crate::limits;
 
 /// Bytes kept of each of a tool's two streams: its last ones, for tools end with the reason.
 pub const KEPT: usize = 64 * 1024;
@@ -150,13 +151,39 @@ impl<'a> Tool<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
+        // A session of its own, and so a group: in the agent's it could type into the terminal that
+        // root started the agent from.
+        let leave = || {
+            nix::unistd::setsid()?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec one system call is made.
+        unsafe { command.pre_exec(leave) };
+        limits::hand_back(command.as_std_mut());
+        // SAFETY: between fork and exec only system calls are made: nothing allocates, nothing takes a
+        // lock.
+        unsafe { command.pre_exec(be_killable) };
         if let Some(account) = self.account {
             account.take_on(&mut command);
         }
         command.spawn()
     }
+}
+
+/// The agent is the last that the kernel kills where memory runs out; its tools, and a server that they
+/// start, are like all others. Where it cannot be changed it stays.
+fn be_killable() -> io::Result<()> {
+    // SAFETY: the strings are constants, and the descriptor is nobody else's.
+    unsafe {
+        let file =
+            libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file >= 0 {
+            libc::write(file, c"0".as_ptr().cast(), 1);
+            libc::close(file);
+        }
+    }
+    Ok(())
 }
 
 /// A child's process group, killed when dropped before the child was seen to end.

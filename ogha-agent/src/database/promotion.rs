@@ -1,9 +1,11 @@
 //! Waiting for a promotion to be seen.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
+
+use crate::guest::{Owner, as_owner, files};
 
 /// How long a promotion may take before it is given up: a standby first replays all that it has
 /// received.
@@ -64,14 +66,15 @@ impl Repeat {
 #[derive(Debug)]
 pub struct Trigger {
     path: PathBuf,
+    owner: Option<Owner>,
     done: bool,
 }
 
 impl Trigger {
     /// Guards the file, which need not be there yet.
     #[must_use]
-    pub const fn guard(path: PathBuf) -> Self {
-        Self { path, done: false }
+    pub fn guard(path: PathBuf, owner: Option<&Owner>) -> Self {
+        Self { path, owner: owner.cloned(), done: false }
     }
 
     /// The promotion was seen. The server has removed the file, unless the order was repeated after
@@ -83,10 +86,12 @@ impl Trigger {
 
 impl Drop for Trigger {
     fn drop(&mut self) {
-        match fs::remove_file(&self.path) {
-            Ok(()) if self.done => {}
-            Ok(()) => tracing::info!("removed {}: the promotion is cancelled", self.path.display()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let removed = as_owner(self.owner.as_ref(), || files::remove_now(&self.path));
+        match removed.flatten() {
+            Ok(true) if !self.done => {
+                tracing::info!("removed {}: the promotion is cancelled", self.path.display())
+            }
+            Ok(_) => {}
             Err(error) => tracing::error!(
                 "cannot remove {}: {error}; remove it by hand, or the standby may promote itself later",
                 self.path.display()
@@ -97,6 +102,8 @@ impl Drop for Trigger {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -111,10 +118,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("failover");
         fs::write(&path, "").unwrap();
-        Trigger::guard(path.clone()).done();
+        Trigger::guard(path.clone(), None).done();
         assert!(!path.exists());
         fs::write(&path, "").unwrap();
-        drop(Trigger::guard(path.clone()));
+        drop(Trigger::guard(path.clone(), None));
         assert!(!path.exists());
     }
 }

@@ -32,6 +32,17 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Another user's process listens at the socket: it is not the database.
+    #[error(
+        "a process of user {user} listens at {path}, not the database; end it, or set `socket_dir` \
+         to the directory of the database's own socket"
+    )]
+    Stranger {
+        /// The socket.
+        path: String,
+        /// Whose process it is.
+        user: u32,
+    },
     /// The server answered, with an error.
     #[error("{}: {}", .0.severity(), .0.message())]
     Server(Box<DbError>),
@@ -78,11 +89,15 @@ impl Error {
         matches!(self, Self::Server(error) if error.code().code() == "55000")
     }
 
-    /// Whether nobody listens at the socket, for sure.
+    /// Whether no database listens at the socket, for sure.
     #[must_use]
     pub fn nobody_listens(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, NotFound};
-        matches!(self, Self::Connect { source, .. } if matches!(source.kind(), ConnectionRefused | NotFound))
+        match self {
+            Self::Connect { source, .. } => matches!(source.kind(), ConnectionRefused | NotFound),
+            Self::Stranger { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether the agent itself could not ask: it has no descriptor left, or no right.
@@ -99,7 +114,11 @@ impl Error {
                 matches!(error.severity(), "FATAL" | "PANIC")
                     || error.code().code().starts_with("57P")
             }
-            Self::Connect { .. } | Self::Login(_) | Self::Lost(_) | Self::Timeout(_) => true,
+            Self::Connect { .. }
+            | Self::Stranger { .. }
+            | Self::Login(_)
+            | Self::Lost(_)
+            | Self::Timeout(_) => true,
         }
     }
 }
@@ -142,15 +161,24 @@ impl Live {
             .await
             .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
         // The kernel says who listens, whether or not that server lets anybody in.
-        if let Ok(listener) = stream.peer_cred()
-            && let Some(pid) = listener.pid().and_then(|pid| u32::try_from(pid).ok())
-        {
-            local.note_listener(pid, listener.uid());
+        let listener = stream
+            .peer_cred()
+            .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
+        let user = listener.uid();
+        // Root may have opened the socket for it, and needs no such ways.
+        if user != local.login.uid().as_raw() && user != 0 {
+            return Err(Error::Stranger { path: path.display().to_string(), user });
+        }
+        if let Some(pid) = listener.pid().and_then(|pid| u32::try_from(pid).ok()) {
+            local.note_listener(pid, user);
         }
         let (client, connection) = Config::new()
             .user(&local.server.user)
             .dbname(&local.server.dbname)
             .application_name("ogha")
+            // Over the settings of the role and of the database: no name, operator or type of
+            // another schema may take the place of the server's own.
+            .options("-c search_path=pg_catalog")
             .ssl_mode(SslMode::Disable)
             .connect_raw(stream, NoTls)
             .await
@@ -259,9 +287,15 @@ pub fn state(error: &Error, process: Process) -> &'static str {
     match error {
         Error::Server(error) => refusal(error.code().code(), error.message()),
         Error::Login(_) => LOGIN_REFUSED,
-        Error::Connect { .. } | Error::Lost(_) if process == Process::Gone => "stopped",
+        Error::Connect { .. } | Error::Stranger { .. } | Error::Lost(_)
+            if process == Process::Gone =>
+        {
+            "stopped"
+        }
         _ if error.is_own_fault() => "unknown",
-        Error::Connect { .. } | Error::Lost(_) | Error::Timeout(_) => "unreachable",
+        Error::Connect { .. } | Error::Stranger { .. } | Error::Lost(_) | Error::Timeout(_) => {
+            "unreachable"
+        }
     }
 }
 

@@ -7,17 +7,12 @@
 //! its main process could still acknowledge a write.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use nix::{
-    errno::Errno,
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -27,6 +22,7 @@ use super::{
     local::Local,
     pidfile::{self, Life},
 };
+use crate::guest::process::{self, Servers};
 
 /// How long a server may take to obey.
 const GRACE: Duration = Duration::from_millis(1000);
@@ -40,11 +36,11 @@ const RESCAN: Duration = Duration::from_millis(10);
 /// # Errors
 /// When the agent may not signal it, or processes remain that cannot be killed.
 pub async fn immediate(local: &Local) -> anyhow::Result<()> {
-    let dir = fs::canonicalize(&local.server.data_dir)
-        .with_context(|| format!("cannot open {}", local.server.data_dir.display()))?;
+    let dir = local.server.data_dir.clone();
+    let uid = local.login.uid().as_raw();
     match local.main_pid() {
         Ok(Some(main)) => {
-            signal(main, Signal::SIGQUIT)?;
+            process::signal(main, uid, &dir, Signal::SIGQUIT)?;
             gone_within(GRACE, main, &dir).await;
         }
         Ok(None) => {}
@@ -52,20 +48,20 @@ pub async fn immediate(local: &Local) -> anyhow::Result<()> {
         Err(error) => tracing::warn!("{error:#}; the server's processes are killed"),
     }
     // The main process ends last. What is still there does not obey, or lost it long ago.
-    let uid = local.login.uid().as_raw();
     let deadline = Instant::now() + REAP;
     loop {
-        let left = processes(dir.clone(), uid).await?;
-        if left.is_empty() {
-            return Ok(());
+        let found = processes(dir.clone(), uid).await?;
+        if found.ours.is_empty() {
+            return found.verified().map(drop);
         }
+        let left = found.ours;
         anyhow::ensure!(
             Instant::now() < deadline,
             "processes {left:?} of the server in {} do not die; they may hang in the kernel",
             dir.display()
         );
         for pid in left {
-            signal(pid, Signal::SIGKILL)?;
+            process::signal(pid, uid, &dir, Signal::SIGKILL)?;
         }
         sleep(RESCAN).await;
     }
@@ -79,10 +75,9 @@ pub async fn immediate(local: &Local) -> anyhow::Result<()> {
 /// When the agent may not signal it, or it has not ended `within` that time. Neither server can be
 /// ordered to stay after all, so an immediate shutdown follows then, and can be started again where it was.
 pub async fn fast(local: &Local, within: Duration) -> anyhow::Result<()> {
-    let dir = fs::canonicalize(&local.server.data_dir)
-        .with_context(|| format!("cannot open {}", local.server.data_dir.display()))?;
+    let dir = local.server.data_dir.clone();
     let Some(main) = local.main_pid()? else { return Ok(()) };
-    signal(main, Signal::SIGINT)?;
+    process::signal(main, local.login.uid().as_raw(), &dir, Signal::SIGINT)?;
     if gone_within(within, main, &dir).await {
         return Ok(());
     }
@@ -106,33 +101,12 @@ async fn gone_within(time: Duration, pid: u32, data_dir: &Path) -> bool {
     true
 }
 
-/// To a process that has ended meanwhile, a signal is no error.
-fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
-    let raw = i32::try_from(pid).context("not a process id")?;
-    match kill(Pid::from_raw(raw), signal) {
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot send {signal} to process {pid}")),
-    }
-}
-
-/// The server's processes: of its user, working in its data directory, and with the name of a
-/// server, so that an operator's shell that stands in the directory is spared.
+/// The server's processes.
 ///
 /// # Errors
 /// When `/proc` cannot be read.
-pub(super) async fn processes(data_dir: PathBuf, uid: u32) -> anyhow::Result<Vec<u32>> {
-    let scan = move || {
-        let entries = fs::read_dir("/proc").context("cannot list the processes in /proc")?;
-        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let servers = pids.filter(|pid| is_server(*pid, uid));
-        Ok(servers.filter(|pid| pidfile::serves(*pid, &data_dir)).collect())
-    };
+pub(super) async fn processes(data_dir: PathBuf, uid: u32) -> anyhow::Result<Servers> {
     // A host may have many thousands of processes; the loop need not wait for the list.
-    spawn_blocking(scan).await.context("the scan of /proc panicked")?
-}
-
-fn is_server(pid: u32, uid: u32) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let owner = fs::metadata(format!("/proc/{pid}")).map(|meta| meta.uid());
-    owner.is_ok_and(|owner| owner == uid) && pidfile::is_named_server(pid)
+    let search = spawn_blocking(move || Servers::find(&data_dir, uid));
+    search.await.context("the search of /proc panicked")?
 }

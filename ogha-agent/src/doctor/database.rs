@@ -1,8 +1,8 @@
 //! The database: its role, its settings, and what else would start it.
 
-use std::{collections::HashMap, fs, process::Command};
+use std::collections::HashMap;
 
-use super::Findings;
+use super::{Findings, unit};
 use crate::{
     config::{Database, Instance},
     database::{self, Nodes, Observation, Role},
@@ -32,7 +32,7 @@ pub(super) async fn examine(findings: &mut Findings, node: &str, instance: &Inst
     findings.ok(format!("the database is a {}, {}", seen.role.as_str(), seen.state));
     examine_replication(findings, instance, &seen);
     if let Some(pid) = seen.process.pid() {
-        examine_unit(findings, pid);
+        unit::examine(findings, server, pid);
     }
     match database::settings(&instance.database).await {
         Ok(settings) => examine_settings(findings, node, instance, seen.role, &settings),
@@ -107,42 +107,10 @@ fn examine_settings(
     }
 }
 
-/// A unit that starts a database again behind ogha's back makes a second primary, for a moment.
-fn examine_unit(findings: &mut Findings, pid: u32) {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let Some(unit) = unit_of(&groups) else { return };
-    let mut show = Command::new("systemctl");
-    let Ok(output) = show.args(["show", "--property=Restart", "--value", "--", unit]).output()
-    else {
-        return;
-    };
-    match String::from_utf8_lossy(&output.stdout).trim() {
-        "" | "no" => findings.ok(format!("systemd does not restart {unit} by itself")),
-        restart => findings.warn(format!(
-            "systemd restarts {unit} by itself (Restart={restart}): set Restart=no, for ogha decides \
-             whether it may come back; `restart_attempts` restarts it in place"
-        )),
-    }
-}
-
-/// The service that a process belongs to.
-fn unit_of(groups: &str) -> Option<&str> {
-    let paths = groups.lines().filter_map(|line| line.rsplit(':').next());
-    paths.filter_map(|path| path.split('/').rfind(|part| part.ends_with(".service"))).next()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Level;
     use super::*;
-
-    #[test]
-    fn a_process_belongs_to_a_unit() {
-        let text = "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n";
-        assert_eq!(unit_of(text), Some("postgresql@15-main.service"));
-        assert_eq!(unit_of("0::/user.slice/user-0.slice/session-3.scope\n"), None);
-        assert_eq!(unit_of(""), None);
-    }
 
     const CONFIG: &str = r#"
 node.name = "db1"

@@ -64,7 +64,11 @@ fn examine_clock(findings: &mut Findings) {
 }
 
 /// The record is written and flushed in the path of each failover.
-pub(super) fn examine_state_dir(findings: &mut Findings, state_dir: &Path) {
+pub(super) fn examine_state_dir(findings: &mut Findings, state_dir: &Path, runs: bool) {
+    if !state_dir.exists() && runs {
+        let shown = state_dir.display();
+        return findings.fail(format!("{shown} is gone, and an agent runs: make it anew"));
+    }
     if !state_dir.exists() {
         return findings.warn(format!("{} is made by the first run", state_dir.display()));
     }

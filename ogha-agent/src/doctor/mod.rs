@@ -5,6 +5,7 @@
 mod database;
 mod host;
 mod neighbours;
+mod unit;
 
 use std::{fmt, path::Path};
 
@@ -96,17 +97,18 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     findings.about("host");
     host::examine(&mut findings);
     findings.about("node");
+    let running = running(&config.node.run_dir, &mut findings);
     // Without a database it holds the history alone.
     if config.instances.iter().any(|instance| instance.database.server().is_some()) {
-        host::examine_state_dir(&mut findings, &config.node.state_dir);
+        host::examine_state_dir(&mut findings, &config.node.state_dir, running.is_some());
     }
-    let running = running(&config.node.run_dir, &mut findings);
     for instance in &config.instances {
         findings.about(&instance.name);
         let here = |view: &&view::InstanceView| view.name == instance.name;
         let running = running.as_ref().and_then(|status| status.instances.iter().find(here));
         host::examine_instance(&mut findings, instance, running.is_some());
         neighbours::examine_peers(&mut findings, instance, running).await;
+        neighbours::examine_contradictions(&mut findings, running);
         examine_arbiter(&mut findings, &config.node.name, instance).await;
         database::examine(&mut findings, &config.node.name, instance).await;
     }

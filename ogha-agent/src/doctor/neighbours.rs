@@ -20,6 +20,25 @@ pub(super) async fn examine_peers(
     }
 }
 
+/// In what the nodes contradict each other, as the running agent knows it.
+pub(super) fn examine_contradictions(findings: &mut Findings, running: Option<&InstanceView>) {
+    let Some(view) = running else { return };
+    for differs in &view.contradictions {
+        let text = format!("{} {}", differs.peer, differs.what);
+        if differs.harmless { findings.warn(text) } else { findings.fail(text) }
+    }
+    let heard = || view.peers.iter().filter(|peer| peer.software.is_some());
+    if heard().next().is_some() && view.contradictions.is_empty() {
+        findings.ok("the peers agree with this node's configuration");
+    }
+    for peer in view.peers.iter().filter(|peer| peer.same_host) {
+        findings.warn(format!(
+            "{} runs on the same kernel as this node: when this host ends, both do",
+            peer.name
+        ));
+    }
+}
+
 fn seen(findings: &mut Findings, instance: &Instance, peer: &PeerView) {
     let PeerView { name, evidence, .. } = peer;
     let port = instance.liveness.port;

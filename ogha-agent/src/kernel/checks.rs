@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -58,14 +59,13 @@ pub fn privileges() -> anyhow::Result<()> {
 pub fn bpf_dir(bpf_dir: &Path) -> anyhow::Result<()> {
     ensure!(bpf_dir.is_absolute(), "bpf_dir {} is not an absolute path", bpf_dir.display());
     if !on_bpf_fs(bpf_dir)? && bpf_dir.starts_with(BPF_MOUNT) {
-        mount(Some("bpf"), BPF_MOUNT, Some("bpf"), MsFlags::empty(), None::<&str>).with_context(
-            || {
+        mount(Some("bpf"), BPF_MOUNT, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+            .with_context(|| {
                 format!(
                     "no BPF file system at {BPF_MOUNT}, and mounting it failed; \
                      as root run: mount -t bpf bpf {BPF_MOUNT}"
                 )
-            },
-        )?;
+            })?;
     }
     ensure!(
         on_bpf_fs(bpf_dir)?,
@@ -73,7 +73,19 @@ pub fn bpf_dir(bpf_dir: &Path) -> anyhow::Result<()> {
          root run: mkdir -p {0} && mount -t bpf bpf {0}",
         bpf_dir.display()
     );
-    fs::create_dir_all(bpf_dir.join(super::links::DIRECTORY)).with_context(|| {
+    let make = || -> std::io::Result<()> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(bpf_dir.join(super::links::DIRECTORY))?;
+        // It may be there from a version that left it open to others.
+        // The usual mount point is others' as well.
+        let ours = if bpf_dir == Path::new(BPF_MOUNT) {
+            bpf_dir.join(super::links::DIRECTORY)
+        } else {
+            bpf_dir.to_owned()
+        };
+        fs::set_permissions(ours, fs::Permissions::from_mode(0o700))
+    };
+    make().with_context(|| {
         format!(
             "making {}; it must be writable, and a BPF file system allows no dot in a name",
             bpf_dir.display()

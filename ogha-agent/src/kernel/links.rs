@@ -28,7 +28,38 @@ const NATIVE: &str = "xdp_native_";
 const INGRESS: &str = "tcx_ingress_";
 const EGRESS: &str = "tcx_egress_";
 /// A pin that waits to take the place of another.
-const SUCCESSOR: &str = "_new";
+pub const SUCCESSOR: &str = "_new";
+
+/// What a pinned link attaches, by the name of its pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinKind {
+    /// Generic XDP at the interface of that index.
+    Xdp(u32),
+    /// Native XDP.
+    Native(u32),
+    /// TCX, what comes in.
+    Ingress(u32),
+    /// TCX, what leaves.
+    Egress(u32),
+    /// A program of the host.
+    Tracepoint,
+}
+
+impl PinKind {
+    /// `None` for a pin that is not ours, or that waits to take the place of another.
+    pub fn of(pin: &Path) -> Option<Self> {
+        let name = pin.file_name()?.to_str()?;
+        if TRACEPOINTS.contains(&name) {
+            return Some(Self::Tracepoint);
+        }
+        let index = |prefix| name.strip_prefix(prefix)?.parse().ok();
+        index(NATIVE)
+            .map(Self::Native)
+            .or_else(|| index(XDP).map(Self::Xdp))
+            .or_else(|| index(INGRESS).map(Self::Ingress))
+            .or_else(|| index(EGRESS).map(Self::Egress))
+    }
+}
 
 /// The pins are named by index, for a BPF file system allows no dot, and names of VLAN
 /// interfaces have one.
@@ -251,4 +282,22 @@ fn replaced<T>(result: Result<T, ProgramError>, pin: &Path) -> anyhow::Result<Op
 
 fn pin_link(link: FdLink, pin: &Path) -> anyhow::Result<()> {
     link.pin(pin).map(drop).with_context(|| format!("pinning {}", pin.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_known_by_its_name() {
+        let of = |name: &str| PinKind::of(&Path::new("/sys/fs/bpf/ogha/links").join(name));
+        assert_eq!(of("xdp_7"), Some(PinKind::Xdp(7)));
+        assert_eq!(of("xdp_native_7"), Some(PinKind::Native(7)));
+        assert_eq!(of("tcx_ingress_12"), Some(PinKind::Ingress(12)));
+        assert_eq!(of("tcx_egress_12"), Some(PinKind::Egress(12)));
+        assert_eq!(of("exit"), Some(PinKind::Tracepoint));
+        for other in ["exit_new", "xdp_7_new", "xdp_", "else"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ const TRACEPOINTS: [(&str, &str, &str); 2] = [
 ];
 
 /// The programs' constants, and the fields of the kernel whose offsets they are.
-const OFFSETS: [(&str, &str, &str); 8] = [
+const OFFSETS: [(&str, &str, &str); 14] = [
     ("SOCK_PROTOCOL", "sock", "sk_protocol"),
     ("SOCK_PORT", "sock", "__sk_common.skc_num"),
     ("SOCK_NET", "sock", "__sk_common.skc_net.net"),
@@ -36,6 +36,12 @@ const OFFSETS: [(&str, &str, &str); 8] = [
     ("NET_INUM", "net", "ns.inum"),
     ("TASK_SIGNAL", "task_struct", "signal"),
     ("SIGNAL_LIVE", "signal_struct", "live.counter"),
+    ("SIGNAL_PIDS", "signal_struct", "pids"),
+    ("PID_LEVEL", "pid", "level"),
+    ("PID_NUMBERS", "pid", "numbers"),
+    ("UPID_NR", "upid", "nr"),
+    ("UPID_NS", "upid", "ns"),
+    ("PIDNS_INUM", "pid_namespace", "ns.inum"),
 ];
 
 /// Which build this is.

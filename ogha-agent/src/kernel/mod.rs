@@ -8,6 +8,7 @@ mod advert;
 mod attach;
 mod btf;
 mod checks;
+mod claim;
 mod events;
 mod layout;
 mod lease;
@@ -17,8 +18,10 @@ mod log;
 mod place;
 mod probe;
 mod prove;
+mod raw;
 mod resident;
 mod vips;
+mod watch;
 
 use std::{fs, io, net::IpAddr, path::Path};
 
@@ -29,15 +32,19 @@ use aya::{
 };
 use ogha_common::maps::{
     AdvertCounters, AdvertKey, Advertiser, ArpCounters, Endpoint, Gate, Granters, Lease,
-    MAX_INSTANCES, Offer, Peer, PeerKey, PortCounters, ProbeCounters, Stamp, Vip, Watch, name,
+    MAX_INSTANCES, Offer, Origin, Peer, PeerKey, PortCounters, ProbeCounters, Refused, Stamp, Vip,
+    Watch, name,
 };
 
 pub use self::{
     checks::privileges,
+    claim::{Claim, claimed},
     events::Events,
     log::Log,
     place::{Hook, Place},
     resident::{Resident, resident},
+    vips::pinned_addresses,
+    watch::{Findings, Guard},
 };
 use crate::net::interface::Interface;
 use layout::{Next, Pinned};
@@ -54,6 +61,7 @@ pub struct Kernel {
     endpoints: HashMap<MapData, Plain<Endpoint>, u32>,
     offers: Array<MapData, Plain<Offer>>,
     peers: HashMap<MapData, Plain<PeerKey>, Plain<Peer>>,
+    refusals: HashMap<MapData, Plain<Origin>, Plain<Refused>>,
     granters: Array<MapData, Plain<Granters>>,
     leases: Array<MapData, Plain<Lease>>,
     probe_counters: PerCpuArray<MapData, Plain<ProbeCounters>>,
@@ -62,6 +70,12 @@ pub struct Kernel {
     events: Option<RingBuf<MapData>>,
     log: Option<Log>,
     hooks: place::Hooks,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("hooks", &self.hooks).finish_non_exhaustive()
+    }
 }
 
 /// What a map holds, for aya.
@@ -156,6 +170,7 @@ impl Kernel {
             endpoints: take(ebpf, name::ENDPOINTS)?,
             offers: take(ebpf, name::SELF)?,
             peers: take(ebpf, name::PEERS)?,
+            refusals: take(ebpf, name::REFUSALS)?,
             granters: take(ebpf, name::GRANTERS)?,
             leases: take(ebpf, name::LEASES)?,
             probe_counters: take(ebpf, name::PROBE_COUNTERS)?,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::Context as _;
 use aya::maps::MapError;
 use ogha_common::{
-    maps::{Endpoint, Offer, Peer, PeerKey, ProbeCounters},
+    maps::{Endpoint, Offer, Origin, Peer, PeerKey, ProbeCounters, Refused},
     units::NodeId,
 };
 
@@ -95,6 +95,50 @@ impl Kernel {
         }
     }
 
+    /// Sets from which addresses refusals are noted: those of the configured peers. What was noted of
+    /// those that it had already stays.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn set_origins(&mut self, instance: u32, addresses: &[IpAddr]) -> anyhow::Result<()> {
+        check(instance)?;
+        let wanted: Vec<Origin> = addresses.iter().map(|at| origin(instance, *at)).collect();
+        let stale = self
+            .refusals
+            .keys()
+            .filter(|entry| match entry {
+                Ok(Plain(key)) => key.instance == instance && !wanted.contains(key),
+                Err(_) => true,
+            })
+            .collect::<Result<Vec<_>, MapError>>()
+            .context("reading from where datagrams were refused")?;
+        for key in stale {
+            self.refusals.remove(&key).context("removing an address of a peer")?;
+        }
+        for key in wanted {
+            match self.refusals.insert(Plain(key), Plain(Refused::default()), BPF_NOEXIST) {
+                Ok(()) => {}
+                Err(_) if self.refusals.get(&Plain(key), 0).is_ok() => {}
+                Err(error) => return Err(error).context("adding an address of a peer"),
+            }
+        }
+        Ok(())
+    }
+
+    /// What was refused of the datagrams from an address.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn refused(&self, instance: u32, address: IpAddr) -> anyhow::Result<Refused> {
+        match self.refusals.get(&Plain(origin(instance, address)), 0) {
+            Ok(Plain(refused)) => Ok(refused),
+            Err(MapError::KeyNotFound) => Ok(Refused::default()),
+            Err(error) => Err(error).context("reading what was refused of a peer"),
+        }
+    }
+
     /// Probes at an instance's endpoint, summed over the CPUs.
     ///
     /// # Errors
@@ -110,6 +154,7 @@ impl Kernel {
     pub(super) fn forget_probes(&mut self, instance: u32) -> anyhow::Result<()> {
         self.drop_endpoints(instance, &[])?;
         self.set_peers(instance, &[])?;
+        self.set_origins(instance, &[])?;
         self.set_self(instance, Offer::default())
     }
 
@@ -128,6 +173,10 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+fn origin(instance: u32, address: IpAddr) -> Origin {
+    Origin { address: key(address).address, instance }
 }
 
 fn peer_key(instance: u32, node: NodeId) -> PeerKey {

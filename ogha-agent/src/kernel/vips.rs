@@ -1,10 +1,10 @@
 //! The virtual addresses: the map of them, and the slots by which the programs find them faster.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
 
 use anyhow::{Context as _, bail};
-use aya::maps::{Array, HashMap, MapData, MapError};
-use ogha_common::maps::{SLOT_SHARED, VIP_SLOTS, Vip, VipKey, VipSlot};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use ogha_common::maps::{SLOT_SHARED, VIP_SLOTS, Vip, VipKey, VipSlot, name};
 
 use super::Plain;
 
@@ -98,5 +98,35 @@ pub fn key(address: IpAddr) -> VipKey {
     match address {
         IpAddr::V4(address) => VipKey::v4(address.octets()),
         IpAddr::V6(address) => VipKey { address: address.octets() },
+    }
+}
+
+/// The virtual addresses that a pinned data plane knows: those of the agent that lives, or last lived,
+/// there. None where nothing is pinned, or another version's.
+#[must_use]
+pub fn pinned_addresses(bpf_dir: &Path) -> Vec<IpAddr> {
+    let read = || {
+        let map = MapData::from_pin(bpf_dir.join(name::VIPS)).ok()?;
+        let map: HashMap<MapData, Plain<VipKey>, Plain<Vip>> = Map::HashMap(map).try_into().ok()?;
+        Some(map.keys().filter_map(Result::ok).map(|Plain(key)| address(key)).collect())
+    };
+    read().unwrap_or_default()
+}
+
+/// The address that the maps hold as that.
+fn address(key: VipKey) -> IpAddr {
+    std::net::Ipv6Addr::from(key.address).to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_address() {
+        for text in ["192.0.2.10", "fd00:59::c000:20a"] {
+            let wanted: IpAddr = text.parse().unwrap();
+            assert_eq!(address(key(wanted)), wanted);
+        }
     }
 }

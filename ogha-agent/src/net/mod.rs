@@ -8,8 +8,10 @@ pub mod interface;
 pub mod listeners;
 pub mod neighbours;
 mod packet;
-mod path;
+pub(crate) mod path;
 pub mod probe;
+pub mod survey;
 pub mod vrrp;
+pub mod watcher;
 
 pub use family::Family;

@@ -105,7 +105,7 @@ fn ip(storage: &SockaddrStorage) -> Option<IpAddr> {
 }
 
 /// A connected socket of UDP sends nothing; the kernel only chooses its way (udp(7)).
-pub(super) fn source_towards(peer: IpAddr) -> io::Result<IpAddr> {
+pub(crate) fn source_towards(peer: IpAddr) -> io::Result<IpAddr> {
     const ANY_PORT: u16 = 9;
     let unspecified: IpAddr = match peer {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -118,6 +118,18 @@ impl ProbeSockets {
         Ok(self.sockets.len() - 1)
     }
 
+    /// Moves the socket on the address `from` to another of this node's addresses.
+    ///
+    /// # Errors
+    /// When the port is taken there.
+    pub fn rebind(&mut self, from: IpAddr, to: IpAddr) -> anyhow::Result<()> {
+        let port = self.port;
+        for own in self.sockets.iter_mut().filter(|own| own.address == from) {
+            *own = ProbeSocket::bind(to, port)?;
+        }
+        Ok(())
+    }
+
     /// The addresses that they are bound to, the node's own first.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.sockets.iter().map(|own| own.address)

@@ -45,7 +45,9 @@ fn accept(
         | Request::Pause(About { instance })
         | Request::Resume(About { instance })
         | Request::Rejoin(About { instance }) => instance.as_deref(),
-        Request::Status | Request::History => return Err("that is no order".to_owned()),
+        Request::Status | Request::History | Request::Reload => {
+            return Err("that is no order".to_owned());
+        }
     };
     let seat = match choose(hosted, about)? {
         Hosted::Database(seat) => seat,

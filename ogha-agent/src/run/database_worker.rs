@@ -226,6 +226,11 @@ pub struct DatabaseWorker {
 }
 
 impl DatabaseWorker {
+    /// How long a clean stop may take from now on.
+    pub fn set_demotion_timeout(&mut self, timeout: Duration) {
+        self.settings.demotion_timeout = timeout;
+    }
+
     /// The worker of a database that was not observed yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {

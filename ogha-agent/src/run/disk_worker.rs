@@ -6,6 +6,10 @@
 //! record as the newer one. When it ends after all, and well, the disk may hold a record that the core
 //! was told is not there, as after a crash between write and report. The record that the core goes by
 //! is then written again, so that a restart finds that one.
+//!
+//! Each second it is checked that the record is there and could be written: a disk that is full, read-only or
+//! gone must be noticed before a takeover needs it. A record that is missing, or is another one, is written
+//! again.
 
 use std::time::Duration;
 
@@ -13,6 +17,8 @@ use ogha_common::{
     failover::{Input, Marks, Record},
     units::{Instant, Term},
 };
+
+use tracing::warn;
 
 use super::{
     ports::{End, Job, JobId, Lane, Ports, Slot},
@@ -23,6 +29,9 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(2);
 /// The slot's own deadline: a write has none, and is never given up.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Between two checks.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 struct Wish {
@@ -55,6 +64,11 @@ pub struct DiskWorker {
     marks: Option<Marks>,
     trouble: Trouble,
     marks_trouble: Trouble,
+    instance: String,
+    check: Slot,
+    /// When the next check is due, or when the one under way is late; `None`: it was reported as late.
+    check_at: Option<Instant>,
+    check_trouble: Trouble,
 }
 
 impl DiskWorker {
@@ -71,6 +85,67 @@ impl DiskWorker {
                 instance,
                 "write that failovers are paused, or a switchover under way",
             ),
+            instance: instance.to_owned(),
+            check: Slot::new(Lane::DiskCheck),
+            check_at: None,
+            check_trouble: Trouble::new(instance, "keep the cluster record"),
+        }
+    }
+
+    /// The disk is checked from now on.
+    pub fn begin_checks(&mut self, now: Instant) {
+        self.check_at = Some(now + CHECK_EVERY);
+    }
+
+    /// Why the record cannot be kept on disk, as far as is known.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.check_trouble.reason().or_else(|| self.trouble.reason())
+    }
+
+    /// A check has ended; `current` is the record that the core goes by.
+    pub fn checked(
+        &mut self,
+        id: JobId,
+        end: End,
+        current: Option<Record>,
+        ports: &mut impl Ports,
+    ) {
+        let End::Kept(kept) = end else { return };
+        if !self.check.ended(id) {
+            return;
+        }
+        let now = ports.now();
+        self.check_at = Some(now + CHECK_EVERY);
+        match kept {
+            Ok(is_there) => {
+                self.check_trouble.worked();
+                let idle = self.writing.is_none() && self.waiting.is_none();
+                if let Some(record) = current.filter(|_| !is_there && idle) {
+                    let instance = &self.instance;
+                    warn!(
+                        instance,
+                        "the cluster record on disk was removed or replaced; it is written again"
+                    );
+                    self.waiting = Some(Wish { record, terms: vec![], deadline: now + LIMIT });
+                    self.go_on(ports);
+                }
+            }
+            Err(reason) => drop(self.check_trouble.failed(now, &reason)),
+        }
+    }
+
+    /// A check hangs with the disk, and can't be taken back: the next begins when it has ended.
+    fn tick_check(&mut self, now: Instant, ports: &mut impl Ports) {
+        if self.check_at.is_none_or(|at| now < at) {
+            return;
+        }
+        if self.check.is_busy() {
+            self.check_at = None;
+            self.check_trouble.failed(now, &super::ports::no_end(LIMIT));
+        } else {
+            self.check_at = Some(now + LIMIT);
+            self.check.start(NEVER, Job::CheckDisk, ports);
         }
     }
 
@@ -156,11 +231,12 @@ impl DiskWorker {
         let waiting = self.waiting.iter().map(|wish| wish.deadline);
         let idle = self.marks.is_some() && !self.slot.is_busy();
         let pause = self.marks_trouble.retry.at().filter(|_| idle);
-        writing.into_iter().chain(waiting).chain(pause).min()
+        writing.into_iter().chain(waiting).chain(pause).chain(self.check_at).min()
     }
 
     /// Time has passed: a write may be late.
     pub fn tick(&mut self, now: Instant, ports: &mut impl Ports, out: &mut Vec<Input>) {
+        self.tick_check(now, ports);
         let reason = super::ports::no_end(LIMIT);
         if let Some(Writing::Record(wish, late @ false)) = &mut self.writing
             && now >= wish.deadline
@@ -250,6 +326,43 @@ mod tests {
         assert_eq!(disk.ports.jobs(), [Job::Save(record(0))]);
         assert_eq!(disk.end(Ok(()), Some(record(0))), [], "and nobody waits for that");
         assert!(disk.ports.jobs().is_empty());
+    }
+
+    fn check(disk: &mut Disk, kept: Result<bool, &str>) {
+        disk.pass(1000);
+        let id = disk.ports.take(|job| *job == Job::CheckDisk);
+        let end = End::Kept(kept.map_err(str::to_owned));
+        disk.worker.checked(id, end, Some(record(7)), &mut disk.ports);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_noticed_and_a_record_that_is_gone_is_written_again() {
+        let mut disk = Disk::new();
+        disk.worker.begin_checks(disk.ports.now());
+        check(&mut disk, Ok(true));
+        assert_eq!((disk.worker.problem(), disk.ports.jobs()), (None, vec![]));
+        check(&mut disk, Err("read-only"));
+        assert_eq!((disk.worker.problem(), disk.ports.jobs()), (Some("read-only"), vec![]));
+        check(&mut disk, Ok(false));
+        assert_eq!(disk.worker.problem(), None);
+        assert_eq!(disk.ports.jobs(), [Job::Save(record(7))]);
+        assert_eq!(disk.end(Ok(()), Some(record(7))), [], "the core has heard of it long ago");
+    }
+
+    #[test]
+    fn a_check_that_hangs_is_reported_and_no_other_begins() {
+        let mut disk = Disk::new();
+        disk.worker.begin_checks(disk.ports.now());
+        disk.pass(1000);
+        assert_eq!(disk.worker.problem(), None);
+        disk.pass(2000);
+        assert_eq!(disk.worker.problem(), Some("it did not end within 2s"));
+        disk.pass(60_000);
+        assert_eq!((disk.ports.jobs(), disk.worker.next_timer()), (vec![Job::CheckDisk], None));
+        let id = disk.ports.take(|_| true);
+        disk.worker.checked(id, End::Kept(Ok(true)), None, &mut disk.ports);
+        assert_eq!(disk.worker.problem(), None);
+        assert!(disk.worker.next_timer().is_some());
     }
 
     #[test]

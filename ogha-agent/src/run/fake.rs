@@ -5,7 +5,7 @@ use std::{io, net::IpAddr, time::Duration};
 use anyhow::ensure;
 use ogha_common::{
     detector::vitals::Look,
-    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
@@ -115,6 +115,10 @@ impl Ports for Fake {
 
     fn peer(&self, _: NodeId) -> anyhow::Result<maps::Peer> {
         Ok(maps::Peer::default())
+    }
+
+    fn refused(&self, _: IpAddr) -> anyhow::Result<Refused> {
+        Ok(Refused::default())
     }
 
     fn set_watch(&mut self, _: Watch) -> anyhow::Result<()> {

@@ -1,17 +1,17 @@
 //! The operator's own command, run on each transition: one after another, each with a deadline,
 //! and never in the path of a failover. Nothing here is waited for.
 
-use std::{fmt::Display, path::PathBuf, time::Duration};
+use std::fmt::Display;
 
 use ogha_common::{
     failover::{Core, Notice, PhaseName},
     units::{NodeId, Term},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::{hook_event::Event, peers::Peers, ports::Ports, supervise::Supervisor};
-use crate::{config, database::process::Tool};
+use crate::{config, database::process::Tool, guest::trusted};
 
 /// What a hook finds the usual tools by.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -67,6 +67,11 @@ impl Hooks {
     /// This node's name.
     pub fn node(&self) -> &str {
         &self.node
+    }
+
+    /// Whether there is a command from now on.
+    pub fn reconfigure(&mut self, hooks: &config::Hooks) {
+        self.wanted = hooks.command.is_some();
     }
 
     /// An event timeline has begun.
@@ -141,28 +146,46 @@ impl Hooks {
     }
 }
 
-/// Starts the worker on the background threads, if there is a command.
-pub fn start(
-    config: &config::Instance,
-    supervisor: &Supervisor,
-) -> Option<mpsc::UnboundedSender<Event>> {
-    let command = config.hooks.command.clone()?;
-    let (send, events) = mpsc::unbounded_channel();
-    let (instance, timeout) = (config.name.clone(), config.hooks.timeout);
+/// The end of a worker at which events are put.
+#[derive(Debug)]
+pub struct Sender {
+    events: mpsc::UnboundedSender<Event>,
+    settings: watch::Sender<config::Hooks>,
+}
+
+impl Sender {
+    /// The command is to hear of that.
+    pub fn send(&self, event: Event) {
+        // A worker that is gone has ended the agent.
+        let _ = self.events.send(event);
+    }
+
+    /// Another command, or another deadline, from the next event on.
+    pub fn reconfigure(&self, settings: config::Hooks) {
+        self.settings.send_replace(settings);
+    }
+}
+
+/// Starts the worker on the background threads.
+pub fn start(config: &config::Instance, supervisor: &Supervisor) -> Sender {
+    let (events, receiver) = mpsc::unbounded_channel();
+    let (settings, watched) = watch::channel(config.hooks.clone());
+    let instance = config.name.clone();
     supervisor.spawn(&format!("hooks of {instance}"), async move {
-        run(instance, command, timeout, events).await;
+        run(instance, watched, receiver).await;
         Ok(())
     });
-    Some(send)
+    Sender { events, settings }
 }
 
 async fn run(
     instance: String,
-    command: PathBuf,
-    deadline: Duration,
+    settings: watch::Receiver<config::Hooks>,
     mut events: mpsc::UnboundedReceiver<Event>,
 ) {
     while let Some(event) = events.recv().await {
+        let config::Hooks { command, timeout: deadline } = settings.borrow().clone();
+        let Some(command) = command else { continue };
         let tool = Tool {
             program: &command,
             arguments: Vec::new(),
@@ -172,7 +195,12 @@ async fn run(
             listener: None,
             deadline,
         };
-        let (event, command) = (event.name, command.display());
+        let event = event.name;
+        if let Err(error) = trusted::only_roots(&command) {
+            warn!(instance, event, "the hook was not run: {error:#}");
+            continue;
+        }
+        let command = command.display();
         match tool.run().await {
             Ok(outcome) if outcome.status.success() => {
                 info!(instance, event, "the hook has run: {}", outcome.text().trim());
@@ -191,13 +219,17 @@ async fn run(
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
     use super::*;
 
     fn event(name: &'static str) -> Event {
         let variables = [("PATH", PATH), ("OGHA_EVENT", name)];
         Event { name, variables: variables.map(|(k, v)| (k.into(), v.into())).into() }
+    }
+
+    fn settings(command: std::path::PathBuf, timeout: Duration) -> watch::Receiver<config::Hooks> {
+        watch::channel(config::Hooks { command: Some(command), timeout }).1
     }
 
     async fn run_all(directory: &Path, script: &str, deadline: Duration, names: &[&'static str]) {
@@ -207,7 +239,7 @@ mod tests {
         let (send, events) = mpsc::unbounded_channel();
         names.iter().for_each(|name| send.send(event(name)).unwrap());
         drop(send);
-        run("VI_1".to_owned(), command, deadline, events).await;
+        run("VI_1".to_owned(), settings(command, deadline), events).await;
     }
 
     #[tokio::test]
@@ -252,6 +284,7 @@ mod tests {
         let (send, events) = mpsc::unbounded_channel();
         send.send(event("serving")).unwrap();
         drop(send);
-        run("VI_1".to_owned(), directory.path().join("none"), Duration::from_secs(1), events).await;
+        let settings = settings(directory.path().join("none"), Duration::from_secs(1));
+        run("VI_1".to_owned(), settings, events).await;
     }
 }

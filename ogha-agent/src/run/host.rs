@@ -2,21 +2,23 @@
 
 use std::{collections::HashMap, io, net::IpAddr, sync::Arc, time::Duration};
 
+use anyhow::bail;
 use ogha_common::{
     detector::{CheckOutcome, vitals::Look},
-    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
 use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
+    sync::watch,
+    task::{AbortHandle, JoinHandle},
     time::timeout,
 };
 
 use super::{
+    footing::Footing,
     history::History,
-    hook_event, inbox,
+    hook_event, hooks, inbox,
     message::Message,
     ports::{Answer, End, Job, JobId, Lane, Ports, Work},
     supervise::Supervisor,
@@ -33,8 +35,7 @@ use crate::{
     },
     kernel::Kernel,
     net::{
-        addresses::Addresses, announce::Announcer, interface::Interface, listeners,
-        probe::ProbeSockets, vrrp::VrrpSocket,
+        addresses::Addresses, announce::Announcer, listeners, probe::ProbeSockets, vrrp::VrrpSocket,
     },
     store::Store,
 };
@@ -49,8 +50,12 @@ pub struct Effects {
     pub name: String,
     /// Its index in the maps.
     pub slot: u32,
-    /// The interface of its addresses.
-    pub interface: Interface,
+    /// The interface of its addresses, and how it stands.
+    pub footing: Footing,
+    /// The sockets are of an interface, or an address, that is no more.
+    pub stale: bool,
+    /// This node's own address, for whom it concerns; none where the host does not have it.
+    pub own: watch::Sender<Option<IpAddr>>,
     /// Its virtual addresses.
     pub vips: Vec<(IpAddr, u8)>,
     /// Where probes go out.
@@ -59,6 +64,8 @@ pub struct Effects {
     pub vrrp: Arc<VrrpSocket>,
     /// Where announcements go out.
     pub announcer: Announcer,
+    /// Who hears adverts.
+    pub adverts: AbortHandle,
     /// Its database.
     pub server: config::Database,
     /// How far a rejoin is.
@@ -66,7 +73,7 @@ pub struct Effects {
     /// The session that writes to it, to check its storage.
     pub writing: Writing,
     /// The operator's command.
-    pub hooks: Option<mpsc::UnboundedSender<hook_event::Event>>,
+    pub hooks: hooks::Sender,
     /// Who does slow work.
     pub executor: Executor,
 }
@@ -101,6 +108,12 @@ impl Ports for Host<'_> {
     }
 
     fn set_gate(&mut self, gate: Gate) -> anyhow::Result<()> {
+        // No fence without programs: nothing enforces what is written there.
+        if let Some(why) = self.effects.footing.unguarded()
+            && (gate.state == maps::GATE_OPEN || gate.claimed != 0)
+        {
+            bail!("{why}");
+        }
         self.kernel.set_gate(self.effects.slot, gate)
     }
 
@@ -118,6 +131,10 @@ impl Ports for Host<'_> {
 
     fn peer(&self, node: NodeId) -> anyhow::Result<maps::Peer> {
         Ok(self.kernel.peer(self.effects.slot, node)?.unwrap_or_default())
+    }
+
+    fn refused(&self, address: IpAddr) -> anyhow::Result<Refused> {
+        self.kernel.refused(self.effects.slot, address)
     }
 
     fn set_watch(&mut self, watch: Watch) -> anyhow::Result<()> {
@@ -163,10 +180,7 @@ impl Ports for Host<'_> {
     }
 
     fn run_hook(&mut self, event: hook_event::Event) {
-        if let Some(hooks) = &self.effects.hooks {
-            // A worker that is gone has ended the agent.
-            let _ = hooks.send(event);
-        }
+        self.effects.hooks.send(event);
     }
 }
 
@@ -180,8 +194,10 @@ pub struct Tools {
     pub addresses: VirtualAddresses,
     /// Who decides about partitions.
     pub arbiter: Arc<dyn Arbiter>,
-    /// Where databases are checked.
+    /// Where databases are checked; this node's at its own address.
     pub servers: Vec<(Option<NodeId>, Pinger)>,
+    /// That address; none where the host does not have it.
+    pub own: watch::Receiver<Option<IpAddr>>,
 }
 
 /// Carries jobs out.
@@ -207,7 +223,7 @@ impl VirtualAddresses {
             done = done.and(if hold {
                 self.interface.add(address, prefix).await
             } else {
-                self.interface.remove(address, prefix).await
+                self.interface.remove_everywhere(address).await.map(drop)
             });
         }
         words(done)
@@ -277,6 +293,10 @@ impl CarryOut for Tools {
                 let store = self.store.clone();
                 End::Done(self.write(move || store.save_marks(marks)).await)
             }
+            Job::CheckDisk => {
+                let store = self.store.clone();
+                End::Kept(self.write(move || store.check()).await)
+            }
             Job::HoldAddresses(hold) => End::Done(self.addresses.hold(hold).await),
             Job::Propose(record) => End::Ruled(self.arbiter.propose(record).await),
             Job::Consult => End::Consulted(words(self.arbiter.consult().await)),
@@ -291,8 +311,12 @@ impl CarryOut for Tools {
             }),
             Job::Check(of) => {
                 let server = self.servers.iter().find(|(node, _)| *node == of);
-                End::Checked(match server {
-                    Some((_, server)) => server.ping().await,
+                let place = server.and_then(|(node, server)| match node {
+                    Some(_) => Some((server, server.address())),
+                    None => (*self.own.borrow()).map(|own| (server, own)),
+                });
+                End::Checked(match place {
+                    Some((server, address)) => server.ping(address).await,
                     None => CheckOutcome::Unknown,
                 })
             }
@@ -302,10 +326,10 @@ impl CarryOut for Tools {
 
 impl Tools {
     /// On a thread that may hang with the disk. (What was begun there can't be aborted.)
-    async fn write(
+    async fn write<T: Send + 'static>(
         &self,
-        write: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-    ) -> Result<(), String> {
+        write: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
         match tokio::task::spawn_blocking(write).await {
             Ok(written) => words(written),
             Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),

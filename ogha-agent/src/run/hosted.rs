@@ -3,10 +3,15 @@
 use ogha_common::{failover, router, units::Instant as Moment};
 
 use super::{
-    history::History, message::Message, prepare, router::RouterHost, seat::Seat,
+    history::History, inbox::Inbox, message::Message, prepare, router::RouterHost, seat::Seat,
     supervise::Supervisor,
 };
-use crate::{config, control::view, kernel::Kernel, net::interface::Interface};
+use crate::{
+    config,
+    control::view,
+    kernel::Kernel,
+    net::{interface::Interface, survey::Survey},
+};
 
 /// One instance of the configuration.
 #[derive(Debug)]
@@ -69,6 +74,48 @@ impl Hosted {
         seat.into_iter().flat_map(|seat| seat.effects.sockets.interfaces())
     }
 
+    /// The interface of its addresses.
+    pub fn interface(&self) -> &str {
+        match self {
+            Self::Database(seat) => &seat.effects.footing.interface.name,
+            Self::Router(router) => router.interface(),
+        }
+    }
+
+    /// Something was detached from an interface: its number says no longer that it is the same.
+    pub fn doubt(&mut self) {
+        match self {
+            Self::Database(seat) => seat.effects.footing.doubt(),
+            Self::Router(router) => router.doubt(),
+        }
+    }
+
+    /// The host was looked at; `programs`: whether they are attached to the instance's interface.
+    pub fn surveyed(
+        &mut self,
+        whose: (usize, &Inbox),
+        survey: &Survey,
+        programs: Result<(), String>,
+        kernel: &mut Kernel,
+        history: &mut History,
+    ) {
+        match self {
+            Self::Database(seat) => seat.surveyed(whose, survey, programs, kernel, history),
+            Self::Router(router) => router.surveyed(whose, survey, programs, kernel, history),
+        }
+    }
+
+    /// The maps are new: tells the kernel again what the instance is about.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn refill(&mut self, kernel: &mut Kernel, history: &mut History) -> anyhow::Result<()> {
+        match self {
+            Self::Database(seat) => seat.refill(kernel, history),
+            Self::Router(router) => router.refill(kernel, history),
+        }
+    }
+
     /// When [`Hosted::wake`] is due.
     pub fn next_timer(&self) -> Option<Moment> {
         match self {
@@ -97,6 +144,17 @@ impl Hosted {
                 instance.take(message, &mut host);
             }
             Self::Router(router) => router.take(message, kernel, history),
+        }
+    }
+
+    /// Takes on what may change while it runs.
+    pub fn reconfigure(&mut self, config: &config::Instance) {
+        match self {
+            Self::Database(seat) => {
+                seat.instance.reconfigure(config);
+                seat.effects.hooks.reconfigure(config.hooks.clone());
+            }
+            Self::Router(router) => router.reconfigure(config),
         }
     }
 

@@ -8,12 +8,14 @@
 pub mod address_worker;
 pub mod arbiter_worker;
 mod commands;
+mod contradictions;
 pub mod database_worker;
 pub mod decides;
 pub mod disk_worker;
 mod facts;
 #[cfg(test)]
 mod fake;
+pub mod footing;
 pub mod gate;
 pub mod health;
 mod history;
@@ -30,52 +32,64 @@ pub mod peer;
 pub mod peers;
 pub mod ports;
 mod prepare;
+mod profile;
+mod reload;
 pub mod retry;
 mod router;
 mod seat;
+pub mod signals;
 mod sources;
+mod standing;
 mod status;
 mod supervise;
+mod surroundings;
 pub mod timeline;
 pub mod writes;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ogha_common::units::Instant;
-use tokio::{
-    runtime,
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    time::sleep,
-};
+use tokio::{runtime, sync::mpsc, time::sleep};
 use tracing::{info, warn};
 
-use self::{history::History, hosted::Hosted, inbox::Message, supervise::Supervisor};
+use self::{
+    history::History,
+    hosted::Hosted,
+    inbox::Message,
+    reload::Reload,
+    signals::{Order, Signals},
+    supervise::Supervisor,
+    surroundings::Surroundings,
+};
 use crate::{
     clock,
     config::Config,
     control::{protocol::Request, server::Server},
     failure::Failure,
-    kernel::{self, Kernel},
+    kernel::{self, Claim, Guard, Kernel},
+    limits,
     net::interface::Interface,
+    service::Service,
 };
 
 /// Real-time priority of the loop: above ordinary work, below the kernel's own threads (50).
 const REALTIME_PRIORITY: i32 = 20;
 
+/// How long the end of the agent waits for the last timelines to be on disk.
+const HISTORY_PATIENCE: Duration = Duration::from_millis(200);
+
 /// How long the end of the agent waits for what its instances have to do before.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs the agent until it is told to end (SIGTERM, SIGINT).
+/// Runs the agent until it is told to end (SIGTERM, SIGINT). `file`: where the configuration is read again.
 ///
 /// # Errors
 /// A [`Failure`] of code 2 when something that the agent needs is not there or is taken: an
 /// interface, a port, a key file, privileges, BTF. Nothing stays attached that was not attached
 /// before. Anything else when it cannot go on.
-pub fn run(config: &Config) -> anyhow::Result<()> {
-    use_all_descriptors();
+pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
+    limits::prepare();
     let background = runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("ogha-worker")
@@ -87,26 +101,25 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the loop")?;
     let result = foreground.block_on(async {
-        let agent = Agent::start(config, background.handle()).await.map_err(Failure::start_up)?;
+        // Before anything is done that a signal could interrupt.
+        let mut signals = Signals::take().context("cannot take signals")?;
+        let reload = Reload::new(file, config);
+        let agent = tokio::select! {
+            biased;
+            () = told_to_end(&mut signals) => return Ok(()),
+            agent = Agent::start(config, reload, background.handle()) => agent,
+        };
+        let agent = agent.map_err(Failure::start_up)?;
+        limits::trim_memory();
         if config.node.realtime {
             be_realtime();
         }
-        agent.run().await
+        agent.run(signals).await
     });
     background.shutdown_timeout(Duration::from_secs(1));
     // A write that hangs must not hold the end up either.
     foreground.shutdown_background();
     result
-}
-
-/// As many descriptors as this process may have: what is used up by clients must not be missing for the
-/// database.
-fn use_all_descriptors() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(e) = raised {
-        warn!("cannot raise the limit of open files: {e}");
-    }
 }
 
 /// Without real-time priority a busy machine makes the loop late; that costs availability, not
@@ -126,18 +139,28 @@ struct Agent {
     kernel: Kernel,
     hosted: Vec<Hosted>,
     history: History,
+    reload: Reload,
+    supervisor: Supervisor,
     inbox: mpsc::UnboundedReceiver<Message>,
+    service: Service,
+    surroundings: Surroundings,
 }
 
 impl Agent {
     /// What can be refused comes first and the data plane last, so that an agent that does not
     /// start leaves nothing attached.
-    async fn start(config: &Config, background: &runtime::Handle) -> anyhow::Result<Self> {
+    async fn start(
+        config: &Config,
+        reload: Reload,
+        background: &runtime::Handle,
+    ) -> anyhow::Result<Self> {
         kernel::privileges()?;
         let (send, inbox) = mpsc::unbounded_channel();
         let supervisor = Supervisor::new(background.clone(), send.clone());
-        let interfaces = interfaces(config)?;
         let server = Server::bind(&config.node.run_dir)?;
+        let claim = Claim::take(&config.node.bpf_dir)?;
+        surroundings::wait_for_interfaces(config).await?;
+        let interfaces = interfaces(config)?;
         let mut hosted = Vec::new();
         for (index, instance) in config.instances.iter().enumerate() {
             let interface = interfaces
@@ -158,28 +181,36 @@ impl Agent {
         if let Some(log) = kernel.take_log() {
             sources::kernel_log(log, send.clone())?;
         }
-        sources::control(server, send, &supervisor);
+        let guard = Guard::take(&config.node.bpf_dir, claim)?;
+        sources::control(server, send.clone(), &supervisor);
+        surroundings::remove_left_addresses(config, background).await;
         for one in &mut hosted {
             one.start(&mut kernel, &mut history)?;
         }
         kernel.forget_instances_from(u32::try_from(hosted.len())?)?;
         info!(node = config.node.name, instances = hosted.len(), "started");
-        Ok(Self { node: config.node.name.clone(), kernel, hosted, history, inbox })
+        sources::surveys(&supervisor);
+        let surroundings = Surroundings::new(config, guard, interfaces, supervisor.clone());
+        let node = config.node.name.clone();
+        let service = Service::of_environment();
+        Ok(Self { node, kernel, hosted, history, reload, supervisor, inbox, service, surroundings })
     }
 
-    async fn run(mut self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
+        self.service.ready("running; `ogha-agent status` shows what it does");
         loop {
             let due = self.hosted.iter().filter_map(Hosted::next_timer).min();
+            let wake_at = due.into_iter().chain(self.service.next_feed()).min();
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message)?,
                     None => anyhow::bail!("all sources of input have ended"),
                 },
-                () = sleep_until(due) => {}
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                () = sleep_until(wake_at) => {}
+                order = signals.next() => match order {
+                    Order::End => break,
+                    Order::Reload => self.reload.order(None, &self.supervisor),
+                },
             }
             // What has arrived comes before a timer that fires late: else a busy machine would
             // take its own delay for the silence of its peers.
@@ -190,9 +221,15 @@ impl Agent {
             for one in &mut self.hosted {
                 one.wake(due, &mut self.kernel, &mut self.history);
             }
+            self.service.feed(clock::now());
         }
+        self.service.stopping();
         info!("stopping; the data plane stays loaded, and open gates close when their leases end");
-        self.stop().await;
+        tokio::select! {
+            () = self.stop() => {}
+            () = told_to_end(&mut signals) => info!("told to end a second time: ending at once"),
+        }
+        self.history.flush(HISTORY_PATIENCE);
         Ok(())
     }
 
@@ -228,10 +265,24 @@ impl Agent {
     fn take(&mut self, message: Message) -> anyhow::Result<()> {
         let (kernel, history) = (&mut self.kernel, &mut self.history);
         match message {
+            Message::Control(Request::Reload, answer) => {
+                self.reload.order(Some(answer), &self.supervisor);
+            }
+            Message::Reload(read) => {
+                self.reload.done(read, &self.node, &mut self.hosted, &self.supervisor);
+            }
             Message::Control(request, answer) => {
                 let response = match request {
                     Request::Status | Request::History => {
-                        status::answer(&request, &self.node, &self.hosted, kernel, history)
+                        let configuration = self.reload.view();
+                        status::answer(
+                            &request,
+                            &self.node,
+                            &self.hosted,
+                            configuration,
+                            kernel,
+                            history,
+                        )
                     }
                     order => {
                         commands::carry_out(order, &self.node, &mut self.hosted, kernel, history)
@@ -248,6 +299,8 @@ impl Agent {
                     one.take(message::Message::Kernel(event), kernel, history);
                 }
             }
+            Message::Surveyed(survey) => self.surveyed(survey),
+            Message::Reloaded(reloaded) => self.reloaded(reloaded)?,
             Message::Broken(error) => return Err(error),
         }
         Ok(())
@@ -270,6 +323,11 @@ fn with_paths(mut interfaces: Vec<Interface>, hosted: &[Hosted]) -> Vec<Interfac
         }
     }
     interfaces
+}
+
+/// A reload is too late by then.
+async fn told_to_end(signals: &mut Signals) {
+    while signals.next().await != Order::End {}
 }
 
 /// tokio's timers count whole milliseconds and round up.

@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use ogha_common::{
     detector::{AcceptQueue, CheckOutcome, Detector, Facts, Input, Verdict},
     maps::{self, NS_PER_MS, Passage},
+    profile::{PAGES, Software},
     units::{Instant, NodeId, Term},
     wire::probe::Status,
 };
@@ -107,6 +108,36 @@ impl Peer {
     /// Whether anything was ever heard of it.
     pub fn was_heard(&self) -> bool {
         self.seen.their_time_ns != 0
+    }
+
+    /// When a datagram of it was last believed.
+    pub fn last_heard(&self) -> Option<Instant> {
+        let last = self.seen.last_probe_ns.max(self.seen.last_reply_ns);
+        (last != 0).then(|| Instant::from_ns(last))
+    }
+
+    /// What its probes have said of its configuration, unless they have stopped saying it: so does an
+    /// older agent that was put in place of a newer one. What a dead one has said stays.
+    pub fn pages(&self, patience: Duration) -> Option<&[u64; PAGES]> {
+        let since =
+            Instant::from_ns(self.seen.last_probe_ns).since(Instant::from_ns(self.seen.paged_ns));
+        (self.seen.paged_ns != 0 && since < patience).then_some(&self.seen.pages)
+    }
+
+    /// The version of its agent, as far as it says.
+    pub fn software(&self) -> Option<Software> {
+        (self.seen.pages[0] != 0).then(|| Software::of_page(self.seen.pages[0]))
+    }
+
+    /// Whether its kernel is of that boot.
+    pub fn is_of_boot(&self, boot_id: [u8; 16]) -> bool {
+        let [first, last] = self.seen.replay.boot_id.map(u64::to_ne_bytes);
+        self.was_heard() && boot_id == [first, last].concat()[..]
+    }
+
+    /// Its probes come, and say nothing of its configuration.
+    pub fn probes_without_pages(&self) -> bool {
+        self.seen.last_probe_ns != 0 && self.seen.last_probe_ns != self.seen.paged_ns
     }
 
     /// How long ago its agent last showed that it lives.

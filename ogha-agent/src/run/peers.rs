@@ -3,15 +3,16 @@
 //! The kernel answers the peers' probes and takes their replies, by what this module tells it of the
 //! node; this module reads what came of it, and leaves to the core what it means.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use ogha_common::{
     detector::CheckOutcome,
     failover::NodeSet,
     maps::Offer,
+    profile::{self, Profile},
     units::{Instant, NodeId, Vrid},
     wire::{
-        probe::{Probe, ProbeKind, Status},
+        probe::{Page, Probe, ProbeKind, Status},
         siphash::Key,
     },
 };
@@ -23,6 +24,11 @@ use super::{
     retry::Trouble,
 };
 use crate::config::Liveness;
+
+/// How many numbers of probes are remembered, to know one that comes back.
+const REMEMBERED: usize = 512;
+/// The last page that says anything.
+const LAST_PAGE: u8 = profile::page::ARBITER;
 
 /// This node, as its peers know it.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +55,12 @@ pub struct Peers {
     lease: Duration,
     next_probe: Instant,
     sequence: u64,
+    /// The numbers of the last probes that were sent.
+    sent: VecDeque<u64>,
+    /// What this node says of its configuration.
+    profile: Option<Profile>,
+    /// The page of the next probes.
+    page: u8,
     /// What the kernel says for this node: its status, and to whom it grants.
     offered: Option<(Status, Option<NodeId>)>,
     offer_trouble: Trouble,
@@ -72,6 +84,9 @@ impl Peers {
             lease: liveness.lease,
             next_probe: now,
             sequence: 0,
+            sent: VecDeque::with_capacity(REMEMBERED),
+            profile: None,
+            page: 0,
             offered: None,
             offer_trouble: Trouble::new(instance, "update the probe status (map SELF)"),
             read_trouble: Trouble::new(instance, "read the status of the peers (map PEERS)"),
@@ -88,6 +103,33 @@ impl Peers {
             peer.start(ports.peer(peer.node)?, granted_until);
         }
         Ok(())
+    }
+
+    /// From now on the probes say this of the configuration.
+    pub fn introduce(&mut self, profile: Profile) {
+        self.profile = Some(profile);
+    }
+
+    /// What this node says of its configuration.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+
+    /// The database's identifier was learnt. What was known stays while it cannot be asked.
+    pub fn note_system(&mut self, system: Option<u64>) {
+        if let Some(profile) = &mut self.profile {
+            profile.system = system.or(profile.system);
+        }
+    }
+
+    /// This node, as its peers know it.
+    pub fn identity(&self) -> &Own {
+        &self.own
+    }
+
+    /// Whether this agent has sent a probe of that number lately.
+    pub fn has_sent(&self, sequence: u64) -> bool {
+        self.sent.contains(&sequence)
     }
 
     /// When [`Peers::probe`] or [`Peers::tick`] is due.
@@ -206,6 +248,7 @@ impl Peers {
     pub fn probe(&mut self, status: &Status, grant: Option<NodeId>, ports: &mut impl Ports) {
         self.beat(status, grant, ports);
         self.next_probe = ports.now() + self.interval;
+        self.page = if self.page >= LAST_PAGE { 0 } else { self.page + 1 };
         for index in 0..self.list.len() {
             for path in 0..self.list[index].addresses.len() {
                 self.send(index, path, status, grant, ports);
@@ -257,6 +300,12 @@ impl Peers {
         // Nanoseconds since boot, so that a restarted agent goes on above its predecessor.
         let now = ports.now();
         self.sequence = now.ns().max(self.sequence + 1);
+        if self.sent.len() == REMEMBERED {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(self.sequence);
+        let number = self.page;
+        let page = self.profile.map(|own| Page { number, value: own.pages()[number as usize] });
         let grant_ms = grant.map_or(0, |_| self.grant_ms());
         let peer = &mut self.list[index];
         let grant_ms = if grant == Some(peer.node) { grant_ms } else { 0 };
@@ -277,6 +326,7 @@ impl Peers {
             grant_ms,
             status: *status,
             facts: None,
+            page,
         };
         match ports.send_probe(peer.sockets[path], peer.addresses[path], &probe) {
             Ok(()) => peer.sent(now, path_number),

@@ -9,7 +9,7 @@ use std::{io, net::IpAddr, time::Duration};
 use ogha_common::{
     detector::{CheckOutcome, vitals::Look},
     failover::{Marks, Record, Ruling},
-    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Watch},
+    maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
 };
@@ -57,6 +57,11 @@ pub trait Ports: Work {
     /// # Errors
     /// When the kernel refuses.
     fn peer(&self, node: NodeId) -> anyhow::Result<maps::Peer>;
+    /// What the kernel refused of the datagrams from an address of a peer.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn refused(&self, address: IpAddr) -> anyhow::Result<Refused>;
     /// Sets what the tracepoints watch.
     ///
     /// # Errors
@@ -113,6 +118,8 @@ pub enum Lane {
     Tools,
     /// The disk is written.
     Disk,
+    /// Whether the disk can be written is checked.
+    DiskCheck,
     /// The addresses are put on the interface, or taken off it.
     Addresses,
     /// The arbiter is asked for a record.
@@ -147,6 +154,8 @@ pub enum Job {
     Save(Record),
     /// Write what else must outlive the agent: [`End::Done`].
     SaveMarks(Marks),
+    /// See whether the record is on disk, and could be written: [`End::Kept`].
+    CheckDisk,
     /// Put the addresses on the interface, or take them off: [`End::Done`].
     HoldAddresses(bool),
     /// Ask the arbiter for that record: [`End::Ruled`].
@@ -174,6 +183,8 @@ pub enum End {
     Consulted(Result<Option<Record>, String>),
     /// Which parts of the arbiter answered.
     Answered(Vec<Answer>),
+    /// Whether the record that was last written is on disk; or why it could not be kept there.
+    Kept(Result<bool, String>),
     /// What came of a check.
     Checked(CheckOutcome),
     /// A write was done; or the server cannot be asked to; or why it was not made.

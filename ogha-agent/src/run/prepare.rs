@@ -18,8 +18,10 @@ use ogha_common::{
 };
 
 use super::{
+    footing::Footing,
     hooks,
     host::{Effects, Executor, Host, Tools, VirtualAddresses},
+    inbox::Inbox,
     instance::{Beginning, Instance},
     peer::Peer,
     peers::{self, Peers},
@@ -76,10 +78,12 @@ pub async fn prepare(
     let arbiter = open_arbiter(node, config, supervisor)?;
     let links = Addresses::open(&interface.name, interface.index, background)?;
     let announcer = Announcer::open(interface)?;
+    let (tell_own, hear_own) = tokio::sync::watch::channel(Some(own));
     let core = Core::new(core_config(config, me, speaker, &peers)?);
     let servers = servers(config, own, &peers);
     let (now, inbox) = (clock::now(), supervisor.inbox().clone());
-    sources::adverts(index, &config.name, Arc::clone(&vrrp), inbox);
+    let adverts = sources::adverts(index, &config.name, Arc::clone(&vrrp), inbox);
+    let footing = Footing::new(&config.name, interface, own, &vips);
     let own = own_identity(me, config, &sockets);
     let beginning = Beginning {
         node: node.name.clone(),
@@ -92,15 +96,18 @@ pub async fn prepare(
         promotion_timeout: PROMOTION_TIMEOUT,
     };
     let links = VirtualAddresses { interface: links, vips: vips.clone() };
-    let tools = Tools { database, store, addresses: links, arbiter, servers };
+    let tools = Tools { database, store, addresses: links, arbiter, servers, own: hear_own };
     let effects = Effects {
         name: config.name.clone(),
         slot: u32::try_from(index)?,
-        interface: interface.clone(),
+        footing,
+        stale: false,
+        own: tell_own,
         vips,
         sockets,
         vrrp,
         announcer,
+        adverts,
         server: config.database.clone(),
         progress,
         writing,
@@ -136,38 +143,76 @@ fn own_identity(me: NodeId, config: &config::Instance, sockets: &ProbeSockets) -
 /// # Errors
 /// When the kernel refuses.
 pub fn start(instance: &mut Instance, host: &mut Host<'_>) -> anyhow::Result<()> {
+    configure(instance, host)?;
+    instance.start(host)?;
+    // Probes are taken once there is something to answer.
+    listen(host.kernel, host.effects)
+}
+
+/// Tells the kernel what the instance is about, but for where it takes probes.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn configure(instance: &Instance, host: &mut Host<'_>) -> anyhow::Result<()> {
     let (kernel, slot) = (&mut *host.kernel, host.effects.slot);
     let config = &instance.config;
     let addresses: Vec<IpAddr> = host.effects.vips.iter().map(|&(address, _)| address).collect();
-    kernel.set_vips(slot, &addresses, host.effects.interface.mac)?;
+    kernel.set_vips(slot, &addresses, host.effects.footing.interface.mac)?;
     if let Some(port) = config.database.port() {
         kernel.set_port(port, slot)?;
     }
     let nodes: Vec<NodeId> = instance.peers.list.iter().map(|peer| peer.node).collect();
     kernel.set_peers(slot, &nodes)?;
+    let addresses: Vec<_> = config.peers.iter().flat_map(|peer| peer.addresses.clone()).collect();
+    kernel.set_origins(slot, &addresses)?;
     // Of all paths, for a peer may send its adverts from any address.
     let senders: Vec<_> = config
         .peers
         .iter()
         .flat_map(|peer| peer.addresses.iter().map(|&at| (at, NodeId::of(&peer.name))))
         .collect();
-    kernel.set_advertisers(slot, config.vrid, config.vrrp.version, &senders)?;
-    instance.start(host)?;
-    // Probes are taken once there is something to answer.
-    listen(host.kernel, host.effects)
+    kernel.set_advertisers(slot, config.vrid, config.vrrp.version, &senders)
 }
 
-fn listen(kernel: &mut Kernel, effects: &Effects) -> anyhow::Result<()> {
+/// Opens the sockets again of an interface that is another one now, and tells the kernel of its Ethernet
+/// address.
+///
+/// # Errors
+/// When one cannot be opened; those before it are in use.
+pub(super) fn reopen(
+    effects: &mut Effects,
+    config: &config::Instance,
+    (index, inbox): (usize, &Inbox),
+    kernel: &mut Kernel,
+) -> anyhow::Result<()> {
+    let addresses: Vec<IpAddr> = effects.vips.iter().map(|&(address, _)| address).collect();
+    let interface = &effects.footing.interface;
+    effects.announcer = Announcer::open(interface)?;
+    kernel.set_vips(effects.slot, &addresses, interface.mac)?;
+    let speaker = speaker(config, interface, effects.footing.own, &addresses)?;
+    effects.vrrp = Arc::new(open_vrrp(config, interface, speaker, &addresses)?);
+    effects.adverts.abort();
+    let (name, socket) = (config.name.as_str(), Arc::clone(&effects.vrrp));
+    effects.adverts = sources::adverts(index, name, socket, inbox.clone());
+    Ok(())
+}
+
+/// Has the kernel take the instance's probes.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn listen(kernel: &mut Kernel, effects: &Effects) -> anyhow::Result<()> {
     let addresses: Vec<IpAddr> = effects.sockets.addresses().collect();
     kernel.set_endpoints(effects.slot, &addresses, effects.sockets.port())
 }
 
 /// What the tracepoints are to watch, before the database's main process is known.
 pub(super) fn watch(config: &config::Instance) -> anyhow::Result<Watch> {
-    let agent = std::process::id();
+    let watch =
+        Watch { agent: std::process::id(), pidns: own_namespace("pid")?, ..Watch::default() };
     Ok(match config.database.port() {
-        Some(port) => Watch { tgid: 0, port: u32::from(port), netns: own_netns()?, agent },
-        None => Watch { agent, ..Watch::default() },
+        Some(port) => Watch { port: u32::from(port), netns: own_namespace("net")?, ..watch },
+        None => watch,
     })
 }
 
@@ -321,8 +366,9 @@ fn core_config(
     })
 }
 
-fn own_netns() -> anyhow::Result<u32> {
-    let file = std::fs::metadata("/proc/self/ns/net").context("cannot see our own namespace")?;
+fn own_namespace(kind: &str) -> anyhow::Result<u32> {
+    let path = format!("/proc/self/ns/{kind}");
+    let file = std::fs::metadata(&path).with_context(|| format!("cannot read {path}"))?;
     u32::try_from(std::os::unix::fs::MetadataExt::ino(&file)).context("an impossible inode")
 }
 

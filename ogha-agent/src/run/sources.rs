@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, bail};
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{sync::oneshot, task::AbortHandle, time::sleep};
 use tracing::debug;
 
 use super::{
@@ -19,7 +19,10 @@ use crate::{
         server::Server,
     },
     kernel::{Events, Log},
-    net::vrrp::{Refused, VrrpSocket},
+    net::{
+        vrrp::{Refused, VrrpSocket},
+        watcher,
+    },
 };
 
 /// The kernel's events, on the loop's own thread: they are the first sign of a failure.
@@ -53,9 +56,9 @@ pub fn kernel_log(mut log: Log, inbox: Inbox) -> anyhow::Result<()> {
     thread.map(drop).context("the programs' log has no reader")
 }
 
-/// Adverts of other routers on the instance's interface. What can't be read is read again with growing
+/// Adverts of other routers on the instance's interface; the handle ends it. What can't be read is read again with growing
 /// pauses: a socket that is broken must not keep a thread of real-time priority busy.
-pub fn adverts(index: usize, instance: &str, socket: Arc<VrrpSocket>, inbox: Inbox) {
+pub fn adverts(index: usize, instance: &str, socket: Arc<VrrpSocket>, inbox: Inbox) -> AbortHandle {
     let mut trouble = Trouble::new(instance, "read adverts");
     let feed = inbox.clone();
     tokio::spawn(endless(format!("adverts of {instance}"), inbox, async move {
@@ -79,7 +82,30 @@ pub fn adverts(index: usize, instance: &str, socket: Arc<VrrpSocket>, inbox: Inb
                 }
             }
         }
-    }));
+    }))
+    .abort_handle()
+}
+
+/// What the host's interfaces and addresses are, after each change and now and then.
+pub fn surveys(supervisor: &Supervisor) {
+    let inbox = supervisor.inbox().clone();
+    supervisor.spawn("watch of the interfaces", async move {
+        let mut trouble = Trouble::new("", "watch the interfaces and addresses of this host");
+        loop {
+            let mut see = |survey| {
+                trouble.worked();
+                inbox.send(Message::Surveyed(survey)).is_ok()
+            };
+            match watcher::watch(&mut see).await {
+                Ok(()) => return Ok(()),
+                Err(e) => {
+                    let now = clock::now();
+                    trouble.failed(now, &format!("{e:#}"));
+                    sleep(trouble.retry.at().map_or(Duration::ZERO, |at| at.since(now))).await;
+                }
+            }
+        }
+    });
 }
 
 /// Operators' requests.

@@ -10,7 +10,8 @@ use ogha_common::{
 };
 
 use super::{
-    history::History, host::Effects, hosted::Hosted, instance::Instance, peer::Peer, ports::Answer,
+    footing::Footing, history::History, host::Effects, hosted::Hosted, instance::Instance,
+    peer::Peer, ports::Answer,
 };
 use crate::{
     clock,
@@ -27,6 +28,7 @@ pub fn answer(
     request: &Request,
     node: &str,
     hosted: &[Hosted],
+    configuration: &view::ConfigurationView,
     kernel: &Kernel,
     history: &History,
 ) -> Response {
@@ -38,9 +40,11 @@ pub fn answer(
                 .map(|one| one.view(now, kernel, history))
                 .collect::<anyhow::Result<_>>();
             match views {
-                Ok(instances) => {
-                    Response::Status(view::Status { node: node.to_owned(), instances })
-                }
+                Ok(instances) => Response::Status(view::Status {
+                    node: node.to_owned(),
+                    instances,
+                    configuration: configuration.clone(),
+                }),
                 Err(e) => Response::error(format!("cannot read the kernel's maps: {e:#}")),
             }
         }
@@ -71,7 +75,10 @@ impl Instance {
             phase: phase(self.core()),
             gate: gate_word(passage).to_owned(),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
-            hook: kernel.hook(&effects.interface.name).map_or("none", Hook::as_str).to_owned(),
+            hook: kernel
+                .hook(&effects.footing.interface.name)
+                .map_or("none", Hook::as_str)
+                .to_owned(),
             vips: effects
                 .vips
                 .iter()
@@ -79,6 +86,7 @@ impl Instance {
                 .collect(),
             database: self.database_view(),
             peers: self.peers.list.iter().map(|peer| self.peer_view(now, peer)).collect(),
+            contradictions: self.contradictions_view(),
             counters: kernel.port_counters(effects.slot)?.into(),
             arp: kernel.arp_counters(effects.slot)?,
             probes: kernel.probe_counters(effects.slot)?,
@@ -87,11 +95,13 @@ impl Instance {
             primary: self.core().record().map(|record| self.name_of(record.primary)),
             in_sync: self.in_sync(),
             paused: self.core().is_paused(),
-            waits_for: self.core().waits_for(now).map(|wait| self.words(wait)),
+            waits_for: self.waits_for(now),
+            disk: self.disk.problem().map(str::to_owned),
             arbiter: self.arbiter_view(),
             switchover_to: self.core().switching_to().map(|node| self.name_of(node)),
             rejoin: effects.progress.borrow().as_ref().map(rejoin_view),
             restarts: self.core().restarts(),
+            faults: faults(&effects.footing, self.addresses_trouble()),
         })
     }
 
@@ -101,10 +111,29 @@ impl Instance {
         if own { self.hooks.node() } else { self.peers.name_of(node) }.to_owned()
     }
 
+    fn contradictions_view(&self) -> Vec<view::ContradictionView> {
+        let of = |peer: &Peer| {
+            let name = peer.name.clone();
+            self.contradictions.of(peer.node).map(move |what| view::ContradictionView {
+                peer: name.clone(),
+                what: what.to_string(),
+                blocks: what.danger().is_some(),
+                harmless: what.is_harmless(),
+            })
+        };
+        self.peers.list.iter().flat_map(of).collect()
+    }
+
     fn in_sync(&self) -> Vec<String> {
         let mut names: Vec<_> = self.in_sync_set().iter().map(|node| self.name_of(node)).collect();
         names.sort();
         names
+    }
+
+    fn waits_for(&self, now: Moment) -> Option<String> {
+        let wait = self.core().waits_for(now).map(|wait| self.words(wait));
+        // A takeover, and any other change of the record, waits for that.
+        wait.or_else(|| self.disk.problem().map(|why| format!("state_dir to be put right: {why}")))
     }
 
     /// What a person must do.
@@ -196,8 +225,16 @@ impl Instance {
             paused: peer.status().is_some_and(|status| status.paused),
             replication: replication.map(|peer| peer.state.clone()),
             lag_bytes: replication.and_then(|peer| peer.lag),
+            software: peer.software().map(|version| version.to_string()),
+            same_host: peer.is_of_boot(self.peers.identity().boot_id),
         }
     }
+}
+
+/// What is wrong with the host, in words.
+pub(super) fn faults(footing: &Footing, addresses: Option<&str>) -> Vec<String> {
+    let addresses = addresses.map(|why| format!("cannot change the addresses: {why}"));
+    footing.faults().iter().cloned().chain(addresses).collect()
 }
 
 fn micros(time: Duration) -> u64 {

@@ -158,6 +158,7 @@ impl Cluster {
             bin_dir: self.bin_dir.clone(),
             socket_dir: None,
             dbname: "postgres".to_owned(),
+            unit: None,
         })
     }
 
@@ -167,7 +168,7 @@ impl Cluster {
 
     /// The main process, if it lives.
     pub fn runs(&self) -> Option<u32> {
-        let file = PidFile::read(&self.data()).unwrap()?;
+        let file = PidFile::read(&self.data(), None).unwrap()?;
         pidfile::serves(file.pid, &self.data()).then_some(file.pid)
     }
 

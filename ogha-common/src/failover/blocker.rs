@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::units::NodeId;
+use crate::{profile::Danger, units::NodeId};
 
 /// Why a node may not do now what it would do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +20,8 @@ pub enum Blocker {
     Fenced,
     /// An operator has paused failovers.
     Paused,
+    /// The configurations of the nodes contradict each other.
+    Contradiction(Danger),
     /// That node's database is a primary too, and no consensus store tells which of the two counts.
     Rival(NodeId),
     /// The record names another node as primary.
@@ -28,6 +30,8 @@ pub enum Blocker {
     NotWritable,
     /// The addresses are not on the interface yet.
     NoAddresses,
+    /// Nothing enforces the gate here: the interface is gone, or the programs on it.
+    Unguarded,
     /// Commits do not wait for that member of the in-sync set.
     NotAwaited(NodeId),
     /// That node is in the in-sync set still: commits must go on waiting for it.
@@ -52,6 +56,9 @@ impl fmt::Display for Blocker {
                 f.write_str("this node is fenced until its database rejoins as a standby")
             }
             Self::Paused => f.write_str("failovers are paused; `ogha-agent resume` ends that"),
+            Self::Contradiction(danger) => {
+                write!(f, "{danger}; `ogha-agent status` names the contradiction")
+            }
             Self::Rival(_) => f.write_str(
                 "split brain: another node's database is a primary too, and one side's writes will \
                  be discarded",
@@ -59,6 +66,9 @@ impl fmt::Display for Blocker {
             Self::NotDesignated => f.write_str("the record names another node as primary"),
             Self::NotWritable => f.write_str("the database here does not accept writes yet"),
             Self::NoAddresses => f.write_str("the addresses are not on the interface yet"),
+            Self::Unguarded => {
+                f.write_str("the interface, or the BPF programs on it, are gone: no fence here")
+            }
             Self::NotAwaited(_) => f.write_str("commits do not wait for all in-sync standbys yet"),
             Self::StillInSync(_) => f.write_str("the record still counts the standby in sync"),
             Self::GateNotClosed => f.write_str("the kernel has not confirmed the closed gate"),

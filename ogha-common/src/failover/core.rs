@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     pub(super) known: Known,
-    election: Election,
+    pub(super) election: Election,
     pub(super) phase: Phase,
 }
 
@@ -254,6 +254,10 @@ impl Context<'_> {
                 self.hang_over();
                 phase
             }
+            Input::Contradiction(danger) => {
+                self.known.facts.danger = danger;
+                phase.contradicted(self, danger)
+            }
             Input::Database(database) => self.observed(phase, database),
             Input::DatabaseDid { order, ok } => phase.did(self, order, ok),
             Input::Persisted(term) => phase.persisted(self, term),
@@ -273,6 +277,15 @@ impl Context<'_> {
             Input::Withdrawn { granted_until } => phase.withdrawn(self, granted_until),
             Input::AddressesHeld => phase.addresses_held(self),
             Input::Lapsed => phase.lapsed(self),
+            Input::Unguarded => {
+                self.known.facts.unguarded = true;
+                phase.unguarded(self)
+            }
+            Input::Guarded => {
+                self.known.facts.unguarded = false;
+                phase
+            }
+            Input::Risen => phase.risen(self),
             Input::Stopping => {
                 self.known.operator.stopping = true;
                 self.publish();

@@ -7,6 +7,7 @@ use ::core::time::Duration;
 
 use super::{Config, Database, MAX_NODES, hangs::Hangs, record::Record};
 use crate::{
+    profile::Danger,
     units::{Instant, NodeId, Term},
     wire::probe::{self, Role},
 };
@@ -18,6 +19,8 @@ pub(super) struct Facts {
     pub database: Database,
     /// That was before this agent stalled for longer than a lease: it may be another one by now.
     pub stale: bool,
+    /// Nothing enforces the gate here: the interface is gone, or the programs on it.
+    pub unguarded: bool,
     pub peers: [Option<PeerFacts>; MAX_NODES],
     /// The node that serves, or did.
     pub active: Option<ActiveNode>,
@@ -27,6 +30,8 @@ pub(super) struct Facts {
     pub polled_at: Instant,
     /// Since when this node listens for others, to tell what it heard since.
     pub listening_since: Instant,
+    /// In what the peers contradict this node dangerously.
+    pub danger: Option<Danger>,
     /// How often the database was started again in place since this agent began, or since it last served
     /// for a long time.
     pub restarts: u8,

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::{GateOrder, NodeSet, Order, Record};
 use crate::{
     election,
+    profile::Danger,
     units::{Instant, Lsn, NodeId, Term},
     wire::probe,
 };
@@ -95,6 +96,8 @@ pub enum Input {
     },
     /// The database here hangs no more.
     HangOver,
+    /// What the peers say of themselves contradicts this node dangerously, or no longer does.
+    Contradiction(Option<Danger>),
     /// The database was observed.
     Database(Database),
     /// What came of [`Action::Database`](super::Action::Database).
@@ -127,6 +130,13 @@ pub enum Input {
     },
     /// The addresses are on the interface.
     AddressesHeld,
+    /// The interface is gone, or the programs on it: nothing enforces the gate there.
+    Unguarded,
+    /// The programs enforce it again.
+    Guarded,
+    /// What the LAN knows of the addresses may be lost: the interface was down, has another Ethernet
+    /// address, or an address was missing for a while.
+    Risen,
     /// The agent is about to end, to be started again.
     Stopping,
 }
@@ -258,6 +268,7 @@ impl Input {
             Self::DatabaseDied { .. } => "database died",
             Self::DatabaseHung { .. } => "database hangs",
             Self::HangOver => "hang over",
+            Self::Contradiction(_) => "contradiction",
             Self::Database(_) => "database observed",
             Self::DatabaseDid { .. } => "database order ended",
             Self::Persisted(_) => "record written",
@@ -270,6 +281,9 @@ impl Input {
             Self::GrantersSet(_) => "granters set",
             Self::Withdrawn { .. } => "lease grant withdrawn",
             Self::AddressesHeld => "addresses held",
+            Self::Unguarded => "nothing enforces gate",
+            Self::Guarded => "gate enforced again",
+            Self::Risen => "interface up again",
             Self::Stopping => "agent stops",
         }
     }

@@ -46,6 +46,7 @@ mod hangs;
 mod input;
 mod order;
 mod phase;
+mod reconfigure;
 mod record;
 mod rules;
 mod synchronize;
@@ -62,6 +63,7 @@ pub use self::{
     core::Core,
     input::{Database, Input, Marks, Primary, Role, Ruling, Sign},
     order::{GateOrder, Order},
+    reconfigure::Settings,
     record::{MAX_NODES, NodeSet, Record},
     timeline::{Cause, Outcome, Step},
     transition::{PhaseName, TRANSITIONS, Transition, Why},

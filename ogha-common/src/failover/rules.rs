@@ -5,7 +5,10 @@ use super::{
     Blocker, Cause, Database, Loss, NodeSet, PhaseName, Record, Refusal, Role, cluster::Known,
     facts::PeerFacts,
 };
-use crate::units::{Instant, NodeId};
+use crate::{
+    profile::Danger,
+    units::{Instant, NodeId},
+};
 
 /// How far the closing of a gate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +54,12 @@ impl Known {
         if self.is_paused() {
             return Err(Blocker::Paused);
         }
+        if self.facts.unguarded {
+            return Err(Blocker::Unguarded);
+        }
+        if let Some(danger) = self.facts.danger {
+            return Err(Blocker::Contradiction(danger));
+        }
         let behind = self.facts.behind(self.record());
         if !self.is_in_sync() {
             return Err(Blocker::NotInSync(behind));
@@ -71,12 +80,18 @@ impl Known {
     /// database of a designated primary is promoted if it is still a standby: the promotion
     /// failed, or the agent died before it.
     pub fn may_bootstrap(&self, now: Instant) -> Option<(TakeoverPermit, Cause)> {
-        if !self.is_unreplaced() || self.is_forestalled(now) || !self.knows_the_others(now) {
+        if self.facts.unguarded
+            || !self.is_unreplaced()
+            || self.is_forestalled(now)
+            || !self.knows_the_others(now)
+        {
             return None;
         }
         let cause = match self.facts.database {
             Database::Primary(primary) if primary.writable => Cause::Bootstrap,
-            Database::Standby { .. } if self.is_designated() => Cause::Designated,
+            Database::Standby { .. } if self.is_designated() && self.facts.danger.is_none() => {
+                Cause::Designated
+            }
             _ => return None,
         };
         Some((TakeoverPermit(()), cause))
@@ -118,6 +133,7 @@ impl Known {
     /// What a force would lose.
     pub fn loss_if_forced(&self) -> Loss {
         match self.may_take_over().err() {
+            Some(Blocker::Contradiction(Danger::OtherDatabase)) => Loss::Unknown,
             None if self.config.max_lag.is_none() => Loss::Nothing,
             Some(Blocker::NeverHeardPrimary) => Loss::Unknown,
             _ => Loss::Since(self.facts.behind(self.record())),
@@ -146,6 +162,9 @@ impl Known {
         }
         if self.facts.database.writable().is_none() || self.facts.stale {
             return Err(Blocker::NotWritable);
+        }
+        if self.facts.unguarded {
+            return Err(Blocker::Unguarded);
         }
         if !addresses_held {
             return Err(Blocker::NoAddresses);

@@ -34,6 +34,8 @@ pub enum Cause {
     DiskFailed,
     /// This agent was late: its lease ended before it was renewed.
     LeaseLapsed,
+    /// The interface of the addresses is gone, or the programs on it.
+    Unguarded,
     /// An operator wants that node to serve.
     Switchover(NodeId),
     /// An operator forced this node to take over.
@@ -103,6 +105,7 @@ impl fmt::Display for Cause {
             Self::HigherTerm(term) => write!(f, "another node serves in the higher term {term}"),
             Self::SplitBrain(_) => f.write_str("split brain: another node has served as well"),
             Self::LeaseLapsed => f.write_str("the lease ended before this agent renewed it"),
+            Self::Unguarded => f.write_str("the interface, or the BPF programs on it, are gone"),
             Self::DiskFailed => f.write_str("the cluster record could not be written"),
             Self::Switchover(_) => f.write_str("switchover, by an operator"),
             Self::Forced => f.write_str("forced by an operator"),

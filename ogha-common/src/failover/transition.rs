@@ -110,6 +110,7 @@ reasons! {
     GateFoundOpen = "the last agent's gate is open still, in the record's term";
     PrimaryHeard = "the node that serves was heard";
     NobodyHeard = "nobody was heard to serve";
+    Contradiction = "the peers' configuration contradicts this node's";
     HostAnswers = "the host that was unreachable answers";
     NobodyServes = "nobody serves, and this node may";
     HostLost = "the active node's host is unreachable";
@@ -138,6 +139,7 @@ reasons! {
     PromotionFailed = "the database could not be promoted";
     DiskFailed = "the record could not be written";
     LeaseLapsed = "the lease ended before it was renewed";
+    Unguarded = "nothing enforces the gate: the interface or its programs are gone";
     Switchover = "an operator moves the role to another node";
     SwitchoverUndone = "the switchover was undone";
     GateClosed = "the kernel has the closed gate";

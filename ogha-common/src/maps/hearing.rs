@@ -10,9 +10,10 @@
 use super::LeaseGrants;
 use super::{Granters, NS_PER_MS, Offer, Peer, Refusal, Said};
 use crate::{
+    profile::PAGES,
     units::Term,
     wire::{
-        probe::{MAX_PATHS, ProbeKind, Words, flag, grant_ms, octet, offset, word},
+        probe::{MAX_PATHS, ProbeKind, Words, flag, grant_ms, octet, offset, page, word},
         replay::Novelty,
     },
 };
@@ -42,7 +43,7 @@ pub struct Datagram {
     /// What the sender says of itself.
     pub said: Said,
     /// Of a reply, what the sender's kernel filled in: the words of
-    /// [`facts_words`](crate::wire::probe::facts_words).
+    /// [`facts_words`](crate::wire::probe::facts_words). Of a probe, its [`page`].
     pub facts: (u32, u64),
 }
 
@@ -138,7 +139,10 @@ impl Peer {
             self.grant(datagram.said.term, until);
         }
         match kind {
-            ProbeKind::Probe => self.last_probe_ns = now_ns,
+            ProbeKind::Probe => {
+                self.last_probe_ns = now_ns;
+                self.turn(datagram.facts, now_ns);
+            }
             ProbeKind::Reply => {
                 if self.answered(datagram, now_ns) {
                     hearing = Hearing::News;
@@ -146,6 +150,17 @@ impl Peer {
             }
         }
         hearing
+    }
+
+    /// Notes the page of a probe, if this version knows it.
+    #[inline(always)]
+    const fn turn(&mut self, (high, low): (u32, u64), now_ns: u64) {
+        if let Some((number, value)) = page(high, low)
+            && (number as usize) < PAGES
+        {
+            self.paged_ns = now_ns;
+            self.pages[number as usize & (PAGES - 1)] = value;
+        }
     }
 
     /// The peer's kernel has answered; whether its database or its agent has come or gone.

@@ -3,6 +3,7 @@
 use core::mem::size_of;
 
 use crate::{
+    profile::{NAME_PAGES, PAGES},
     units::{Lsn, Members, NodeId, Priority, Term},
     wire::{
         probe::{Error, MAX_PATHS, ProbeKind, Status},
@@ -217,6 +218,10 @@ pub struct Peer {
     pub promised_until_ns: u64,
     /// When its last valid VRRP advert arrived. Written without the lock.
     pub last_advert_ns: u64,
+    /// When a probe of it last had a page.
+    pub paged_ns: u64,
+    /// The pages of its [`Profile`](crate::profile::Profile), as far as they were heard.
+    pub pages: [u64; PAGES],
 }
 
 impl Peer {
@@ -231,6 +236,45 @@ impl Peer {
         });
         probe.into_iter().chain(reply).min()
     }
+}
+
+/// From where datagrams are refused: an address that the configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Origin {
+    /// The address, network order, IPv4 in its mapped form.
+    pub address: [u8; 16],
+    /// The instance.
+    pub instance: u32,
+}
+
+/// What was refused of the datagrams from an address, and when for the last time (`CLOCK_BOOTTIME`
+/// nanoseconds, 0 for never). Each word is written by itself, without a lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+pub struct Refused {
+    /// Its tag was wrong.
+    pub tag_ns: u64,
+    /// It was of an earlier format.
+    pub format_ns: u64,
+    /// It was authentic, and for another instance or another node, or of a node that is no peer.
+    pub stray_ns: u64,
+    /// Its term was too far ahead.
+    pub leap_ns: u64,
+    /// Of the last stray one: the virtual router.
+    pub vrid: u64,
+    /// Its sender.
+    pub node: u64,
+    /// Its receiver.
+    pub to: u64,
+    /// Its number.
+    pub sequence: u64,
+    /// Its sender's boot, as it goes over the wire.
+    pub boot_id: [u64; 2],
+    /// What its sender calls itself, as far as it was heard.
+    pub name: [u64; NAME_PAGES],
 }
 
 /// Why an authentic probe was refused all the same, or was none.
@@ -366,7 +410,9 @@ const _: () = {
     assert!(size_of::<Said>() == 40);
     assert!(size_of::<Offer>() == 120);
     assert!(size_of::<PeerKey>() == 16);
-    assert!(size_of::<Peer>() == 288);
+    assert!(size_of::<Peer>() == 424);
+    assert!(size_of::<Origin>() == 20);
+    assert!(size_of::<Refused>() == 112);
     assert!(size_of::<ProbeCounters>() == 112);
 };
 

@@ -42,6 +42,11 @@ pub enum Input {
     AddressesHeld,
     /// The addresses are off the interface, as was last ordered.
     AddressesDropped,
+    /// The interface is gone, or the programs on it: nothing enforces the gate there.
+    Unguarded,
+    /// The interface is up again, or has another Ethernet address: neighbours and switches may have
+    /// forgotten where the addresses are.
+    Risen,
     /// The agent is told to end.
     Stopping,
 }
@@ -102,6 +107,8 @@ pub enum Cause {
     Outranked(IpAddr, Priority),
     /// The lease ended before it was renewed.
     Lapsed,
+    /// The interface is gone, or the programs on it.
+    Unguarded,
     /// The agent was told to end.
     Stopping,
 }
@@ -123,6 +130,7 @@ impl fmt::Display for Cause {
             Self::Lapsed => {
                 f.write_str("the lease ended before this agent renewed it: it was not running")
             }
+            Self::Unguarded => f.write_str("the interface, or the BPF programs on it, are gone"),
             Self::Stopping => f.write_str("the agent was told to stop"),
         }
     }

@@ -19,6 +19,8 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// So long after the last word that nothing enforces the gate, a router wants the role again.
+const UNGUARDED_REST: Duration = Duration::from_secs(1);
 /// How long a takeover may take. It is a call of the kernel, and one of netlink for each address.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a stop waits for the addresses to be taken off the interface, with the gate closed already.
@@ -32,6 +34,11 @@ struct Elected {
 }
 
 impl Router {
+    /// Changes the priority, from the next advert and the next timer on.
+    pub const fn set_priority(&mut self, priority: Priority) {
+        self.election.set_priority(priority);
+    }
+
     /// One input; the actions come out in order.
     pub fn handle(&mut self, now: Instant, input: Input, sink: Sink<'_>) {
         self.make_up_for_pause(now);
@@ -44,7 +51,9 @@ impl Router {
             Input::GateFailed(GateOrder::Close) => {}
             Input::GateFailed(_) => self.give_up(now, Notice::GateRefused, sink),
             Input::Renewed { until } => self.renewed(until),
-            Input::Lapsed => self.lapse(now, sink),
+            Input::Lapsed => self.lapse(now, Cause::Lapsed, sink),
+            Input::Unguarded => self.unguard(now, sink),
+            Input::Risen => self.rise(now, sink),
             Input::AddressesHeld => self.addresses_held(sink),
             Input::AddressesDropped => self.addresses_dropped(now, sink),
             Input::Stopping => self.stop(now, sink),
@@ -311,14 +320,36 @@ impl Router {
             _ => return,
         };
         if now >= until {
-            self.lapse(now, sink);
+            self.lapse(now, Cause::Lapsed, sink);
         }
     }
 
-    fn lapse(&mut self, now: Instant, sink: Sink<'_>) {
+    /// No fence without programs: gives up the role, and wants none for as long as that is said again and
+    /// again.
+    fn unguard(&mut self, now: Instant, sink: Sink<'_>) {
+        if let Phase::Backup(_) = self.phase {
+            self.failures = 0;
+            self.election.set_eligible(false);
+            self.phase = Phase::Backup(Backup { rest_until: Some(now + UNGUARDED_REST) });
+        } else {
+            self.lapse(now, Cause::Unguarded, sink);
+        }
+    }
+
+    /// RFC 9568's interface event: what the LAN knows of the addresses is told again, and what is not yet
+    /// decided goes on as it was.
+    fn rise(&mut self, now: Instant, sink: Sink<'_>) {
+        if let Phase::Serving(serving) = &mut self.phase {
+            (serving.announced_since, serving.announced) = (now, 0);
+            sink(Action::SendAdvert(self.config.priority));
+            sink(Action::Announce);
+        }
+    }
+
+    fn lapse(&mut self, now: Instant, cause: Cause, sink: Sink<'_>) {
         let advertised = match self.phase {
             Phase::Serving(_) => {
-                self.begin(Cause::Lapsed, now, sink);
+                self.begin(cause, now, sink);
                 true
             }
             Phase::TakingOver(takeover) => takeover.step.is_advertised(),

@@ -13,9 +13,9 @@ mod message;
 pub use self::{
     layout::{
         Body, LEN, MAGIC, MAX_PATHS, VERSION, WORDS, Words, body, flag, grant_ms, octet, offset,
-        word, words,
+        page, page_words, word, words,
     },
-    message::{Error, KernelFacts, Phase, Probe, ProbeKind, Role, Status},
+    message::{Error, KernelFacts, Page, Phase, Probe, ProbeKind, Role, Status},
 };
 use crate::{
     gate::Passage,
@@ -51,8 +51,8 @@ pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
     put(&mut out, offset::ROLE, [status.role as u8]);
     put(&mut out, offset::FLAGS, [flags]);
     put(&mut out, offset::PATH, [probe.path]);
-    if let Some(facts) = &probe.facts {
-        let (high, low) = facts_words(facts);
+    let page = |page: Page| page_words(page.number, page.value);
+    if let Some((high, low)) = probe.facts.as_ref().map(facts_words).or(probe.page.map(page)) {
         put(&mut out, offset::FACTS, high.to_be_bytes());
         put(&mut out, offset::QUEUE_LIMIT, low.to_be_bytes());
     }
@@ -87,7 +87,7 @@ pub fn check(words: &Words, tag: impl FnOnce(&Body) -> u64) -> Result<(), Error>
     if word(words, offset::MAGIC) >> 32 != u32::from_be_bytes(MAGIC) as u64 {
         return Err(Error::Magic);
     }
-    if octet(words, offset::VERSION) != VERSION {
+    if octet(words, offset::VERSION) < VERSION {
         return Err(Error::Version);
     }
     let Some(body) = body(words) else { return Err(Error::Length) };
@@ -139,7 +139,16 @@ pub fn parse(datagram: &[u8], tag: impl FnOnce(&Body) -> u64) -> Result<Probe, E
         grant_ms: u16::from_be_bytes(take(packet, offset::GRANT)),
         status: read_status(packet)?,
         facts: read_facts(packet),
+        page: read_page(packet),
     })
+}
+
+/// Only a probe has one: what a reply has there is its kernel's.
+fn read_page(packet: &[u8; LEN]) -> Option<Page> {
+    let probe = packet[offset::KIND] == ProbeKind::Probe as u8;
+    let high = u32::from_be_bytes(take(packet, offset::FACTS));
+    let (number, value) = page(high, number(packet, offset::QUEUE_LIMIT)).filter(|_| probe)?;
+    Some(Page { number, value })
 }
 
 fn read_status(packet: &[u8; LEN]) -> Result<Status, Error> {

@@ -58,6 +58,7 @@ pub fn datagram(sequence: u64) -> [u8; probe::LEN] {
         grant_ms: 0,
         status: status(NODE, Phase::Standby, Role::Standby),
         facts: None,
+        page: None,
     };
     probe::encode(&probe, |body| siphash::tag(KEY, body))
 }

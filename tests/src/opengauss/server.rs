@@ -51,7 +51,7 @@ impl Node {
 
     /// The server's process, as recorded.
     pub(super) fn recorded(&self) -> Recorded {
-        match PidFile::read(self.data_dir()).ok().flatten() {
+        match PidFile::read(self.data_dir(), None).ok().flatten() {
             None => Recorded::Nothing,
             Some(file) if pidfile::serves(file.pid, self.data_dir()) => Recorded::Alive(file.pid),
             Some(file) => Recorded::Dead(file.pid),

@@ -226,7 +226,7 @@ impl World {
             peers,
             record: host.saved,
             marks: host.marks,
-            watch: Watch { tgid: 0, port: PORT.into(), netns: 1, agent: 1 },
+            watch: Watch { tgid: 0, port: PORT.into(), netns: 1, agent: 1, pidns: 1 },
             promotion_timeout: Duration::from_millis(2000),
             config,
         };
@@ -312,6 +312,7 @@ impl World {
                 bin_dir: None,
                 socket_dir: None,
                 dbname: "postgres".to_owned(),
+                unit: None,
             }),
             failover: Failover {
                 max_lag: setting.max_lag.unwrap_or(0),

@@ -179,8 +179,8 @@ impl World {
         // It did not answer a moment ago; or it is the second primary of a split.
         let sentenced =
             matches!(host.view.cause.get(), Some(Cause::DatabaseHung | Cause::SplitBrain(_)));
-        // One whose promotion was given up may be a primary in the next moment.
-        let begun = host.promoted_at.unwrap_or_default().max(host.database.started_at);
+        // One whose promotion or start was given up may be a primary in the next moment.
+        let begun = host.ordered_at.unwrap_or_default().max(host.database.started_at);
         let settled = self.now.saturating_sub(begun) > JUST_STARTED;
         if healthy && settled && !sentenced && (named || !host.database.primary) {
             self.violated(Violation::Stopped(node));

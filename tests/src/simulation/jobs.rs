@@ -40,7 +40,7 @@ impl World {
             Job::Observe => return self.start_observation(node, life, id),
             Job::Propose(_) | Job::Consult => return self.ask_arbiter(node, life, id, job),
             Job::Check(of) => return self.check_database(node, life, id, *of),
-            Job::ProbeArbiter => MS,
+            Job::ProbeArbiter | Job::CheckDisk => MS,
             Job::Write => {
                 self.nodes[node].writing_since = Some(self.now);
                 self.random.between(1, 10) * MS
@@ -55,7 +55,9 @@ impl World {
         };
         if let Job::Database(Step::Promote) = job {
             self.check_promotion(node);
-            self.nodes[node].promoted_at = Some(self.now);
+        }
+        if let Job::Database(Step::Promote | Step::Start(_)) = job {
+            self.nodes[node].ordered_at = Some(self.now);
         }
         let boot = self.nodes[node].boot;
         self.queue.push(self.now + takes, Event::Work { node, life, boot, id, job });
@@ -70,7 +72,7 @@ impl World {
         }
         let end = match job {
             Job::Observe => End::Observed(self.observation(node)),
-            Job::Save(_) | Job::SaveMarks(_) if host.disk_hangs => {
+            Job::Save(_) | Job::SaveMarks(_) | Job::CheckDisk if host.disk_hangs => {
                 let at = self.now + HANGS;
                 return self.queue.push(at, Event::Work { node, life, boot, id, job });
             }
@@ -98,6 +100,8 @@ impl World {
                 }
                 End::Wrote(if done { Ok(true) } else { Err("it does not write".to_owned()) })
             }
+            Job::CheckDisk if host.disk_full => End::Kept(Err("no space left".to_owned())),
+            Job::CheckDisk => End::Kept(Ok(true)),
             Job::ProbeArbiter => End::Answered(vec![]),
             _ => End::Done(Ok(())),
         };

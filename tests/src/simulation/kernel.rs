@@ -7,7 +7,7 @@ use ogha_common::{
         self, Datagram, GATE_OPEN, Gate, Granters, Hearing, LeaseGrants, NS_PER_MS, Passage, Peer,
         PortCounters, Said, Tables, Watch, earliest, is_fresh,
     },
-    wire::probe::{KernelFacts, ProbeKind, facts_words},
+    wire::probe::{KernelFacts, Page, ProbeKind, facts_words, page_words},
 };
 
 use super::{MAX, Mutation};
@@ -34,6 +34,8 @@ pub struct Probe {
     /// Of a reply: the sender's gate, the age of its agent's heartbeat in milliseconds, whether its
     /// agent has exited, whether its database listens.
     pub facts: (u8, u32, bool, bool),
+    /// Of a probe: what it says of its sender's configuration.
+    pub page: Option<Page>,
 }
 
 impl Probe {
@@ -52,7 +54,11 @@ impl Probe {
             echo_ns: self.echo,
             grant_ms: self.grant_ms as u16,
             said: self.said,
-            facts: facts_words(&facts),
+            facts: match (self.kind, self.page) {
+                (ProbeKind::Probe, Some(page)) => page_words(page.number, page.value),
+                (ProbeKind::Probe, None) => (0, 0),
+                (ProbeKind::Reply, _) => facts_words(&facts),
+            },
         }
     }
 }
@@ -195,6 +201,7 @@ impl Kernel {
             said: self.offer.said,
             grant_ms,
             facts: (gate, age as u32, self.offer.exited, database),
+            page: None,
         }
     }
 }

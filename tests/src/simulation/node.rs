@@ -66,8 +66,8 @@ pub struct Node {
     pub writing_since: Option<u64>,
     /// An order to stop has failed.
     pub stop_failed: bool,
-    /// When a promotion of its database was last ordered.
-    pub promoted_at: Option<u64>,
+    /// When its database was last ordered to start, or to be promoted.
+    pub ordered_at: Option<u64>,
     /// The host is paused till then, with its clock.
     pub frozen_until: Option<u64>,
     /// When it went on after that.
@@ -103,7 +103,7 @@ impl Node {
             observations_late: false,
             writing_since: None,
             stop_failed: false,
-            promoted_at: None,
+            ordered_at: None,
             frozen_until: None,
             thawed_at: None,
         }

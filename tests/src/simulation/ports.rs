@@ -12,7 +12,7 @@ use ogha_agent::run::{
 use ogha_common::{
     detector::vitals::{Look, Task, TaskState},
     failover::{Arbiter, PhaseName, Ruling},
-    maps::{self, GATE_OPEN, Gate, LeaseGrants, Offer, PortCounters, Said, Watch},
+    maps::{self, GATE_OPEN, Gate, LeaseGrants, Offer, PortCounters, Refused, Said, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe,
 };
@@ -176,6 +176,10 @@ impl Ports for Host<'_> {
         Ok(self.world.nodes[self.node].kernel.peers[self.world.place(node)])
     }
 
+    fn refused(&self, _: IpAddr) -> anyhow::Result<Refused> {
+        Ok(Refused::default())
+    }
+
     fn set_watch(&mut self, watch: Watch) -> anyhow::Result<()> {
         if self.may(Count::All) {
             self.refused()?;
@@ -206,6 +210,7 @@ impl Ports for Host<'_> {
             said: Said::from(probe.status),
             grant_ms: probe.grant_ms.into(),
             facts: (0, 0, false, false),
+            page: probe.page,
         };
         self.world.transmit(from, to, Event::Probe { to, probe });
         Ok(())

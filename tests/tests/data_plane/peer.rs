@@ -66,6 +66,7 @@ impl Play {
             grant_ms: 0,
             status: standby(),
             facts: None,
+            page: None,
         }
     }
 

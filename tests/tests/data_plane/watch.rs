@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::fs::MetadataExt as _,
     process::Command,
     thread,
     time::Duration,
@@ -51,7 +52,8 @@ fn netns(host: &Host) -> u32 {
 }
 
 fn watch(host: &Host, tgid: u32) -> Watch {
-    Watch { tgid, port: PORT.into(), netns: netns(host), agent: 0 }
+    let pidns = std::fs::metadata("/proc/self/ns/pid").unwrap().ino() as u32;
+    Watch { tgid, port: PORT.into(), netns: netns(host), agent: 0, pidns }
 }
 
 fn listen(host: &Host, port: u16) -> TcpListener {

@@ -100,6 +100,7 @@ impl Host {
             bin_dir: Some(self.node.bin_dir.clone()),
             socket_dir: None,
             dbname: "postgres".to_owned(),
+            unit: None,
         };
         let known = |peer: &Peer| database::Peer {
             name: peer.name.clone(),
@@ -134,7 +135,7 @@ impl Host {
     }
 
     pub fn runs(&self) -> Option<u32> {
-        let file = PidFile::read(&self.data()).unwrap()?;
+        let file = PidFile::read(&self.data(), None).unwrap()?;
         pidfile::serves(file.pid, &self.data()).then_some(file.pid)
     }
 

@@ -39,6 +39,8 @@ pub struct Machine {
     pub postgresql: bool,
     /// Is nft there?
     pub nftables: bool,
+    /// Are ip and tc there?
+    pub iproute: bool,
     /// Is keepalived there?
     pub keepalived: bool,
     /// Is scapy there, for the system's Python, and libpcap for it?
@@ -70,6 +72,7 @@ impl Machine {
             bpftool: find("bpftool").is_some(),
             postgresql: postgresql(),
             nftables: find("nft").is_some(),
+            iproute: find("ip").is_some() && find("tc").is_some(),
             keepalived: find("keepalived").is_some(),
             scapy: scapy(),
             etcd: find("etcd").is_some(),

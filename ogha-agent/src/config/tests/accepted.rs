@@ -3,6 +3,7 @@
 use ogha_common::units::{Centis, Priority, Vrid};
 
 use super::*;
+use crate::database::Unit;
 
 #[test]
 fn what_is_left_out_has_its_default() {
@@ -41,6 +42,7 @@ fn what_is_left_out_has_its_default() {
         bin_dir: None,
         socket_dir: None,
         dbname: "postgres".to_owned(),
+        unit: None,
     };
     assert_eq!(instance.database, Database::Opengauss(server));
     let failover = Failover {
@@ -85,6 +87,7 @@ user = "postgres"
 bin_dir = "/bin"
 socket_dir = "/sock"
 dbname = "app"
+unit = "postgresql@15-main"
 [[instance]]
 name = "two"
 interface = "eth1"
@@ -109,6 +112,7 @@ database.kind = "none"
     let server = one.database.server().unwrap();
     assert_eq!((server.port, server.dbname.as_str()), (5433, "app"));
     assert_eq!(server.socket_dir.as_deref(), Some(Path::new("/sock")));
+    assert_eq!(server.unit.as_ref().map(Unit::name), Some("postgresql@15-main.service"));
     assert_eq!((two.peers.len(), two.database.port()), (2, None));
 }
 

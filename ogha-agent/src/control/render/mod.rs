@@ -12,6 +12,13 @@ use super::view::{
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "node {}", self.node)?;
+        for problem in &self.configuration.problems {
+            writeln!(f, "{}", wrapped("  NOT RELOADED ", problem))?;
+        }
+        if !self.configuration.needs_restart.is_empty() {
+            let keys = self.configuration.needs_restart.join(", ");
+            writeln!(f, "{}", wrapped("  RESTART    ", &format!("needed to take on {keys}")))?;
+        }
         for instance in &self.instances {
             writeln!(f)?;
             write!(f, "{instance}")?;
@@ -28,11 +35,21 @@ impl fmt::Display for InstanceView {
         let Self { name, vrid, vrrp, phase, term, .. } = self;
         writeln!(f, "instance {name} (virtual router {vrid}): {phase}, {vrrp}, term {term}")?;
         writeln!(f, "  addresses  {}", self.vips.join(", "))?;
+        for fault in &self.faults {
+            writeln!(f, "{}", wrapped("  FAULT      ", fault))?;
+        }
         if let Some(wait) = &self.waits_for {
             writeln!(f, "{}", wrapped("  WAITS FOR  ", wait))?;
         }
+        if let Some(why) = &self.disk {
+            writeln!(f, "{}", wrapped("  DISK       ", why))?;
+        }
         if self.paused {
             writeln!(f, "  PAUSED     nobody takes over until `ogha-agent resume`")?;
+        }
+        for differs in &self.contradictions {
+            let text = format!("{} {}", differs.peer, differs.what);
+            writeln!(f, "{}", wrapped("  DIFFERS    ", &text))?;
         }
         if let Some(to) = &self.switchover_to {
             writeln!(f, "  switchover to {to}")?;
@@ -227,7 +244,7 @@ impl fmt::Display for Failover {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::{DatabaseView, FailoverStep};
+    use super::super::view::{ContradictionView, DatabaseView, FailoverStep};
     use super::*;
 
     fn serving() -> InstanceView {
@@ -264,6 +281,8 @@ mod tests {
                     paused: false,
                     replication: Some("streaming".into()),
                     lag_bytes: Some(512),
+                    software: Some("0.1.0".into()),
+                    same_host: false,
                 },
                 PeerView {
                     name: "db3".into(),
@@ -275,6 +294,7 @@ mod tests {
                     ..PeerView::default()
                 },
             ],
+            contradictions: Vec::new(),
             counters: Counters { syn_in: 4, synack_out: 3, rst_in: 2, rst_out: 1 },
             arp: ArpCounters { answered: 5, dropped: 6, conflicts: 8, defended: 7, suppressed: 8 },
             probes: ProbeCounters {
@@ -291,6 +311,7 @@ mod tests {
             in_sync: vec!["opengaussdb1".into(), "opengaussdb2".into()],
             paused: false,
             waits_for: None,
+            disk: None,
             arbiter: ArbiterView {
                 kind: "etcd".into(),
                 answers: vec![
@@ -309,6 +330,7 @@ mod tests {
             switchover_to: None,
             rejoin: None,
             restarts: 0,
+            faults: Vec::new(),
         }
     }
 
@@ -324,6 +346,11 @@ mod tests {
             vips: vec!["10.0.0.9/24".into()],
             waits_for: Some("the database here to be started".into()),
             paused: true,
+            contradictions: vec![ContradictionView {
+                peer: "db2".into(),
+                what: "has lease = 1s, this node 100ms: set the same on both".into(),
+                ..ContradictionView::default()
+            }],
             arbiter: ArbiterView { kind: "none".into(), answers: Vec::new() },
             rejoin: Some(RejoinView {
                 phase: "copying".into(),
@@ -331,6 +358,7 @@ mod tests {
                 lost: Some("timeline 3".into()),
             }),
             restarts: 2,
+            faults: Vec::new(),
             database: DatabaseView {
                 kind: "postgresql".into(),
                 role: "unknown".into(),
@@ -340,7 +368,11 @@ mod tests {
             },
             ..InstanceView::default()
         };
-        let status = Status { node: "opengaussdb1".into(), instances: vec![serving(), waiting] };
+        let status = Status {
+            node: "opengaussdb1".into(),
+            instances: vec![serving(), waiting],
+            ..Status::default()
+        };
         assert_eq!(
             status.to_string(),
             "\
@@ -369,6 +401,7 @@ instance VI_2 (virtual router 60): standby, backup, term 0
   addresses  10.0.0.9/24
   WAITS FOR  the database here to be started
   PAUSED     nobody takes over until `ogha-agent resume`
+  DIFFERS    db2 has lease = 1s, this node 100ms: set the same on both
   record     none yet
   gate       closed
   hook       tcx
@@ -399,7 +432,8 @@ instance VI_2 (virtual router 60): standby, backup, term 0
         let mut instance = serving();
         instance.peers.truncate(1);
         instance.vips.truncate(1);
-        let status = Status { node: "opengaussdb1".into(), instances: vec![instance] };
+        let status =
+            Status { node: "opengaussdb1".into(), instances: vec![instance], ..Status::default() };
         let json = serde_json::to_string(&status).unwrap();
         assert_eq!(
             json,
@@ -412,7 +446,8 @@ instance VI_2 (virtual router 60): standby, backup, term 0
                 r#""peers":[{"name":"opengaussdb2","host":"alive","agent":"alive","#,
                 r#""verdict":"healthy","evidence":"healthy","#,
                 r#""phase":"standby","listening":true,"rtt_us":43,"in_sync":true,"#,
-                r#""paused":false,"replication":"streaming","lag_bytes":512}],"#,
+                r#""paused":false,"replication":"streaming","lag_bytes":512,"#,
+                r#""software":"0.1.0","same_host":false}],"contradictions":[],"#,
                 r#""counters":{"syn_in":4,"synack_out":3,"rst_in":2,"rst_out":1},"#,
                 r#""arp":{"answered":5,"dropped":6,"conflicts":8,"defended":7,"suppressed":8},"#,
                 r#""probes":{"probes":9,"answered":10,"replies":11,"unproven":0,"length":0,"#,
@@ -420,10 +455,11 @@ instance VI_2 (virtual router 60): standby, backup, term 0
                 r#""replay":13,"echo":0,"leap":0},"adverts":{"accepted":14,"ttl":15,"version":0,"kind":0,"#,
                 r#""length":0,"checksum":0,"field":0,"stranger":0},"failovers":1,"#,
                 r#""primary":"opengaussdb1","in_sync":["opengaussdb1","opengaussdb2"],"#,
-                r#""paused":false,"waits_for":null,"arbiter":{"kind":"etcd","answers":["#,
+                r#""paused":false,"waits_for":null,"disk":null,"arbiter":{"kind":"etcd","answers":["#,
                 r#"{"place":"http://10.0.0.1:2379","rtt_us":1250,"error":null},"#,
                 r#"{"place":"http://10.0.0.2:2379","rtt_us":null,"error":"refused"}]},"#,
-                r#""switchover_to":null,"rejoin":null,"restarts":0}]}"#
+                r#""switchover_to":null,"rejoin":null,"restarts":0}],"#,
+                r#""configuration":{"problems":[],"needs_restart":[]}}"#
             )
         );
         assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);

@@ -15,6 +15,9 @@ pub fn write(f: &mut fmt::Formatter<'_>, instance: &InstanceView) -> fmt::Result
     let InstanceView { name, vrid, vrrp, phase, database, .. } = instance;
     writeln!(f, "instance {name} (virtual router {vrid}): {phase}, {vrrp}")?;
     writeln!(f, "  addresses  {}", instance.vips.join(", "))?;
+    for fault in &instance.faults {
+        writeln!(f, "{}", wrapped("  FAULT      ", fault))?;
+    }
     if let Some(wait) = &instance.waits_for {
         writeln!(f, "{}", wrapped("  WAITS FOR  ", wait))?;
     }
@@ -72,7 +75,9 @@ mod tests {
             peers: vec![peer],
             ..InstanceView::default()
         };
-        let page = |router| Status { node: "web2".into(), instances: vec![router] }.to_string();
+        let page = |router| {
+            Status { node: "web2".into(), instances: vec![router], ..Status::default() }.to_string()
+        };
         assert_eq!(
             page(router.clone()),
             "\

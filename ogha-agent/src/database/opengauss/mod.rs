@@ -6,7 +6,6 @@
 
 use std::{
     ffi::OsStr,
-    fs,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -151,8 +150,7 @@ impl Opengauss {
     /// Without SQL there is the state file, for a word. It is as old as the server's last change of
     /// state, so it says something only while the server lives, and nothing about its role.
     fn guess(&self, error: &sql::Error, process: Process, why: Option<String>) -> Observation {
-        let path = self.local.server.data_dir.join("gaussdb.state");
-        let hint = process.pid().and_then(|_| StateFile::parse(&fs::read(path).ok()?));
+        let hint = process.pid().and_then(|_| StateFile::parse(&self.local.read("gaussdb.state")?));
         let word = sql::state(error, process);
         let state = match hint.map(|hint| hint.state) {
             Some(state @ ("starting" | "promoting" | "demoting" | "building"))
@@ -180,7 +178,8 @@ impl Opengauss {
     /// outcome only each second; so SQL is watched meanwhile.
     async fn promote(&self) -> anyhow::Result<()> {
         // Declared before the command, and so dropped after it: it would create the file again.
-        let trigger = Trigger::guard(self.local.server.data_dir.join("failover"));
+        let trigger =
+            Trigger::guard(self.local.server.data_dir.join("failover"), self.local.login.owner());
         let mut seen =
             timeout(promotion::DEADLINE, promotion::seen(|| self.writable(), || ())).boxed();
         let mut repeat = Repeat::new();

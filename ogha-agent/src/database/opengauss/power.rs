@@ -4,7 +4,7 @@
 //! start to start; there is no file that makes it a standby. What keeps it from starting at all are
 //! its directory's permissions: the server refuses one that its group may write.
 
-use std::{ffi::OsStr, fs, path::Path, time::Duration};
+use std::{ffi::OsStr, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
@@ -74,7 +74,8 @@ impl Opengauss {
              rejoin again",
             dir.display()
         );
-        let mode = last_mode(dir).with_context(|| {
+        let read = |name: &str| self.local.read(name);
+        let mode = last_mode(&read).with_context(|| {
             format!(
                 "neither postmaster.opts nor gaussdb.state in {} says whether the server was \
                  primary or standby; start it by gs_ctl start -M",
@@ -89,7 +90,7 @@ impl Opengauss {
         let begun = Instant::now();
         let dir = &self.local.server.data_dir;
         if self.local.main_pid()?.is_none() {
-            pidfile::buried(dir).await;
+            pidfile::buried(dir, self.local.login.owner()).await;
             self.rearm().await?;
             let seconds = within.as_secs().max(1).to_string();
             let call = Call::new("gs_ctl", within + Duration::from_secs(5))
@@ -118,8 +119,8 @@ impl Opengauss {
 }
 
 /// What it was: `-M` of its last start, which a promotion rewrites; else what the state file says.
-fn last_mode(data_dir: &Path) -> Option<&'static str> {
-    let options = fs::read(data_dir.join("postmaster.opts")).unwrap_or_default();
+fn last_mode(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Option<&'static str> {
+    let options = read("postmaster.opts").unwrap_or_default();
     let options = String::from_utf8_lossy(&options).into_owned();
     let mode = options.split_once("\"-M\" \"").and_then(|(_, rest)| rest.split('"').next());
     match mode.map(OsStr::new).and_then(OsStr::to_str) {
@@ -127,7 +128,7 @@ fn last_mode(data_dir: &Path) -> Option<&'static str> {
         Some("standby") => return Some("standby"),
         _ => {}
     }
-    let state = StateFile::parse(&fs::read(data_dir.join("gaussdb.state")).ok()?)?;
+    let state = StateFile::parse(&read("gaussdb.state")?)?;
     match state.role {
         Role::Primary => Some("primary"),
         Role::Standby => Some("standby"),
@@ -137,20 +138,22 @@ fn last_mode(data_dir: &Path) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn the_mode_of_the_last_start_else_of_the_state_file() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(last_mode(dir.path()), None);
+        assert_eq!(last_mode(&|name| fs::read(dir.path().join(name)).ok()), None);
         let mut state = [0; 72];
         state[0] = 3;
         fs::write(dir.path().join("gaussdb.state"), state).unwrap();
-        assert_eq!(last_mode(dir.path()), Some("standby"));
+        assert_eq!(last_mode(&|name| fs::read(dir.path().join(name)).ok()), Some("standby"));
         let opts = dir.path().join("postmaster.opts");
         fs::write(&opts, "/app/bin/gaussdb \"-D\" \"/data\"\n").unwrap();
-        assert_eq!(last_mode(dir.path()), Some("standby"));
+        assert_eq!(last_mode(&|name| fs::read(dir.path().join(name)).ok()), Some("standby"));
         fs::write(&opts, "/app/bin/gaussdb \"-D\" \"/data\" \"-M\" \"primary\"\n").unwrap();
-        assert_eq!(last_mode(dir.path()), Some("primary"));
+        assert_eq!(last_mode(&|name| fs::read(dir.path().join(name)).ok()), Some("primary"));
     }
 }

@@ -45,7 +45,7 @@ enum Following {
 
 /// Whether a build was begun and not ended.
 pub(super) fn is_half_done(data_dir: &Path) -> bool {
-    mark(data_dir).exists()
+    files::exists(&mark(data_dir))
 }
 
 fn mark(data_dir: &Path) -> PathBuf {
@@ -150,7 +150,14 @@ impl Opengauss {
                 );
                 self.progress.lost(lost.clone());
                 let log = ["pg_xlog", "pg_wal"].map(|name| dir.join(name));
-                let log = log.into_iter().find(|log| log.is_dir()).unwrap_or_default();
+                let log = log
+                    .into_iter()
+                    .find(|log| {
+                        self.local
+                            .as_owner(|| files::leads_to_directory(log))
+                            .is_ok_and(|is_one| is_one)
+                    })
+                    .unwrap_or_default();
                 self.local.act(move || lost::keep(&lost, &log, SEGMENT)).await?;
             }
             let mark = mark(&dir);

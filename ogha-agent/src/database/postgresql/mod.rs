@@ -11,10 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use nix::{
-    sys::signal::{self, Signal},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use tokio::sync::watch;
 
 use super::{
@@ -22,17 +19,19 @@ use super::{
     awaiting::Awaiting,
     identity::Identity,
     local::Local,
-    main_process, pidfile,
+    main_process,
     progress::Reporter,
     promotion::{self, Repeat, Trigger},
     sql::{self, Sql},
-    stop,
+    unit,
     vitals::Writing,
     write::{Writer, Written},
 };
+use crate::guest::process;
 
 mod auto_conf;
 mod follow;
+mod guard;
 mod history;
 mod observe;
 mod options;
@@ -40,6 +39,7 @@ mod power;
 mod rejoin;
 mod synchronize;
 
+pub(super) use guard::guard;
 use observe::cell;
 
 const WRITABLE: &str = "select not pg_catalog.pg_is_in_recovery() \
@@ -121,7 +121,8 @@ impl Postgresql {
     /// Asks again and again, for an order can be lost: if one of its processes dies, the server
     /// restarts the others, and is a standby that knows of no promotion.
     async fn promote(&self) -> anyhow::Result<()> {
-        let trigger = Trigger::guard(self.local.server.data_dir.join("promote"));
+        let trigger =
+            Trigger::guard(self.local.server.data_dir.join("promote"), self.local.login.owner());
         let startup = AtomicI32::new(0);
         let nudge = || self.nudge(startup.load(Ordering::Relaxed));
         tokio::select! {
@@ -180,8 +181,9 @@ impl Postgresql {
     fn nudge(&self, startup: i32) {
         let pid = u32::try_from(startup).unwrap_or(0);
         // Its number may be another process's by now, which a reload may kill.
-        if pid != 0 && pidfile::serves(pid, &self.local.server.data_dir) {
-            let _ = signal::kill(Pid::from_raw(startup), Signal::SIGHUP);
+        let (uid, dir) = (self.local.login.uid().as_raw(), &self.local.server.data_dir);
+        if let Err(error) = process::signal(pid, uid, dir, Signal::SIGHUP) {
+            tracing::debug!("the process that replays the WAL was not woken: {error:#}");
         }
     }
 }
@@ -202,7 +204,7 @@ impl Database for Postgresql {
     fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>> {
         match step {
             Step::Promote => self.promote().boxed(),
-            Step::StopImmediate => stop::immediate(&self.local).boxed(),
+            Step::StopImmediate => unit::immediate(&self.local).boxed(),
             Step::Checkpoint => self.orders.checkpoint().boxed(),
             Step::Demote(within) => self.demote(within).boxed(),
             Step::Disarm => self.disarm().boxed(),

@@ -193,6 +193,7 @@ mod tests {
             bin_dir: None,
             socket_dir: None,
             dbname: "postgres".to_owned(),
+            unit: None,
         }
     }
 

@@ -1,12 +1,22 @@
 //! The options that the server's last start was given.
 
-use std::{ffi::OsStr, fs, path::Path};
+use std::ffi::OsStr;
+
+use super::super::{layout, local::Local};
 
 /// The options of the last start, without the data directory: `postmaster.opts` holds the program
-/// and then each word in quotes. Debian's say where the configuration is.
-pub fn last_options(data_dir: &Path) -> Vec<String> {
-    let text = fs::read_to_string(data_dir.join("postmaster.opts")).unwrap_or_default();
-    options(&text)
+/// and then each word in quotes. Debian's say where the configuration is; if it was never started, the
+/// package's place for it is looked at.
+pub fn last_options(local: &Local) -> Vec<String> {
+    let text = local.read("postmaster.opts").unwrap_or_default();
+    let mut options = options(&String::from_utf8_lossy(&text));
+    let configuration = || layout::configuration(&local.server.data_dir);
+    if !options.iter().any(|option| option.contains("config_file="))
+        && let Some(file) = local.as_owner(configuration).ok().flatten()
+    {
+        options.extend(["-c".to_owned(), format!("config_file={}", file.display())]);
+    }
+    options
 }
 
 fn options(text: &str) -> Vec<String> {

@@ -1,17 +1,12 @@
 //! Stopping in order, starting, and making sure that a start is harmless.
 
-use std::{
-    fs,
-    io::{Read as _, Seek as _, SeekFrom},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{Role, control::Control, files, local::Call, pidfile, stop},
+    super::{Process, Role, Unit, control::Control, files, local::Call, pidfile, unit},
     Postgresql,
     options::{last_options, shell_words},
     rejoin::journal,
@@ -30,11 +25,13 @@ const START_LOG: &str = "ogha-start.log";
 
 const CONTROL_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
+/// How long systemd may take from an order to the server's guard.
+const PERMIT: Duration = Duration::from_secs(10);
 
 impl Postgresql {
     pub(super) async fn demote(&self, within: Duration) -> anyhow::Result<()> {
         let _guard = self.local.exclusive()?;
-        stop::fast(&self.local, within).await?;
+        unit::fast(&self.local, within).await?;
         let state = self.control().await?.state;
         anyhow::ensure!(
             state == "shut down",
@@ -50,8 +47,9 @@ impl Postgresql {
         let path = self.data_dir().join(STANDBY);
         self.local
             .act(move || {
-                // One that is there belongs to a standby, which it is to stay.
-                if files::read(&path)?.is_none() {
+                // One that is there belongs to a standby, which it is to stay. The server asks only
+                // whether it is there; a link may lead nowhere, and nobody looks where.
+                if !files::exists(&path) || files::is_link(&path) {
                     files::replace(&path, FENCE.as_bytes())?;
                 }
                 Ok(())
@@ -62,25 +60,35 @@ impl Postgresql {
     pub(super) async fn start(&self, within: Duration) -> anyhow::Result<()> {
         let _guard = self.local.exclusive()?;
         anyhow::ensure!(
-            !journal::is_half_done(&self.local.server.data_dir),
+            !self.local.as_owner(|| journal::is_half_done(&self.local.server.data_dir))?,
             "a rejoin of the database in {} was interrupted, so its files cannot be used; let it \
              rejoin again",
             self.data_dir().display()
         );
         let path = self.data_dir().join(STANDBY);
         self.local.act(move || lift_fence(&path)).await?;
-        self.launch(within).await
+        if self.local.server.unit.is_none() {
+            return self.launch(within).await;
+        }
+        // The unit's guard would take it for somebody else's start.
+        self.permit(PERMIT.min(within)).await?;
+        let launched = self.launch(within).await;
+        self.forbid().await;
+        launched
     }
 
-    /// Starts the server with the options of its last start. It is in a session of its own, and not
-    /// in the unit of systemd that may have started it before.
+    /// Starts the server: by its unit if it has one, so that it lives there; else with the options of
+    /// its last start, in a session of its own.
     pub(super) async fn launch(&self, within: Duration) -> anyhow::Result<()> {
         let begun = Instant::now();
         let log = self.data_dir().join(START_LOG);
-        let said = fs::metadata(&log).map_or(0, |meta| meta.len());
+        let said = self.local.as_owner(|| files::length(&log))?;
         if self.local.main_pid()?.is_none() {
-            pidfile::buried(self.data_dir()).await;
-            self.pg_ctl_start(within, &log, said).await?;
+            pidfile::buried(self.data_dir(), self.local.login.owner()).await;
+            match &self.local.server.unit {
+                Some(unit) => return self.start_unit(unit, within).await,
+                None => self.pg_ctl_start(within, &log, said).await?,
+            }
         }
         // "Started" is said of a standby that lets nobody in yet as well.
         while self.observe_once().await.role == Role::Unknown {
@@ -94,8 +102,41 @@ impl Postgresql {
         Ok(())
     }
 
+    /// What counts is the server that answers, not systemd's command, which may return much later.
+    async fn start_unit(&self, unit: &Unit, within: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut starting = Box::pin(unit.start(within));
+        let mut started = false;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut starting, if !started => {
+                    outcome.with_context(|| format!("see `journalctl -u {unit}`"))?;
+                    started = true;
+                }
+                () = sleep(POLL) => {}
+            }
+            let seen = self.observe_once().await;
+            if seen.role != Role::Unknown {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                !(started && seen.process == Process::Gone),
+                "systemd has started {unit}, and no server runs in {}; see `journalctl -u {unit}` and \
+                 the server's log",
+                self.data_dir().display()
+            );
+            anyhow::ensure!(
+                begun.elapsed() < within,
+                "{unit} was started and its database does not answer SQL after {within:?} ({}); see \
+                 `journalctl -u {unit}` and the server's log",
+                seen.state
+            );
+        }
+    }
+
     async fn pg_ctl_start(&self, within: Duration, log: &Path, said: u64) -> anyhow::Result<()> {
-        let options = shell_words(&last_options(self.data_dir()));
+        let options = shell_words(&last_options(&self.local));
         let seconds = within.as_secs().max(1).to_string();
         let call = Call::new("pg_ctl", within + Duration::from_secs(5))
             .args(["start", "-w", "-t", &seconds, "-D"])
@@ -112,11 +153,8 @@ impl Postgresql {
     /// The end of what the server printed after that many bytes.
     pub(super) fn last_log(&self, after: u64) -> String {
         let read = || -> std::io::Result<String> {
-            let mut file = fs::File::open(self.data_dir().join(START_LOG))?;
-            let end = file.metadata()?.len();
-            file.seek(SeekFrom::Start(after.max(end.saturating_sub(8192))))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
+            let path = self.data_dir().join(START_LOG);
+            let bytes = self.local.as_owner(|| files::end(&path, after, 8192))??;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         super::super::process::last_words(&read().unwrap_or_default())
@@ -146,6 +184,8 @@ fn lift_fence(path: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -4,6 +4,7 @@
 //! that a simulated run drives the same code as the agent.
 
 mod observe;
+mod reconfigure;
 
 pub(super) use self::observe::mac_of;
 
@@ -21,10 +22,12 @@ use tracing::{debug, info, warn};
 use super::{
     address_worker::AddressWorker,
     arbiter_worker::ArbiterWorker,
+    contradictions::Contradictions,
     database_worker::{self, DatabaseWorker},
     decides::Decides,
     disk_worker::DiskWorker,
     facts::Disarm,
+    footing::AddressesSeen,
     gate::GateKeeper,
     health::{Check, Checks, Health},
     hooks::{self, Hooks},
@@ -33,6 +36,7 @@ use super::{
     pace::Pace,
     peers::Peers,
     ports::{End, JobId, Lane, Ports},
+    profile,
     retry::Trouble,
     timeline::Begun,
 };
@@ -58,12 +62,13 @@ pub struct Instance<C = Core> {
     /// The database's main process that was last seen to die.
     died: Option<u32>,
     pub(super) health: Health,
+    pub(super) contradictions: Contradictions,
     checks: Checks,
     counters_trouble: Trouble,
     watch_trouble: Trouble,
     gate: GateKeeper,
     database: DatabaseWorker,
-    disk: DiskWorker,
+    pub(super) disk: DiskWorker,
     addresses: AddressWorker,
     pub(super) arbiter: ArbiterWorker,
     pub(super) hooks: Hooks,
@@ -95,8 +100,9 @@ impl<C: Decides> Instance<C> {
     /// An instance that has not begun.
     #[must_use]
     pub fn new(beginning: Beginning<C>, now: Moment) -> Self {
-        let Beginning { node, config, core, peers, record, marks, watch, promotion_timeout } =
+        let Beginning { node, config, core, mut peers, record, marks, watch, promotion_timeout } =
             beginning;
+        peers.introduce(profile::of(&node, &config));
         let name = config.name.as_str();
         let settings = database_worker::Settings {
             instance: config.name.clone(),
@@ -125,6 +131,7 @@ impl<C: Decides> Instance<C> {
             watch,
             died: None,
             health: Health::new(name, config.liveness.hang_timeout, now),
+            contradictions: Contradictions::new(name, now),
             checks: Checks::new(servers.into_iter().flatten(), now),
             counters_trouble: Trouble::new(name, "read the port's counters"),
             watch_trouble: Trouble::new(name, "watch the database's process"),
@@ -146,6 +153,7 @@ impl<C: Decides> Instance<C> {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(&mut self, ports: &mut impl Ports) -> anyhow::Result<()> {
+        self.disk.begin_checks(ports.now());
         self.listening = ports.is_listening();
         ports.set_watch(self.watch)?;
         self.peers.start(ports)?;
@@ -163,6 +171,16 @@ impl<C: Decides> Instance<C> {
         self.input(started, ports);
         self.database.observe(ports);
         self.arbiter.probe(ports);
+        Ok(())
+    }
+
+    /// The kernel's maps are new and empty, its gate closed: whoever served does not any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn refill(&mut self, ports: &mut impl Ports) -> anyhow::Result<()> {
+        ports.set_watch(self.watch)?;
+        self.input(Input::Unguarded, ports);
         Ok(())
     }
 
@@ -210,6 +228,7 @@ impl<C: Decides> Instance<C> {
             self.probe(ports);
         }
         self.peers.tick(ports);
+        self.compare(ports);
         for node in self.peers.lost(ports) {
             self.input(Input::Unanswered { node }, ports);
         }
@@ -217,6 +236,14 @@ impl<C: Decides> Instance<C> {
             self.observe_health(now, ports);
         }
         self.tick_workers(now, ports);
+    }
+
+    /// Whether the peers contradict this node. It comes before what is made of a host that is lost.
+    fn compare(&mut self, ports: &mut impl Ports) {
+        let primary = self.core().record().map(|record| record.primary);
+        if let Some(danger) = self.contradictions.look(&self.peers, primary, ports) {
+            self.input(Input::Contradiction(danger), ports);
+        }
     }
 
     fn tick_workers(&mut self, now: Moment, ports: &mut impl Ports) {
@@ -308,9 +335,16 @@ impl<C: Decides> Instance<C> {
                 let current = self.core().record();
                 self.disk.ended(id, end, current, ports, &mut inputs);
             }
+            Lane::DiskCheck => {
+                let current = self.core().record();
+                self.disk.checked(id, end, current, ports);
+            }
             Lane::Addresses => {
                 if self.addresses.ended(id, end, ports) == Some(true) {
                     inputs.push(Input::AddressesHeld);
+                }
+                if self.addresses.take_repaired() {
+                    inputs.push(Input::Risen);
                 }
             }
             Lane::Propose | Lane::Consult | Lane::ProbeArbiter => {
@@ -324,6 +358,21 @@ impl<C: Decides> Instance<C> {
             }
         }
         self.inputs(inputs, ports);
+    }
+
+    /// The virtual addresses were looked at; `what` says what is wrong with them.
+    pub fn addresses_seen(
+        &mut self,
+        seen: AddressesSeen,
+        what: impl FnOnce() -> Vec<String>,
+        ports: &mut impl Ports,
+    ) {
+        self.addresses.observed(seen, what, ports);
+    }
+
+    /// What keeps the addresses from being as they should, if anything does.
+    pub fn addresses_trouble(&self) -> Option<&str> {
+        self.addresses.trouble()
     }
 
     fn checked(&mut self, check: Check, now: Moment) {

@@ -29,6 +29,7 @@ impl<C: Decides> Instance<C> {
         if seen.role != self.seen.role {
             info!(instance = self.config.name, "the database is {}", seen.role.as_str());
         }
+        self.peers.note_system(seen.system_identifier);
         self.seen = seen;
         self.input(Input::Database(database), ports);
     }

@@ -6,6 +6,7 @@
 
 mod prepare;
 mod status;
+mod surroundings;
 
 use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 
@@ -18,13 +19,14 @@ use ogha_common::{
     units::{Instant as Moment, Priority, Term},
     wire::vrrp,
 };
-use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use super::{
     address_worker::AddressWorker,
+    footing::Footing,
     history::History,
-    hooks::Hooks,
+    hooks::{self, Hooks},
     host::{CarryOut, Executor, VirtualAddresses},
     message::Message,
     ports::{End, Job, JobId, Work},
@@ -34,7 +36,7 @@ use super::{
 use crate::{
     clock, config,
     kernel::Kernel,
-    net::{announce::Announcer, interface::Interface, listeners, vrrp::VrrpSocket},
+    net::{announce::Announcer, listeners, vrrp::VrrpSocket},
 };
 
 /// Of a router's gate. A gate of a higher one is a database's, left by another configuration.
@@ -51,7 +53,10 @@ pub struct RouterHost {
     config: config::Instance,
     router: Router,
     vips: Vec<(IpAddr, u8)>,
-    interface: Interface,
+    footing: Footing,
+    /// The sockets are of an interface, or an address, that is no more.
+    stale: bool,
+    adverts: AbortHandle,
     addresses: AddressWorker,
     jobs: Jobs,
     vrrp: Arc<VrrpSocket>,
@@ -61,7 +66,7 @@ pub struct RouterHost {
     timeline: Option<Begun<Cause, Step>>,
     hooks: Hooks,
     /// The operator's command.
-    command: Option<mpsc::UnboundedSender<super::hook_event::Event>>,
+    command: hooks::Sender,
     gate_trouble: Trouble,
     lease_trouble: Trouble,
     announce_trouble: Trouble,
@@ -106,6 +111,14 @@ impl RouterHost {
         [self.router.next_timer(), self.addresses.next_timer()].into_iter().flatten().min()
     }
 
+    /// Takes on what may change while it runs.
+    pub fn reconfigure(&mut self, config: &config::Instance) {
+        self.router.set_priority(config.priority);
+        self.hooks.reconfigure(&config.hooks);
+        self.command.reconfigure(config.hooks.clone());
+        self.config = config.clone();
+    }
+
     /// Whether all is done that has to be done before the agent ends.
     pub fn has_stopped(&self) -> bool {
         self.router.has_stopped()
@@ -136,6 +149,9 @@ impl RouterHost {
                 if let Some(on) = self.addresses.ended(id, end, &mut self.jobs) {
                     let input = if on { Input::AddressesHeld } else { Input::AddressesDropped };
                     self.input(input, kernel, history);
+                }
+                if self.addresses.take_repaired() {
+                    self.input(Input::Risen, kernel, history);
                 }
             }
             Message::Advert(source, advert) => self.advert(source, advert, kernel, history),
@@ -197,9 +213,8 @@ impl RouterHost {
             PhaseName::Backup => Some("standby"),
             _ => None,
         };
-        if let (Some(event), Some(command)) = (self.hooks.place(place), &self.command) {
-            // A worker that is gone has ended the agent.
-            let _ = command.send(event);
+        if let Some(event) = self.hooks.place(place) {
+            self.command.send(event);
         }
     }
 
@@ -249,7 +264,12 @@ impl RouterHost {
             lease_until_ns: until.ns(),
         };
         let slot = self.slot();
-        let set = kernel.set_gate(slot, gate).and_then(|()| {
+        let guarded = match self.footing.unguarded() {
+            // No fence without programs: nothing enforces what is written there.
+            Some(why) if order != GateOrder::Close => Err(anyhow::anyhow!("{why}")),
+            _ => Ok(()),
+        };
+        let set = guarded.and_then(|()| kernel.set_gate(slot, gate)).and_then(|()| {
             let passage = kernel.passage(slot, clock::now().ns())?;
             let wanted = match order {
                 GateOrder::Open => Passage::Open,
@@ -268,6 +288,10 @@ impl RouterHost {
     /// A gate that has lapsed stays so: somebody else may hold one by now.
     fn renew(&mut self, until: Moment, kernel: &mut Kernel) -> Option<Input> {
         let slot = self.slot();
+        // What cannot be advertised is not renewed: the others take over by the silence.
+        if !self.footing.is_up() {
+            return None;
+        }
         let renewed = kernel.gate(slot).and_then(|gate| {
             let passage = gate.passage(&kernel.heard(slot)?, clock::now().ns());
             if !matches!(passage, Passage::Open | Passage::Claimed) {

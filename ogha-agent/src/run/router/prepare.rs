@@ -17,6 +17,7 @@ use crate::{
     net::{addresses::Addresses, announce::Announcer, interface::Interface},
     run::{
         address_worker::AddressWorker,
+        footing::Footing,
         history::History,
         hooks::{self, Hooks},
         host::{Executor, VirtualAddresses},
@@ -52,10 +53,11 @@ impl RouterHost {
             version: prepare::version(&config.vrrp),
             address: speaker,
         });
+        let prefixes = vips.clone();
         let links = VirtualAddresses { interface: links, vips: vips.clone() };
         let name = config.name.as_str();
         let trouble = |what| Trouble::new(name, what);
-        sources::adverts(index, name, Arc::clone(&vrrp), supervisor.inbox().clone());
+        let adverts = sources::adverts(index, name, Arc::clone(&vrrp), supervisor.inbox().clone());
         Ok(Self {
             index,
             config: config.clone(),
@@ -63,7 +65,9 @@ impl RouterHost {
             addresses: AddressWorker::new(name),
             jobs: Jobs(Executor::new(index, name, supervisor.clone(), links)),
             vips,
-            interface: interface.clone(),
+            footing: Footing::new(name, interface, own, &prefixes),
+            stale: false,
+            adverts,
             announcer: Announcer::open(interface)?,
             vrrp,
             watch: prepare::watch(config)?,
@@ -85,24 +89,35 @@ impl RouterHost {
     /// When the kernel refuses.
     pub fn start(&mut self, kernel: &mut Kernel, history: &mut History) -> anyhow::Result<()> {
         let slot = self.slot();
-        let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| a).collect();
-        kernel.set_vips(slot, &addresses, self.interface.mac)?;
         if kernel.gate(slot)?.term != NO_TERM.get() {
             // Of a database that had this place in an older configuration.
             kernel.set_gate(slot, maps::Gate::default())?;
         }
-        kernel.forget_peers(slot)?;
-        if let Some(port) = self.config.database.port() {
-            kernel.set_port(port, slot)?;
+        self.configure(kernel)?;
+        if self.config.database.port().is_some() {
             self.look_for_listener();
         }
-        kernel.set_watch(slot, self.watch)?;
-        let node = |peer: &config::Peer| (peer.address(), NodeId::of(&peer.name));
-        let senders: Vec<_> = self.config.peers.iter().map(node).collect();
-        kernel.set_advertisers(slot, self.config.vrid, self.config.vrrp.version, &senders)?;
         let open = kernel.passage(slot, clock::now().ns())? == Passage::Open;
         let found = if open { Found::Open } else { Found::Shut };
         self.input(Input::Started(found), kernel, history);
         Ok(())
+    }
+
+    /// Tells the kernel what the instance is about.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn configure(&mut self, kernel: &mut Kernel) -> anyhow::Result<()> {
+        let slot = self.slot();
+        let addresses: Vec<IpAddr> = self.vips.iter().map(|&(a, _)| a).collect();
+        kernel.set_vips(slot, &addresses, self.footing.interface.mac)?;
+        kernel.forget_peers(slot)?;
+        if let Some(port) = self.config.database.port() {
+            kernel.set_port(port, slot)?;
+        }
+        kernel.set_watch(slot, self.watch)?;
+        let node = |peer: &config::Peer| (peer.address(), NodeId::of(&peer.name));
+        let senders: Vec<_> = self.config.peers.iter().map(node).collect();
+        kernel.set_advertisers(slot, self.config.vrid, self.config.vrrp.version, &senders)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     kernel::{Hook, Kernel},
     run::{
         history::History,
-        status::{gate_word, vrrp},
+        status::{faults, gate_word, vrrp},
     },
 };
 
@@ -50,7 +50,7 @@ impl RouterHost {
             phase: self.router.phase().to_string(),
             gate: gate_word(gate.passage(&heard, now.ns())).to_owned(),
             lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
-            hook: kernel.hook(&self.interface.name).map_or("none", Hook::as_str).to_owned(),
+            hook: kernel.hook(&self.footing.interface.name).map_or("none", Hook::as_str).to_owned(),
             vips: self.vips.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect(),
             database: self.service_view(),
             peers: self.config.peers.iter().map(|peer| peer_view(peer, other, now)).collect(),
@@ -59,6 +59,7 @@ impl RouterHost {
             adverts: kernel.advert_counters(self.slot())?,
             failovers: history.count(&self.config.name),
             waits_for: self.waits_for(),
+            faults: faults(&self.footing, self.addresses.trouble()),
             arbiter: view::ArbiterView { kind: "none".to_owned(), answers: Vec::new() },
             ..view::InstanceView::default()
         })

@@ -9,6 +9,7 @@ use crate::{
         Action, Cause, GateOrder, NodeSet, Outcome, PhaseName, Record, Ruling, Why,
         context::Context, grants::Granters,
     },
+    profile::Danger,
     units::{Instant, NodeId, Term},
     wire::probe,
 };
@@ -61,6 +62,19 @@ impl Phase {
                 if takeover.waits() && matches!(takeover.cause, Cause::HostLost(_)) =>
             {
                 takeover.stand_by(cx, Why::HostAnswers)
+            }
+            other => other,
+        }
+    }
+
+    /// What the peers say contradicts this node, or no longer does. Nothing is taken over by it: one that
+    /// waits to take over stays a standby.
+    pub fn contradicted(self, cx: &mut Context<'_>, danger: Option<Danger>) -> Self {
+        match self {
+            Self::TakingOver(takeover)
+                if takeover.waits() && danger.is_some() && takeover.cause != Cause::Forced =>
+            {
+                takeover.stand_by(cx, Why::Contradiction)
             }
             other => other,
         }
@@ -216,6 +230,23 @@ impl Phase {
         } else {
             self
         }
+    }
+
+    /// Nothing enforces the gate on the interface any more: no fence without programs.
+    pub fn unguarded(self, cx: &mut Context<'_>) -> Self {
+        if self.holds_addresses() {
+            self.close(cx, cx.now, Cause::Unguarded, Why::Unguarded)
+        } else {
+            self
+        }
+    }
+
+    /// The LAN may have forgotten where the addresses are.
+    pub fn risen(mut self, cx: &mut Context<'_>) -> Self {
+        if let Self::Serving(serving) = &mut self {
+            serving.announce_again(cx);
+        }
+        self
     }
 
     /// The agent ends, in order to be started again: an open gate stays as it is for another

@@ -79,7 +79,8 @@ impl Restart {
     /// The database that was started is up, or will not be.
     pub fn started(mut self, cx: &mut Context<'_>, ok: bool) -> Phase {
         self.rejoin.end(cx.now, ok);
-        if ok {
+        // One that accepts writes is up, whatever the order to start it came to: it was observed since.
+        if ok || cx.known.facts.database.writable().is_some() {
             return self.open_if_ready(cx);
         }
         let cause = Cause::DatabaseDied(Sign::Observed);

@@ -168,3 +168,37 @@ fn a_database_that_does_not_answer_is_not_dead() {
     node.input(Input::Database(Database::Stopped));
     node.assert_fenced(Cause::DatabaseDied(Sign::Observed));
 }
+
+/// No fence without programs: with nothing on the interface that enforces the gate, this node serves no
+/// longer, and reports itself fenced, so that another one may serve.
+#[test]
+fn without_programs_on_the_interface_a_node_fences() {
+    let mut node = Node::serving();
+    node.input(Input::Unguarded);
+    assert!(node.ordered(GateOrder::Close).is_some());
+    node.assert_fenced(Cause::Unguarded);
+    assert!(node.done.contains(&Action::DropAddresses));
+    assert!(!node.done.contains(&Action::Database(Order::Stop)), "nobody has replaced it yet");
+    for _ in 0..3 {
+        node.pass(AGENT_TIMEOUT);
+        node.input(Input::Database(PRIMARY));
+    }
+    node.assert_fenced(Cause::Unguarded);
+    node.input(Input::Guarded);
+    for _ in 0..3 {
+        node.pass(AGENT_TIMEOUT);
+        node.input(Input::Database(PRIMARY));
+    }
+    node.assert_serving();
+}
+
+#[test]
+fn an_interface_that_is_up_again_announces_the_addresses_of_who_serves() {
+    let mut node = Node::serving();
+    node.pass(AGENT_TIMEOUT * 2);
+    let announced = |node: &Node| node.done.iter().filter(|a| **a == Action::Announce).count();
+    let before = announced(&node);
+    node.input(Input::Risen);
+    assert_eq!(announced(&node), before + 1);
+    node.assert_serving();
+}

@@ -67,6 +67,22 @@ fn a_database_that_does_not_stop_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_database_that_accepts_writes_is_up_whatever_its_start_came_to() {
+    for (seen, phase) in
+        [(PRIMARY, PhaseName::Restarting), (Database::Unresponsive, PhaseName::Fenced)]
+    {
+        let mut node = pair();
+        command(&mut node, Command::Switchover { to: Some(PEER) }).unwrap();
+        node.input(Input::DatabaseDid { order: Order::Checkpoint, ok: true });
+        node.input(Input::DatabaseDid { order: Order::Demote, ok: false });
+        node.held_back = |a| matches!(a, Action::Database(Order::Synchronize(_)));
+        node.input(Input::Database(seen));
+        node.input(Input::DatabaseDid { order: Order::Start, ok: false });
+        assert_eq!(node.core.phase(), phase, "{seen:?}");
+    }
+}
+
+#[test]
 fn a_switchover_goes_to_a_node_that_is_in_sync_and_there() {
     let mut node = pair();
     let to = |node| Command::Switchover { to: Some(NodeId::new(node)) };

@@ -1,6 +1,7 @@
 //! Taking over: who may, when, and in which order.
 
 use super::*;
+use crate::profile::Danger;
 
 #[test]
 fn gate_opens_only_on_a_writable_primary() {
@@ -241,4 +242,42 @@ fn a_promotion_that_fails_leaves_the_addresses() {
     node.assert_fenced(Cause::PromotionFailed);
     assert!(node.done.contains(&Action::DropAddresses));
     assert!(!node.done.contains(&Action::Database(Order::Stop)), "a standby harms nobody");
+}
+
+/// A contradiction is no failover: the node says why it stands by, and takes over when it has ended.
+#[test]
+fn nobody_takes_over_while_a_contradiction_lasts() {
+    for danger in [Danger::SameName, Danger::OtherDatabase, Danger::OtherNode] {
+        let mut node = Node::standby();
+        node.input(Input::Contradiction(Some(danger)));
+        lose_host(&mut node);
+        node.pass(AGENT_TIMEOUT * 2);
+        assert_eq!(node.core.phase(), PhaseName::Standby);
+        let reported = Action::Notice(Notice::CannotTakeOver(Blocker::Contradiction(danger)));
+        assert!(node.index(|action| *action == reported).is_some());
+        node.input(Input::Contradiction(None));
+        node.input(Input::Unanswered { node: PEER });
+        node.pass(LEASE * 2);
+        assert!(promoted(&node));
+    }
+}
+
+/// One that comes to light while the last grant is waited out ends the takeover; a forced one it does
+/// not end.
+#[test]
+fn a_contradiction_ends_a_takeover_that_waits() {
+    let mut node = Node::standby();
+    lose_host(&mut node);
+    assert_eq!(node.core.phase(), PhaseName::Waiting);
+    node.input(Input::Contradiction(Some(Danger::OtherNode)));
+    assert_eq!(node.core.phase(), PhaseName::Standby);
+    node.pass(AGENT_TIMEOUT);
+    assert!(!promoted(&node));
+}
+
+#[test]
+fn a_contradiction_stops_no_primary() {
+    let mut node = Node::serving();
+    node.input(Input::Contradiction(Some(Danger::OtherDatabase)));
+    node.assert_serving();
 }

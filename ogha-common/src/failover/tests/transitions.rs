@@ -223,10 +223,22 @@ impl Explorer {
             34 => self.input(process_exit(at)),
             35 if self.random.chance(30) => self.input(Input::HangOver),
             35 => self.input(Input::DatabaseHung { at }),
-            36 if self.random.chance(20) => self.input(Input::Lapsed),
+            36 if self.random.chance(20) => self.lose_the_gate(),
+            // Rare, and soon over: a phase does not change by it.
+            38 if self.random.chance(20) => {
+                let danger = self.random.chance(40).then_some(crate::profile::Danger::OtherNode);
+                self.input(Input::Contradiction(danger));
+            }
             37 if self.random.chance(20) => self.input(Input::Stalled(LEASE * 2)),
             _ => self.command(),
         }
+    }
+
+    fn lose_the_gate(&mut self) {
+        let unguarded = self.now.ns() & 4 == 0;
+        self.input(Input::Risen);
+        self.input(if unguarded { Input::Unguarded } else { Input::Lapsed });
+        self.input(Input::Guarded);
     }
 
     fn run(mut self) -> BTreeSet<Transition> {

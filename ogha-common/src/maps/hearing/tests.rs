@@ -300,6 +300,7 @@ fn a_datagram_reads_as_it_was_written() {
             grant_ms: 250,
             status,
             facts: Some(facts),
+            page: None,
         };
         let read = Datagram::read(&probe::words(&probe::encode(&written, |_| 0)));
         assert_eq!(read.said, Said::from(status));
@@ -315,4 +316,29 @@ fn a_datagram_reads_as_it_was_written() {
         assert_eq!((peer.queue, peer.queue_limit, peer.heartbeat_ms), (3, 128, 12));
         assert_eq!((peer.answered_ns, peer.rtt_ns), ([0, 0, 0, ECHO], NOW - ECHO));
     }
+}
+
+#[test]
+fn a_probes_page_is_noted_and_one_of_a_later_version_is_not() {
+    let mut peer = Peer::default();
+    let mut sequence = 0;
+    let mut hear = |peer: &mut Peer, kind, number, value| {
+        sequence += 1;
+        let facts = probe::page_words(number, value);
+        let datagram = Datagram {
+            sequence,
+            facts,
+            ..if kind == ProbeKind::Probe { probe(sequence) } else { reply(sequence) }
+        };
+        peer.hear(&datagram, NOW + sequence, true);
+    };
+    hear(&mut peer, ProbeKind::Probe, 3, u64::MAX);
+    hear(&mut peer, ProbeKind::Probe, 15, 7);
+    assert_eq!((peer.pages[3], peer.pages[15], peer.paged_ns), (u64::MAX, 7, NOW + 2));
+    let before = peer.pages;
+    for number in [16, 19, 255] {
+        hear(&mut peer, ProbeKind::Probe, number, 9);
+    }
+    hear(&mut peer, ProbeKind::Reply, 3, 9);
+    assert_eq!((peer.pages, peer.paged_ns), (before, NOW + 2));
 }

@@ -392,3 +392,32 @@ fn a_takeover_says_why() {
     let released = because(&[advert(150), advert(0)], ms(700));
     assert_eq!(released, "the active router 192.0.2.9 gave up its role");
 }
+
+/// No fence without programs: a router whose interface is gone closes its gate and gives up the role.
+#[test]
+fn without_programs_on_the_interface_a_router_is_backup() {
+    let mut bench = Bench::serving(false);
+    let done = bench.input(Input::Unguarded);
+    assert!(done.iter().any(|action| matches!(action, SetGate { order: Close, .. })), "{done:?}");
+    assert!(done.contains(&DropAddresses));
+    assert_eq!(bench.router.phase(), PhaseName::Backup);
+    for _ in 0..20 {
+        assert_eq!(bench.input(Input::Unguarded), []);
+        let done = bench.pass(ms(500));
+        assert!(!done.iter().any(|action| matches!(action, SetGate { order: Claim, .. })));
+    }
+    assert_eq!(bench.router.phase(), PhaseName::Backup);
+    bench.pass(ms(6000));
+    assert_eq!(bench.router.phase(), PhaseName::Serving);
+}
+
+#[test]
+fn an_interface_that_is_up_again_announces_the_addresses_of_the_active_router() {
+    let mut bench = Bench::serving(false);
+    bench.pass(ms(10_000));
+    assert_eq!(bench.input(Input::Risen), [SendAdvert(OWN), Announce]);
+    let again = bench.pass(ms(6000));
+    assert_eq!(again.iter().filter(|action| **action == Announce).count(), 4);
+    let mut backup = Bench::started(false);
+    assert_eq!(backup.input(Input::Risen), []);
+}

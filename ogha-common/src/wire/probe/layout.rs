@@ -12,12 +12,26 @@ pub type Body = [u64; WORDS - 1];
 
 /// The first four octets.
 pub const MAGIC: [u8; 4] = *b"OGHA";
-/// The version of this layout.
+/// The version of this layout. A datagram of a later version is read by what this one knows of it, and
+/// answered in this one: see the rules of [`offset`].
 pub const VERSION: u8 = 2;
 /// How many paths to a peer are told apart: a power of two.
 pub const MAX_PATHS: usize = 4;
 
 /// Where the fields begin.
+///
+/// What a version and the next one have to agree on, so that they hear each other:
+///
+/// * The length, and what stands where, never change. A receiver takes its own version and all later
+///   ones, and refuses earlier ones.
+/// * Bits of flags that a receiver does not know are ignored. So is a [page](super::Page) that it does not
+///   know: whatever a version adds is a page with a new number.
+/// * A phase, a role or a kind that the older version does not know is not sent.
+/// * A reply is of its sender's own version, whatever the probe's was.
+///
+/// A *probe* has no facts of a kernel. In their place it carries a page, another one each time: 16 bits
+/// at [`QUEUE`], 16 at [`QUEUE_LIMIT`] and 32 at [`HEARTBEAT`] are its value, [`GATE`] is its number. The
+/// programs of the first release, which know no pages, do not look there.
 ///
 /// ```text
 ///      0       1       2       3       4       5       6       7
@@ -82,9 +96,10 @@ pub mod offset {
     /// 1 octet, below [`MAX_PATHS`](crate::wire::probe::MAX_PATHS).
     pub const PATH: usize = 99;
     /// [`FILLED_IN`](super::flag::FILLED_IN), [`LISTENING`](super::flag::LISTENING),
-    /// [`EXITED`](super::flag::EXITED). The other bits are sent as 0 and ignored. 1 octet.
+    /// [`EXITED`](super::flag::EXITED); in a probe, [`PAGE`](super::flag::PAGE). The other bits are sent
+    /// as 0 and ignored. 1 octet.
     pub const FACTS: usize = 100;
-    /// [`Passage`](crate::gate::Passage), 1 octet.
+    /// [`Passage`](crate::gate::Passage); in a probe, the number of its page. 1 octet.
     pub const GATE: usize = 101;
     /// Connections that wait to be accepted, 2 octets.
     pub const QUEUE: usize = 102;
@@ -112,6 +127,8 @@ pub mod flag {
     pub const LISTENING: u8 = 2;
     /// [`FACTS`](super::offset::FACTS): the agent's process has exited.
     pub const EXITED: u8 = 4;
+    /// [`FACTS`](super::offset::FACTS): in a probe, a page stands in the place of the facts.
+    pub const PAGE: u8 = 8;
 }
 
 const _: () = assert!(LEN.is_multiple_of(8) && offset::HEARTBEAT + 4 == offset::TAG);
@@ -148,4 +165,23 @@ pub const fn octet(words: &Words, at: usize) -> u8 {
 #[inline(always)]
 pub const fn grant_ms(words: &Words) -> u16 {
     (word(words, offset::GRANT) >> 32) as u16
+}
+
+/// The page of a probe, from the lower half of the word at [`offset::PHASE`] and the word after it: its
+/// number and its value. `None`: it carries none.
+#[must_use]
+#[inline(always)]
+pub const fn page(high: u32, low: u64) -> Option<(u8, u64)> {
+    if (high >> 24) as u8 & flag::PAGE == 0 {
+        return None;
+    }
+    let value = ((high & 0xffff) as u64) << 48 | low >> 48 << 32 | low & 0xffff_ffff;
+    Some(((high >> 16) as u8, value))
+}
+
+/// The words that [`page`] reads. The second has room for the grant.
+#[must_use]
+pub const fn page_words(number: u8, value: u64) -> (u32, u64) {
+    let high = (flag::PAGE as u32) << 24 | (number as u32) << 16 | (value >> 48) as u32;
+    (high, (value >> 32 & 0xffff) << 48 | value & 0xffff_ffff)
 }

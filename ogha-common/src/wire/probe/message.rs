@@ -139,6 +139,15 @@ pub struct KernelFacts {
     pub heartbeat_ms: u32,
 }
 
+/// A part of what a node says of its configuration: each probe carries one, in turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Page {
+    /// Which: those that the receiver does not know are ignored.
+    pub number: u8,
+    /// What it says. A page that says nothing is 0.
+    pub value: u64,
+}
+
 /// A probe or a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
@@ -170,6 +179,8 @@ pub struct Probe {
     pub status: Status,
     /// In a reply, what the kernel that made it saw.
     pub facts: Option<KernelFacts>,
+    /// In a probe, a part of what its sender says of its configuration.
+    pub page: Option<Page>,
 }
 
 /// Why a datagram was refused. One variant a reason, so that each can be counted.
@@ -180,7 +191,7 @@ pub enum Error {
     Length,
     /// It does not begin with [`MAGIC`](super::MAGIC).
     Magic,
-    /// The layout is another version's.
+    /// The layout is of an earlier version.
     Version,
     /// The tag is wrong: another key, or not from a node at all.
     Tag,
@@ -207,7 +218,7 @@ impl Error {
         match self {
             Self::Length => "its length is wrong",
             Self::Magic => "it is no probe of ogha's",
-            Self::Version => "it is of another version of the protocol",
+            Self::Version => "it is of an earlier version of the protocol",
             Self::Tag => "its tag is wrong: is the key file the same on all nodes?",
             Self::Vrid => "its virtual router is 0",
             Self::Boot => "its boot id is 0",

@@ -42,6 +42,7 @@ fn probe() -> Probe {
             lsn: Lsn::new(17),
         },
         facts: None,
+        page: None,
     }
 }
 
@@ -127,6 +128,44 @@ fn what_a_later_version_may_add_is_ignored() {
     assert_eq!(parse(&packet, tag).unwrap().facts.unwrap().gate, None);
 }
 
+/// A version adds pages and bits, and changes nothing that stands already.
+#[test]
+fn a_datagram_of_the_next_version_is_read() {
+    let asked = Probe { kind: ProbeKind::Probe, ..probe() };
+    let mut packet = encode(&asked, tag);
+    packet[4] = VERSION + 1;
+    packet[98] |= 0xfc;
+    packet[100] = 0xfe;
+    packet[101] = 200;
+    packet[102..106].fill(0xee);
+    packet[108..112].fill(0xee);
+    sign(&mut packet);
+    let read = parse(&packet, tag).unwrap();
+    assert_eq!(read.page, Some(Page { number: 200, value: 0xeeee_eeee_eeee_eeee }));
+    assert_eq!(Probe { page: None, ..read }, asked);
+}
+
+/// What the first release sends: no page, and no facts.
+#[test]
+fn a_probe_without_a_page_is_read() {
+    let asked = Probe { kind: ProbeKind::Probe, ..probe() };
+    let packet = encode(&asked, tag);
+    assert_eq!((packet[4], &packet[100..112]), (2, &[0; 12][..]));
+    assert_eq!(parse(&packet, tag), Ok(asked));
+}
+
+/// What the first release does not look at in a probe is where the page is.
+#[test]
+fn a_page_stands_where_a_reply_has_its_facts() {
+    let page = Page { number: 0x0b, value: 0x0102_0304_0506_0708 };
+    let asked = Probe { kind: ProbeKind::Probe, page: Some(page), grant_ms: 0x090a, ..probe() };
+    let packet = encode(&asked, tag);
+    assert_eq!(packet[100..112], [8, 0x0b, 1, 2, 3, 4, 9, 10, 5, 6, 7, 8]);
+    assert_eq!(parse(&packet, tag), Ok(asked));
+    // The bit that says that a kernel has filled it in is not set.
+    assert_eq!(packet[100] & flag::FILLED_IN, 0);
+}
+
 #[test]
 fn a_boot_id_is_never_zero() {
     let boot_id = [0; 16];
@@ -194,6 +233,7 @@ proptest! {
         boot_id in any::<[u8; 16]>().prop_filter("no boot has it", |id| *id != [0; 16]),
         status in any_status(),
         facts in any_facts(),
+        page in proptest::option::of(any::<(u8, u64)>()),
     ) {
         let probe = Probe {
             vrid: Vrid::new(vrid).unwrap(),
@@ -207,15 +247,17 @@ proptest! {
             path,
             grant_ms,
             status,
-            facts,
+            facts: facts.filter(|_| kind == 2),
+            page: page.filter(|_| kind == 1).map(|(number, value)| Page { number, value }),
         };
         prop_assert_eq!(parse(&encode(&probe, tag), tag), Ok(probe));
     }
 
     /// The kernel goes by `check` alone: what that lets through, user space can read.
     #[test]
-    fn what_is_checked_is_read(mut packet: [u8; LEN], small: [u8; 5]) {
-        packet[..5].copy_from_slice(b"OGHA\x02");
+    fn what_is_checked_is_read(mut packet: [u8; LEN], small: [u8; 5], version: u8) {
+        packet[..4].copy_from_slice(&MAGIC);
+        packet[4] = version;
         for (at, octet) in [5, 6, 96, 97, 99].into_iter().zip(small) {
             packet[at] = octet % 8;
         }

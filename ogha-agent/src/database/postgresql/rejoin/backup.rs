@@ -1,12 +1,7 @@
 //! `pg_basebackup`: a whole copy of the upstream, made beside the data directory, takes its place
 //! by two renames.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 
@@ -29,7 +24,7 @@ impl Rejoin<'_> {
         self.act(move |data_dir| movable(data_dir).with_context(|| advice)).await?;
         let new = lost::beside(&self.data_dir, "new");
         let left = new.clone();
-        self.act(move |_| remove_tree(&left)).await?;
+        self.act(move |_| files::remove_tree(&left)).await?;
         self.has_room().await?;
         self.driver.progress.phase("copying");
         let made = new.clone();
@@ -54,7 +49,7 @@ impl Rejoin<'_> {
         self.journal.phase = RejoinPhase::Copied;
         self.journal.before = Some(lost::beside_now(&self.data_dir, "before"));
         if let (Some(lost), Some(before)) = (&mut self.journal.lost, &self.journal.before)
-            && !lost.kept.exists()
+            && !self.driver.local.as_owner(|| files::exists(&lost.kept))?
         {
             lost.kept.clone_from(before);
         }
@@ -68,10 +63,10 @@ impl Rejoin<'_> {
         let advice = self.by_hand();
         self.act(move |data_dir| {
             let new = lost::beside(data_dir, "new");
-            if data_dir.exists() && !before.exists() {
+            if files::exists(data_dir) && !files::exists(&before) {
                 files::rename(data_dir, &before).with_context(|| advice.clone())?;
             }
-            if new.exists() {
+            if files::exists(&new) {
                 files::rename(&new, data_dir).with_context(|| advice)?;
             }
             Ok(())
@@ -90,7 +85,7 @@ impl Rejoin<'_> {
             tracing::warn!("the former data directory is kept in {}", before.display());
             return Ok(());
         }
-        self.act(move |_| remove_tree(&before)).await
+        self.act(move |_| files::remove_tree(&before)).await
     }
 
     /// The databases' size there, else this node's own.
@@ -98,7 +93,7 @@ impl Rejoin<'_> {
         let asked = self.sql("select pg_catalog.sum(pg_catalog.pg_database_size(oid)) from pg_catalog.pg_database").await;
         let reported = asked.ok().and_then(|text| text.trim().parse::<u64>().ok());
         self.act(move |data_dir| {
-            let needed = reported.map_or_else(|| size(data_dir), Ok)? + SPARE;
+            let needed = reported.map_or_else(|| files::size(data_dir), Ok)? + SPARE;
             let parent = data_dir.parent().unwrap_or(data_dir);
             let free = nix::sys::statvfs::statvfs(parent)
                 .with_context(|| format!("cannot ask {} for its space", parent.display()))?;
@@ -137,49 +132,22 @@ impl Rejoin<'_> {
 /// Whether a copy can take the place of the data directory by a rename.
 fn movable(data_dir: &Path) -> anyhow::Result<()> {
     let parent = data_dir.parent().context("the data directory is the root of the file system")?;
-    let dev = |path: &Path| -> anyhow::Result<u64> {
-        let meta = fs::metadata(path);
-        Ok(meta.with_context(|| format!("cannot read the metadata of {}", path.display()))?.dev())
-    };
     anyhow::ensure!(
-        dev(data_dir)? == dev(parent)?,
+        files::file_system(data_dir)? == files::file_system(parent)?,
         "{} is a mount point and cannot be renamed",
         data_dir.display()
     );
     let log = data_dir.join("pg_wal");
-    let linked = fs::symlink_metadata(&log).is_ok_and(|meta| meta.is_symlink());
+    let linked = files::is_link(&log);
     anyhow::ensure!(!linked, "{} is a link to another place", log.display());
-    let spaces = fs::read_dir(data_dir.join("pg_tblspc")).into_iter().flatten().flatten();
-    let spaces: Vec<PathBuf> =
-        spaces.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    let spaces = files::links(&data_dir.join("pg_tblspc"));
     anyhow::ensure!(spaces.is_empty(), "the database has tablespaces: {spaces:?}");
     Ok(())
 }
 
-fn remove_tree(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Bytes in the files below a directory.
-fn size(dir: &Path) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-    for entry in entries.flatten() {
-        // What has gone meanwhile has no size.
-        let Ok(meta) = fs::symlink_metadata(entry.path()) else { continue };
-        sum += if meta.is_dir() { size(&entry.path())? } else { meta.len() };
-    }
-    Ok(sum)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
 
     use super::*;
 
@@ -202,6 +170,6 @@ mod tests {
         fs::create_dir(dir.path().join("a")).unwrap();
         fs::write(dir.path().join("a/b"), [0; 1000]).unwrap();
         fs::write(dir.path().join("c"), [0; 24]).unwrap();
-        assert_eq!(size(dir.path()).unwrap(), 1024);
+        assert_eq!(files::size(dir.path()).unwrap(), 1024);
     }
 }

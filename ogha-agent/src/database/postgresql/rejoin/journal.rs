@@ -1,10 +1,7 @@
 //! What a rejoin must remember, beside the data directory: `<data_dir>.ogha-rejoin/`. It is there
 //! from the first change to the last, so that a rejoin that was killed is taken up where it was.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -42,8 +39,6 @@ pub struct Journal {
 /// `standby.signal` on its way; this stays.
 pub const LOCKED: u32 = 0o720;
 
-/// Larger files are no configuration.
-const LARGEST: u64 = 16 << 20;
 const FILE: &str = "journal.json";
 const KEPT: &str = "files";
 const OPTIONS: &str = "postmaster.opts";
@@ -75,7 +70,7 @@ impl Journal {
         // First the file that says that there is something to take up.
         let dir = Self::dir(data_dir);
         files::remove(&dir.join(FILE))?;
-        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+        files::remove_tree(&dir)
     }
 
     /// Keeps the files that belong to this node and that a copy of another would replace: its
@@ -86,7 +81,7 @@ impl Journal {
         files::make_dir(&kept)?;
         for name in own_files(data_dir)? {
             // The replay of a rejoin that was killed may have left its own.
-            if name != OPTIONS || !kept.join(&name).exists() {
+            if name != OPTIONS || !files::exists(&kept.join(&name)) {
                 files::copy(&data_dir.join(&name), &kept.join(&name))?;
             }
         }
@@ -96,7 +91,7 @@ impl Journal {
     /// Puts the options of the server's last start back, over those of a run of the rejoin's own.
     pub fn restore_options(data_dir: &Path) -> anyhow::Result<()> {
         let kept = Self::dir(data_dir).join(KEPT).join(OPTIONS);
-        if kept.exists() { files::copy(&kept, &data_dir.join(OPTIONS)) } else { Ok(()) }
+        if files::exists(&kept) { files::copy(&kept, &data_dir.join(OPTIONS)) } else { Ok(()) }
     }
 
     /// Puts them into a data directory.
@@ -112,26 +107,20 @@ impl Journal {
 /// Whether a rejoin left a data directory that cannot be used.
 pub fn is_half_done(data_dir: &Path) -> bool {
     // A journal that cannot be read is no leave to start.
-    !Journal::load(&real(data_dir))
+    !Journal::load(&files::real(data_dir))
         .is_ok_and(|journal| journal.is_none_or(|journal| journal.phase == RejoinPhase::Whole))
-}
-
-/// The directory without links; as it is named while it is not there.
-pub fn real(data_dir: &Path) -> PathBuf {
-    fs::canonicalize(data_dir)
-        .or_else(|_| fs::read_link(data_dir))
-        .unwrap_or_else(|_| data_dir.to_owned())
 }
 
 /// The names of a directory's plain files that are not the server's own.
 fn own_files(dir: &Path) -> anyhow::Result<Vec<String>> {
-    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-    let names = entries.flatten().filter_map(|entry| {
-        let meta = fs::metadata(entry.path()).ok()?;
-        let name = entry.file_name().into_string().ok()?;
-        (meta.is_file() && meta.len() <= LARGEST && !is_servers(&name)).then_some(name)
-    });
-    Ok(names.collect())
+    let configures = |entry: &files::Entry| {
+        let plain = entry.meta.is_file() && entry.meta.len() <= files::LARGEST;
+        // A link to a file elsewhere is kept as a link; one to a directory is the server's.
+        plain || (entry.meta.is_symlink() && !files::leads_to_directory(&dir.join(&entry.name)))
+    };
+    let entries = files::list(dir)?.into_iter();
+    let names = entries.filter(|entry| configures(entry) && !is_servers(&entry.name));
+    Ok(names.map(|entry| entry.name).collect())
 }
 
 fn is_servers(name: &str) -> bool {
@@ -145,6 +134,8 @@ fn is_servers(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -10,24 +10,21 @@
 //! is started there meanwhile takes a write.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use ogha_common::units::Lsn;
+use tokio::task::spawn_blocking;
 
 use super::{
-    super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, stop},
+    super::{Lost, Peer, conninfo::Conninfo, control::Control, files, local::Call, lost, unit},
     Postgresql, auto_conf,
     history::{Entry, History},
     options, power,
 };
+use crate::guest::process;
 
 mod backup;
 pub(super) mod journal;
@@ -35,7 +32,7 @@ mod replay;
 mod rewind;
 mod source;
 
-use journal::{Journal, RejoinPhase, real};
+use journal::{Journal, RejoinPhase};
 use source::Source;
 
 /// What a standby that ogha made has in its `standby.signal`.
@@ -70,7 +67,7 @@ impl Postgresql {
         let _guard = self.local.exclusive()?;
         let peer = self.nodes.peer(node)?.clone();
         let running = self.progress.begin();
-        let data_dir = real(self.data_dir());
+        let data_dir = self.local.as_owner(|| files::real(self.data_dir()))?;
         let left = self.local.act({
             let data_dir = data_dir.clone();
             move || Journal::load(&data_dir)
@@ -86,7 +83,7 @@ impl Postgresql {
             Some(journal) => journal,
             None => Journal {
                 phase: RejoinPhase::Whole,
-                mode: files::mode(&data_dir)?,
+                mode: self.local.as_owner(|| files::mode(&data_dir))??,
                 conninfo: self.setting("primary_conninfo").await?,
                 lost: None,
                 before: None,
@@ -103,19 +100,19 @@ impl Postgresql {
     /// Stops the server, in order if it can, and what an agent that was killed left at work.
     async fn stop_all(&self, data_dir: &Path) -> anyhow::Result<()> {
         let (uid, dir) = (self.local.login.uid().as_raw(), data_dir.to_owned());
-        self.local.act(move || end_tools(uid, &dir)).await?;
-        if !data_dir.exists() {
+        spawn_blocking(move || end_tools(uid, &dir)).await.context("the search panicked")??;
+        if !self.local.as_owner(|| files::exists(data_dir))? {
             return Ok(());
         }
-        if let Err(error) = stop::fast(&self.local, STOP).await {
+        if let Err(error) = unit::fast(&self.local, STOP).await {
             tracing::warn!("{error:#}; an immediate shutdown follows");
         }
-        stop::immediate(&self.local).await
+        unit::immediate(&self.local).await
     }
 
     /// A setting of a server that does not run, from all its files.
     async fn setting(&self, name: &str) -> anyhow::Result<String> {
-        let words = options::last_options(self.data_dir());
+        let words = options::last_options(&self.local);
         let call = Call::new("postgres", SETTING_DEADLINE)
             .args(["-C", name, "-D"])
             .arg(self.data_dir())
@@ -328,24 +325,7 @@ fn configure(data_dir: &Path, settings: &[(&'static str, String)]) -> anyhow::Re
 /// Kills the tools that still work on the data directory: whoever started them has gone, for one
 /// rejoin at a time is under way.
 fn end_tools(uid: u32, data_dir: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
     let dir = data_dir.to_string_lossy().into_owned();
-    let entries = fs::read_dir("/proc").context("cannot list the processes in /proc")?;
-    for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let path = entry.path();
-        let read = |file: &str| fs::read_to_string(path.join(file)).unwrap_or_default();
-        let owned = fs::metadata(&path).is_ok_and(|meta| meta.uid() == uid);
-        let named = owned && TOOLS.contains(&read("comm").trim_end());
-        let new = lost::beside(data_dir, "new");
-        let works_there = |word: &str| word == dir || Path::new(word) == new;
-        if named && read("cmdline").split('\0').any(works_there) {
-            tracing::warn!("killing process {pid}, which an earlier rejoin left");
-            // It may have ended just now.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
-    Ok(())
+    let new = lost::beside(data_dir, "new");
+    process::end_tools(uid, &TOOLS, &|word| word == dir || Path::new(word) == new)
 }

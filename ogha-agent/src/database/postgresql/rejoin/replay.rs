@@ -37,8 +37,8 @@ const SETTINGS: [&str; 6] = [
 impl Postgresql {
     /// Replays the log and returns its end. There must be a `standby.signal`.
     pub(super) async fn replay(&self) -> anyhow::Result<Lsn> {
-        pidfile::buried(self.data_dir()).await;
-        let words = options::last_options(self.data_dir());
+        pidfile::buried(self.data_dir(), self.local.login.owner()).await;
+        let words = options::last_options(&self.local);
         let call = Call::new("postgres", DEADLINE)
             .arg("-D")
             .arg(self.data_dir())

@@ -5,14 +5,13 @@
 //! read is an error or [`Life::Unknown`], never "no server".
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use nix::{errno::Errno, sys::signal, unistd::Pid};
+pub use super::process::{Life, is_named_server, life, serves};
+use super::{Owner, as_owner, files};
 
 /// More than any server writes.
 const LONGEST: u64 = 4096;
@@ -29,17 +28,6 @@ pub struct PidFile {
     pub socket_dir: Option<PathBuf>,
 }
 
-/// Whether a process is the server of a data directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// It lives and works in the data directory.
-    Serves,
-    /// It does not exist, is a zombie, or works elsewhere.
-    Gone,
-    /// `/proc` or the data directory could not be read.
-    Unknown,
-}
-
 impl PidFile {
     /// Reads the file's text; `None` if its first line is no process id, or is not whole.
     #[must_use]
@@ -52,98 +40,39 @@ impl PidFile {
         Some(Self { pid, port, socket_dir })
     }
 
-    /// Reads `postmaster.pid` of a data directory; `None` if there is none. Never waits: what is no
-    /// regular file is refused.
+    /// Reads `postmaster.pid` of a data directory as its `owner`; `None` if there is none. Never
+    /// waits: what is no regular file is refused.
     ///
     /// # Errors
     /// When the file is there and cannot be read, or does not name a process.
-    pub fn read(data_dir: &Path) -> io::Result<Option<Self>> {
-        let mut options = OpenOptions::new();
-        let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_NOCTTY;
-        let opened = options.read(true).custom_flags(flags).open(data_dir.join("postmaster.pid"));
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+    pub fn read(data_dir: &Path, owner: Option<&Owner>) -> io::Result<Option<Self>> {
+        let path = data_dir.join("postmaster.pid");
+        let Some(bytes) = as_owner(owner, || files::begin(&path, LONGEST))?? else {
+            return Ok(None);
         };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(LONGEST).read_to_end(&mut bytes)?;
         let parsed = Self::parse(&String::from_utf8_lossy(&bytes));
         parsed.map(Some).ok_or_else(|| io::Error::other("its first line is no process id"))
-    }
-}
-
-/// Whether the process lives and works in the data directory. Where `/proc` keeps the working
-/// directory secret, the name of a server is enough. Needs a file descriptor only then.
-#[must_use]
-pub fn life(pid: u32, data_dir: &Path) -> Life {
-    let Some(raw) = i32::try_from(pid).ok().filter(|raw| *raw > 0) else { return Life::Gone };
-    let gone = || signal::kill(Pid::from_raw(raw), None) == Err(Errno::ESRCH);
-    if gone() {
-        return Life::Gone;
-    }
-    match fs::read_link(format!("/proc/{pid}/cwd")) {
-        Ok(cwd) => match fs::canonicalize(data_dir) {
-            Ok(data_dir) if data_dir == cwd => Life::Serves,
-            Ok(_) => Life::Gone,
-            Err(_) => Life::Unknown,
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // A zombie is listed and works nowhere. What lives and is not listed is hidden, or
-            // `/proc` is not what it should be.
-            let zombie = fs::metadata(format!("/proc/{pid}")).is_ok();
-            if zombie || gone() { Life::Gone } else { Life::Unknown }
-        }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => named(pid),
-        Err(_) => Life::Unknown,
-    }
-}
-
-/// Whether the process is known to live and to work in the data directory.
-#[must_use]
-pub fn serves(pid: u32, data_dir: &Path) -> bool {
-    life(pid, data_dir) == Life::Serves
-}
-
-fn named(pid: u32) -> Life {
-    match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) if is_server_name(&name) => Life::Serves,
-        Ok(_) => Life::Gone,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Life::Gone,
-        Err(_) => Life::Unknown,
     }
 }
 
 /// Waits until the process in `postmaster.pid` has left its number, if it is dead: a server that
 /// starts next takes a zombie for a living server, and whoever started the dead one may be slow to
 /// wait for it. Gives up after ten seconds, and leaves the answer to the server.
-pub async fn buried(data_dir: &Path) {
+pub async fn buried(data_dir: &Path, owner: Option<&Owner>) {
     const POLLS: u32 = 2000;
-    let Ok(Some(file)) = PidFile::read(data_dir) else { return };
+    let Ok(Some(file)) = PidFile::read(data_dir, owner) else { return };
     for _ in 0..POLLS {
-        let status = fs::read_to_string(format!("/proc/{}/stat", file.pid)).unwrap_or_default();
-        if !status.contains(") Z ") {
+        if !super::process::is_zombie(file.pid) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Whether the process has the name of one of the two servers' programs.
-#[must_use]
-pub fn is_named_server(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| is_server_name(&name))
-}
-
-fn is_server_name(name: &str) -> bool {
-    matches!(name.trim_end(), "postgres" | "postmaster" | "gaussdb")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const RUNNING: &str =
@@ -191,23 +120,23 @@ mod tests {
     fn what_cannot_be_read_is_an_error_and_nothing_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("postmaster.pid");
-        assert_eq!(PidFile::read(dir.path()).unwrap(), None);
+        assert_eq!(PidFile::read(dir.path(), None).unwrap(), None);
         for text in ["", "11", "garbage\n", "\u{0}\u{0}\n"] {
             fs::write(&path, text).unwrap();
-            assert!(PidFile::read(dir.path()).is_err(), "{text:?}");
+            assert!(PidFile::read(dir.path(), None).is_err(), "{text:?}");
         }
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(PidFile::read(dir.path()).is_err(), "a FIFO");
+        assert!(PidFile::read(dir.path(), None).is_err(), "a FIFO");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(PidFile::read(dir.path()).is_err(), "a directory");
+        assert!(PidFile::read(dir.path(), None).is_err(), "a directory");
         fs::remove_dir(&path).unwrap();
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
-        assert!(PidFile::read(dir.path()).is_err(), "a link");
+        assert!(PidFile::read(dir.path(), None).is_err(), "a link");
         fs::remove_file(&path).unwrap();
         fs::write(&path, RUNNING).unwrap();
-        assert_eq!(PidFile::read(dir.path()).unwrap().unwrap().pid, 1127);
+        assert_eq!(PidFile::read(dir.path(), None).unwrap().unwrap().pid, 1127);
     }
 
     #[test]

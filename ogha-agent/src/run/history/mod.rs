@@ -1,22 +1,22 @@
-//! The history: the event timelines of all instances, kept on disk.
+//! The history: the event timelines of all instances, kept on disk (`file`).
+
+mod file;
 
 use std::{
     fmt::Display,
-    fs::OpenOptions,
-    io::{BufRead as _, BufReader, Write as _},
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::Path,
     time::{Duration, SystemTime},
 };
 
 use ogha_common::units::Term;
 use tracing::{debug, info, warn};
 
+use self::file::HistoryFile;
 use super::timeline::{Timeline, Told};
-use crate::control::view::{Failover, FailoverStep};
+use crate::{
+    control::view::{Failover, FailoverStep},
+    printable,
+};
 
 /// How many timelines are kept in memory and shown.
 const KEPT: usize = 200;
@@ -24,30 +24,29 @@ const KEPT: usize = 200;
 /// The timelines of all instances of this agent, the newest last.
 #[derive(Debug)]
 pub struct History {
-    path: PathBuf,
+    file: HistoryFile,
     failovers: Vec<Failover>,
     /// The last timeline of each instance.
     last: Vec<(String, Told)>,
-    /// The file could not be written when that was last tried.
-    failing: Arc<AtomicBool>,
 }
 
 impl History {
-    /// Reads what earlier agents wrote. A line that can't be read is left out, with a warning:
-    /// the history must never keep an agent from starting.
+    /// Reads what earlier agents wrote, from its end. What can't be read is left out, with a warning: the
+    /// history must never keep an agent from starting.
     pub fn open(state_dir: &Path) -> Self {
-        let path = state_dir.join("history.jsonl");
-        let mut failovers = Vec::new();
-        if let Ok(file) = std::fs::File::open(&path) {
-            for line in BufReader::new(file).lines().map_while(Result::ok) {
-                match serde_json::from_str(&line) {
-                    Ok(failover) => failovers.push(failover),
-                    Err(e) => warn!("{}: cannot read a line: {e}", path.display()),
-                }
-            }
+        let (file, lines) = HistoryFile::open(state_dir);
+        let mut broken = 0;
+        let mut failovers: Vec<_> = lines
+            .iter()
+            .rev()
+            .filter_map(|line| serde_json::from_slice(line).inspect_err(|_| broken += 1).ok())
+            .take(KEPT)
+            .collect();
+        failovers.reverse();
+        if broken > 0 {
+            warn!("{}: {broken} lines are no timelines and are left out", file.path().display());
         }
-        failovers.drain(..failovers.len().saturating_sub(KEPT));
-        Self { path, failovers, last: Vec::new(), failing: Arc::default() }
+        Self { file, failovers, last: Vec::new() }
     }
 
     /// The timelines, the newest last.
@@ -62,8 +61,7 @@ impl History {
         self.failovers.iter().filter(served).count() as u64
     }
 
-    /// Adds a timeline and appends it to the file, on a thread of its own: a full disk must not hold
-    /// the loop. One that failed as the one before did is not added.
+    /// Adds a timeline; the file has it a moment later. One that failed as the one before did is not added.
     pub fn add(
         &mut self,
         instance: &str,
@@ -82,27 +80,18 @@ impl History {
         if self.failovers.len() == KEPT {
             self.failovers.remove(0);
         }
-        let line = serde_json::to_string(&failover).unwrap_or_default();
+        match printable::json_line(&failover) {
+            Ok(line) => self.file.append(line),
+            Err(e) => warn!(instance, "cannot write a timeline as JSON: {e}"),
+        }
         self.failovers.push(failover);
-        let (path, failing) = (self.path.clone(), Arc::clone(&self.failing));
-        tokio::task::spawn_blocking(move || {
-            let append = || -> std::io::Result<()> {
-                let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-                file.write_all(format!("{line}\n").as_bytes())
-            };
-            match append() {
-                Ok(()) => failing.store(false, Ordering::Relaxed),
-                // Once, for each change of roles would say the same.
-                Err(e) if !failing.swap(true, Ordering::Relaxed) => warn!(
-                    "cannot write the history {}: {e}; the history is kept in memory only",
-                    path.display()
-                ),
-                Err(_) => {}
-            }
-        });
+    }
+
+    /// Waits until all is in the file, at most that long.
+    pub fn flush(&self, limit: Duration) {
+        self.file.flush(limit);
     }
 }
-
 /// One readable line in the log, one entry in the history.
 fn describe(instance: &str, timeline: &Told) -> Failover {
     let Told { cause, outcome, term, .. } = timeline;
