@@ -30,8 +30,13 @@ impl Config {
     pub fn check_start(&self, file: &Path) -> Result<(), Errors> {
         let there = |instance: &&Instance| if_nametoindex(instance.interface.as_str()).is_ok();
         let absent = self.instances.iter().filter(|instance| !there(instance)).count();
-        let problems: Vec<_> = self.instances.iter().flat_map(instance).collect();
-        if problems.len() == absent { Ok(()) } else { Err(Errors::new(file, problems)) }
+        let mut problems: Vec<_> = self.instances.iter().flat_map(instance).collect();
+        let owned = own(file);
+        if problems.len() == absent && owned.is_none() {
+            return Ok(());
+        }
+        problems.extend(owned);
+        Err(Errors::new(file, problems))
     }
 }
 

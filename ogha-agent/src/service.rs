@@ -52,16 +52,6 @@ impl Service {
         self.tell(&format!("STATUS={status}"));
     }
 
-    /// The configuration is being read anew; [`ready`](Self::ready) ends that.
-    pub fn reloading(&self) {
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic_ns() / 1000));
-    }
-
-    /// Another process goes on as the agent.
-    pub fn hand_over(&self, pid: u32) {
-        self.tell(&format!("MAINPID={pid}"));
-    }
-
     /// The agent is about to end.
     pub fn stopping(&self) {
         self.tell("STOPPING=1");

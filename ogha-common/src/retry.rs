@@ -4,22 +4,21 @@ use ::core::time::Duration;
 
 use crate::units::Instant;
 
-/// The pause after the first failure.
-const FIRST: Duration = Duration::from_millis(100);
 /// The longest one.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The pauses of one thing that may fail.
+/// The pauses of one thing that may fail; the first one lasts `FIRST` milliseconds. What decides for the
+/// cluster waits longer than what concerns this host alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Retry {
+pub struct Retry<const FIRST: u64 = 200> {
     at: Option<Instant>,
     failures: u8,
 }
 
-impl Retry {
+impl<const FIRST: u64> Retry<FIRST> {
     /// It failed: the next time is due after a pause, twice as long as the last one, 5 s at most.
     pub fn failed(&mut self, now: Instant) {
-        let pause = FIRST.saturating_mul(1 << self.failures.min(6));
+        let pause = Duration::from_millis(FIRST) * (1 << self.failures.min(6));
         self.failures = self.failures.saturating_add(1);
         self.at = Some(now + pause.min(LONGEST));
     }
@@ -59,10 +58,10 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_end() {
-        let mut retry = Retry::default();
+        let mut retry = Retry::<200>::default();
         let mut now = Instant::from_ns(1);
         assert!(retry.is_due(now));
-        for pause in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+        for pause in [200, 400, 800, 1600, 3200, 5000, 5000, 5000] {
             retry.failed(now);
             assert!(!retry.is_due(now + Duration::from_millis(pause - 1)), "{pause}");
             now = now + Duration::from_millis(pause);
@@ -73,6 +72,6 @@ mod tests {
         assert_eq!(retry.at(), Some(now + LONGEST));
         retry.succeeded();
         retry.failed(now);
-        assert!(retry.is_due(now + FIRST));
+        assert!(retry.is_due(now + Duration::from_millis(200)));
     }
 }

@@ -145,6 +145,8 @@ fn a_pause_holds_a_failover_back() {
     until(second, "the second node to be back", |i| {
         i["phase"] == "standby" && i["paused"] == true && i["peers"][0]["agent"] == "alive"
     });
+    // A slow restart may have cost it its place in the set for a moment.
+    until(first, "the second node to be in sync", |i| i["peers"][0]["in_sync"] == true);
     first.database.kill().unwrap();
     let held = until(second, "the second node to wait", |i| waits_for(i).contains("resume"));
     assert_eq!(held["phase"], "standby", "{held}");

@@ -1,14 +1,14 @@
 //! Files of the database, touched as the database's user.
 //!
 //! The functions here work with the rights of the thread: call them below [`act`], or
-//! [`as_owner`](super::as_owner). Whatever stands in the place of a file, nobody waits for it and
+//! [`as_owner`]. Whatever stands in the place of a file, nobody waits for it and
 //! nothing else is touched: a file is opened without following a link, without blocking, and only if
 //! it is a regular one; what is read is bounded; what is written is a new file that takes the
 //! other's place. Links above the file (a log directory on another disk) lead only where that
 //! user may go.
 //!
 //! The directory above a data directory is often root's. There, and nowhere else, the thread takes
-//! back root's right to write, for one call that names an entry of that directory itself: [`House`].
+//! back root's right to write, for one call that names an entry of that directory itself: `House`.
 
 use std::{
     cell::RefCell,

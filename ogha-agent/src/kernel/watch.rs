@@ -2,7 +2,7 @@
 //! descriptor of each, so that what somebody unpins stays in force, and can be pinned again.
 
 use std::{
-    fs, io,
+    fs,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -133,12 +133,13 @@ impl Guard {
     fn check_maps(&self, found: &mut Findings) -> anyhow::Result<()> {
         for HeldMap { path, map, id } in &self.maps {
             match pinned(path)? {
-                Some(there) if raw::map_id(there.as_fd()).ok() == Some(*id) => {}
-                Some(_) => {
+                Pinned::Unknown => {}
+                Pinned::Object(there) if raw::map_id(there.as_fd()).ok() == Some(*id) => {}
+                Pinned::Object(_) => {
                     let path = path.display();
                     found.broken.push(format!("another map was pinned at {path}"));
                 }
-                None => {
+                Pinned::Nothing => {
                     self.pin_again(map, path)?;
                     found.repaired.push(format!("{} was removed: pinned again", path.display()));
                 }
@@ -170,14 +171,15 @@ impl Guard {
             return Ok(());
         }
         match pinned(path)? {
-            Some(there) => {
+            Pinned::Unknown => {}
+            Pinned::Object(there) => {
                 let there = raw::link_state(there.as_fd());
                 if there.is_ok_and(|there| there.id != *id) {
                     // Replaced by whoever loads beside this agent: what is pinned counts.
                     self.links[at] = HeldLink::open(path.clone(), *kind)?;
                 }
             }
-            None => {
+            Pinned::Nothing => {
                 self.pin_again(link, path)?;
                 found.repaired.push(format!("{shown} was removed: pinned again"));
             }
@@ -227,12 +229,24 @@ impl PinKind {
     }
 }
 
-/// What is pinned there, if anything is.
-fn pinned(path: &Path) -> anyhow::Result<Option<OwnedFd>> {
-    match raw::get(path) {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("opening {}", path.display())),
+/// What is pinned at a path.
+enum Pinned {
+    Object(OwnedFd),
+    Nothing,
+    /// This process lacks the descriptors or the memory to look. It holds the object itself, so nothing
+    /// is out of force.
+    Unknown,
+}
+
+fn pinned(path: &Path) -> anyhow::Result<Pinned> {
+    let error = match raw::get(path) {
+        Ok(object) => return Ok(Pinned::Object(object)),
+        Err(error) => error,
+    };
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => Ok(Pinned::Nothing),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Ok(Pinned::Unknown),
+        _ => Err(error).with_context(|| format!("opening {}", path.display())),
     }
 }
 

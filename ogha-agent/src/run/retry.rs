@@ -1,8 +1,10 @@
 //! What fails is tried again with growing pauses, and logged when its reason changes.
 
-pub use ogha_common::retry::Retry;
-use ogha_common::units::Instant;
+use ogha_common::{retry, units::Instant};
 use tracing::{error, info};
+
+/// The pauses of what concerns this host alone.
+pub type Retry = retry::Retry<100>;
 
 /// Something that may fail again and again: its pauses, and its lines in the log.
 #[derive(Debug)]

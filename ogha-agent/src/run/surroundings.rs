@@ -24,6 +24,7 @@ use crate::{
         path::source_towards,
         survey::Survey,
     },
+    service::Service,
 };
 
 /// How often an interface, or an address, that is not there yet is looked for.
@@ -211,6 +212,7 @@ pub(super) async fn wait_for_interfaces(config: &Config) -> anyhow::Result<()> {
     while let Some(missing) = missing(config).await? {
         if logged.as_ref() != Some(&missing) {
             warn!("waiting for the network of this host: {missing}");
+            Service::of_environment().status(&format!("waiting for the network: {missing}"));
             logged = Some(missing);
         }
         sleep(OFTEN).await;

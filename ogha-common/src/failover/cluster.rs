@@ -139,11 +139,12 @@ impl Known {
         if self.config.has_store() {
             return self.cluster.consulted;
         }
-        self.unheard(self.facts.listening_since.max(now - self.config.agent_timeout)).is_empty()
+        self.unheard(now).is_empty()
     }
 
-    /// The others that may be promoted, and were not heard since then.
-    pub fn unheard(&self, since: Instant) -> NodeSet {
+    /// The others that may be promoted, and were not heard lately, or not since this node listens.
+    pub fn unheard(&self, now: Instant) -> NodeSet {
+        let since = self.facts.listening_since.max(now - self.config.agent_timeout);
         self.others().filter(|node| self.facts.peer(node).is_none_or(|peer| peer.at < since))
     }
 

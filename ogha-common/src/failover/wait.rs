@@ -80,7 +80,7 @@ impl Core {
             return Some(Wait::Resume);
         }
         if known.is_designated() {
-            let silent = known.unheard(known.facts.listening_since);
+            let silent = known.unheard(now);
             let waits = !silent.is_empty() && !known.config.has_store();
             return waits.then_some(Wait::Others(silent));
         }

@@ -17,6 +17,8 @@ use super::{
 const LOOK_EVERY: u64 = 50 * MS;
 /// How long a core waits before somebody does what it waits for.
 const PATIENCE: u64 = 1500 * MS;
+/// For how long all may be silent about why nobody serves.
+const MUTE: u64 = 20_000 * MS;
 /// How long all may take to be well again.
 const DEADLINE: u64 = 60_000 * MS;
 
@@ -28,6 +30,8 @@ pub struct People {
     pub helped: [u64; 4],
     /// Somebody serves since.
     served_since: Option<u64>,
+    /// Nobody serves since then, and no node says what it waits for.
+    mute_since: Option<u64>,
 }
 
 impl World {
@@ -52,10 +56,26 @@ impl World {
                 if self.must_recover() { "nobody serves" } else { "nobody serves, with help" };
             return self.violated(Violation::NobodyServes(why));
         }
+        if self.is_mute(serving) {
+            return self.violated(Violation::NobodyServes("nobody serves, and no status says why"));
+        }
         for node in 0..self.nodes.len() {
             self.help(node);
         }
         self.queue.push(self.now + LOOK_EVERY, Event::Check);
+    }
+
+    /// Whether nobody serves for long, and a person who reads each status would not learn why.
+    fn is_mute(&mut self, serving: Option<usize>) -> bool {
+        let says = |node: usize| {
+            let local = Instant::from_ns(self.nodes[node].local(self.now));
+            let agent = self.nodes[node].agent.as_ref();
+            agent.is_some_and(|agent| agent.core().waits_for(local).is_some())
+        };
+        let mute = serving.is_none() && !(0..self.nodes.len()).any(says);
+        let since = self.people.mute_since.unwrap_or(self.now);
+        self.people.mute_since = mute.then_some(since);
+        mute && self.now - since > MUTE
     }
 
     fn is_complete(&self, serving: usize) -> bool {

@@ -60,7 +60,7 @@ fn a_state_directory_that_fails_is_noticed_and_put_right() {
     run("mount", &["--bind", shown, shown]);
     run("mount", &["-o", "remount,bind,ro", shown]);
     wait_for_problem(node, "Read-only file system");
-    run("umount", &[shown]);
+    run("umount", &["-l", shown]);
     wait_until_right(node);
 
     fill(&directory);
@@ -75,7 +75,7 @@ fn a_state_directory_that_fails_is_noticed_and_put_right() {
     assert_eq!(fs::read(&record).unwrap().len(), saved.len());
 
     // The mount is gone, and what it hid is another directory.
-    run("umount", &[shown]);
+    run("umount", &["-l", shown]);
     until(&node.agent, "the record to be in the other directory", |_| {
         fs::read(&record).is_ok_and(|now| now.iter().any(|&octet| octet != 0))
     });

@@ -90,6 +90,27 @@ fn what_was_said_while_this_agent_hung_is_no_word_about_now() {
     node.assert_serving();
 }
 
+/// The others were heard, and fell silent before the database here was observed: what they said is too
+/// old by then, and the status says so.
+#[test]
+fn who_was_heard_and_fell_silent_is_waited_for_aloud() {
+    let in_sync = NodeSet::new(&[ME, PEER]).unwrap();
+    let record = Record { term: Term::new(3), primary: ME, in_sync };
+    let mut node = Node::new();
+    node.input(started(Some(record), Some(Term::new(3))));
+    node.assert_serving();
+    node.input(Input::Stalled(AGENT_TIMEOUT * 4));
+    node.input(Input::Lapsed);
+    let status = probe::Status { role: Role::Standby, ..status(probe::Phase::Standby, 3) };
+    node.input(Input::Peer { node: PEER, status, at: node.now });
+    node.pass(AGENT_TIMEOUT * 4);
+    node.done.clear();
+    node.input(Input::Database(PRIMARY));
+    node.pass(AGENT_TIMEOUT);
+    assert_eq!(node.ordered(GateOrder::Open), None, "the peer may have been promoted since");
+    assert_eq!(node.core.waits_for(node.now), Some(Wait::Others(NodeSet::of(PEER))));
+}
+
 #[test]
 fn an_orderly_stop_keeps_the_gate_and_says_so_first() {
     let mut node = Node::serving();

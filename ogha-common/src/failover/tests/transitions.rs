@@ -12,7 +12,7 @@ use std::{
 use super::*;
 
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/failover/transitions.txt");
-const CORES: u64 = 20_000;
+const CORES: u64 = 60_000;
 const INPUTS: u64 = 400;
 const THIRD: NodeId = NodeId::new(3);
 

@@ -30,7 +30,7 @@ pub const MAX_PATHS: usize = 4;
 /// * A reply is of its sender's own version, whatever the probe's was.
 ///
 /// A *probe* has no facts of a kernel. In their place it carries a page, another one each time: 16 bits
-/// at [`QUEUE`], 16 at [`QUEUE_LIMIT`] and 32 at [`HEARTBEAT`] are its value, [`GATE`] is its number. The
+/// at [`offset::QUEUE`], 16 at [`offset::QUEUE_LIMIT`] and 32 at [`offset::HEARTBEAT`] are its value, [`offset::GATE`] is its number. The
 /// programs of the first release, which know no pages, do not look there.
 ///
 /// ```text
