@@ -8,7 +8,13 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::Pid};
 
-use crate::stage::{GENEROUS, assert_untouched, hung_after, pair};
+use ogha_tests::lab::{
+    Pair,
+    cgroup::{Cgroup, Version},
+    frozen::Freezer,
+};
+
+use crate::stage::{GENEROUS, assert_untouched, hung_after, pair, settings};
 
 /// The main process alone is stopped: its backends go on, but nobody can connect any more.
 #[test]
@@ -22,6 +28,46 @@ fn a_stopped_main_process_is_a_hang() {
     let writer = pair.writer();
     writer.wait_for(10, GENEROUS).unwrap();
     writer.stop().unwrap();
+}
+
+/// The database's control group is frozen, by either version.
+#[test]
+fn a_frozen_database_is_a_hang() {
+    for version in [Version::Two, Version::One] {
+        let pair = pair("hang-frozen");
+        let Some(group) = Cgroup::new(version).unwrap() else { continue };
+        group.take(&pair.nodes[0].database).unwrap();
+        group.freeze().unwrap();
+        let took = hung_after(&pair, "frozen");
+        println!("control group {version:?} frozen: {took:?}");
+        pair.wait_until_serving(1).unwrap();
+        drop(group);
+    }
+}
+
+/// No write returns: the main process answers as ever, but nobody can commit. The processes that wait for
+/// the disk can't be ended before it answers; they were killed, and that is enough.
+#[test]
+fn a_disk_that_hangs_is_a_hang() {
+    let pair = Pair::without_agents("hang-disk", &settings()).unwrap();
+    let [first, second] = &pair.nodes;
+    first.database.stop().unwrap();
+    let disk = Freezer::under(&first.database).unwrap();
+    first.database.start().unwrap();
+    first.database.wait_for_standby(second.host.name()).unwrap();
+    pair.start_agents().unwrap();
+    let writer = pair.writer();
+    writer.wait_for(10, GENEROUS).unwrap();
+    let before = writer.record().acknowledged.len();
+    disk.freeze().unwrap();
+    let took = hung_after(&pair, "no write");
+    println!("the disk hangs: {took:?}");
+    pair.wait_until_serving(1).unwrap();
+    writer.wait_for(before + 50, GENEROUS).unwrap();
+    let record = writer.stop().unwrap();
+    assert_eq!(record.lost(&second.database).unwrap(), [0i64; 0]);
+    disk.thaw().unwrap();
+    drop(disk);
 }
 
 /// A debugger holds the main process for longer than any deadline: nothing is done about it.

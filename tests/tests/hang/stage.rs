@@ -11,9 +11,14 @@ use ogha_tests::lab::{
 pub const OFTEN: Duration = Duration::from_millis(10);
 pub const GENEROUS: Duration = ogha_tests::lab::pair::GENEROUS;
 
-/// A pair at work whose nodes bear with a busy machine.
+/// Nodes that bear with a busy machine.
+pub fn settings() -> Settings {
+    Settings::patient(Kind::Postgresql)
+}
+
+/// A pair of them at work.
 pub fn pair(name: &str) -> Pair {
-    Pair::start(name, &Settings::patient(Kind::Postgresql)).unwrap()
+    Pair::start(name, &settings()).unwrap()
 }
 
 /// Nothing has moved: the first node serves as ever, and has closed nothing.

@@ -1,19 +1,14 @@
 //! Whatever a client without a login does to the port, and whatever load there is, no database is stopped.
 
-use std::{
-    io::Write as _,
-    net::TcpStream,
-    thread,
-    time::{Duration, Instant},
+use std::{io::Write as _, net::TcpStream, thread, time::Duration};
+
+use ogha_tests::lab::{
+    Pair,
+    postgres::PORT,
+    storm::{self, Form},
 };
 
-use ogha_tests::lab::{Pair, postgres::PORT};
-
 use crate::stage::{assert_untouched, pair};
-
-/// How many half-started connections a storm opens at a time.
-const STORM: usize = 1500;
-const EVERY: Duration = Duration::from_millis(1500);
 
 /// Opens connections to the first node's database, from the client's host.
 fn connect(pair: &Pair, count: usize, says: &[u8]) -> Vec<TcpStream> {
@@ -33,14 +28,23 @@ fn connect(pair: &Pair, count: usize, says: &[u8]) -> Vec<TcpStream> {
 #[test]
 fn a_storm_of_half_started_connections_stops_nothing() {
     let pair = pair("hang-storm");
-    let end = Instant::now() + Duration::from_secs(6);
-    while Instant::now() < end {
-        let begun = Instant::now();
-        let storm = connect(&pair, STORM, &[0, 0, 0]);
-        thread::sleep(EVERY.saturating_sub(begun.elapsed()));
-        drop(storm);
-    }
+    let first = pair.nodes[0].host.address().into();
+    let opened =
+        storm::rage(&pair.client, first, Form::HalfPacket, Duration::from_secs(6)).unwrap();
+    assert!(opened > storm::WAVE, "{opened} connections");
     assert_untouched(&pair);
+}
+
+/// The same in each form that a stranger has, for longer than any deadline.
+#[test]
+#[ignore = "slow: four storms"]
+fn no_storm_of_strangers_stops_anything() {
+    let pair = pair("hang-storms");
+    let first = pair.nodes[0].host.address().into();
+    for form in storm::FORMS {
+        storm::rage(&pair.client, first, form, Duration::from_secs(12)).unwrap();
+        assert_untouched(&pair);
+    }
 }
 
 /// Clients that speak slowly, and clients that talk nonsense.

@@ -265,7 +265,7 @@ impl Database for Opengauss {
     fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>> {
         match step {
             Step::Promote => self.promote().boxed(),
-            Step::StopImmediate => stop::immediate(&self.local).boxed(),
+            Step::StopImmediate => stop::fence(&self.local).boxed(),
             Step::AfterFailover => self.refreshconf().boxed(),
             Step::Checkpoint => self.orders.checkpoint().boxed(),
             Step::Demote(within) => self.demote(within).boxed(),

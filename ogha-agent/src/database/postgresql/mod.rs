@@ -204,7 +204,7 @@ impl Database for Postgresql {
     fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>> {
         match step {
             Step::Promote => self.promote().boxed(),
-            Step::StopImmediate => unit::immediate(&self.local).boxed(),
+            Step::StopImmediate => unit::fence(&self.local).boxed(),
             Step::Checkpoint => self.orders.checkpoint().boxed(),
             Step::Demote(within) => self.demote(within).boxed(),
             Step::Disarm => self.disarm().boxed(),
