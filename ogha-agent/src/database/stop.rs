@@ -22,9 +22,11 @@ use tokio::{
 use super::{
     local::Local,
     pidfile::{self, Life},
-    vitals,
 };
-use crate::guest::process::{self, Servers};
+use crate::guest::{
+    process::{self, Servers},
+    task::task,
+};
 
 /// How long a server may take to obey.
 const GRACE: Duration = Duration::from_millis(1000);
@@ -65,7 +67,7 @@ async fn quit(local: &Local, grace: Duration) -> anyhow::Result<()> {
         Ok(Some(main)) => {
             process::signal(main, local.login.uid().as_raw(), server, Signal::SIGQUIT)?;
             let held = matches!(
-                vitals::task(main).state,
+                task(main).state,
                 TaskState::Stopped | TaskState::Frozen | TaskState::Traced
             );
             gone_within(if held { Duration::ZERO } else { grace }, main, server).await;

@@ -18,8 +18,9 @@ use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
 use super::{
     local::Local,
     sql::{self, Error, Live},
-    vitals::{self, Devices, Writing},
+    vitals::Writing,
 };
+use crate::guest::{devices::Devices, task::child_called};
 
 /// `synchronous_commit` of this session alone; and which process it has.
 const BEGIN: &str = "set synchronous_commit = local; select pg_catalog.pg_backend_pid()";
@@ -113,7 +114,7 @@ impl Writer {
         let (pid, devices) = match main {
             Some(main) => {
                 let devices = spawn_blocking(move || Devices::of(main)).await.ok().flatten();
-                (number.and_then(|number| vitals::child_called(main, number)), devices)
+                (number.and_then(|number| child_called(main, number)), devices)
             }
             None => (None, None),
         };

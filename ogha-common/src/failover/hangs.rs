@@ -4,7 +4,6 @@
 
 use ::core::time::Duration;
 
-use super::{Notice, context::Context};
 use crate::{
     units::Instant,
     wire::probe::{self, Phase},
@@ -47,6 +46,19 @@ impl Hangs {
         self.agreed = self.waits;
     }
 
+    /// The database here hangs; says whether that is new.
+    pub const fn note(&mut self) -> bool {
+        !::core::mem::replace(&mut self.here, true)
+    }
+
+    /// Whether the database here may be stopped now, and whether it is new that it may not.
+    pub fn may_stop(&mut self, now: Instant) -> Result<(), bool> {
+        if self.agreed || !self.is_another(now) {
+            return Ok(());
+        }
+        Err(!::core::mem::replace(&mut self.waits, true))
+    }
+
     /// A peer tells of itself.
     pub fn hear(&mut self, now: Instant, status: &probe::Status) {
         if status.hung && status.phase == Phase::Fenced {
@@ -62,35 +74,5 @@ impl Hangs {
 
     fn is_another(&self, now: Instant) -> bool {
         self.stopped.is_some_and(|stopped| now.since(stopped) < PEACE)
-    }
-}
-
-impl Context<'_> {
-    /// The database here hangs.
-    pub fn note_hang(&mut self) {
-        let before = ::core::mem::replace(&mut self.known.facts.hangs.here, true);
-        if !before {
-            self.publish();
-        }
-    }
-
-    /// It does not any more.
-    pub fn hang_over(&mut self) {
-        if self.known.facts.hangs.here {
-            self.known.facts.hangs.over();
-            self.publish();
-        }
-    }
-
-    /// Whether a database that serves and hangs may be stopped now.
-    pub fn may_stop_for_hang(&mut self) -> bool {
-        let hangs = &mut self.known.facts.hangs;
-        if hangs.agreed || !hangs.is_another(self.now) {
-            return true;
-        }
-        if !::core::mem::replace(&mut hangs.waits, true) {
-            self.notice(Notice::HangsAgain);
-        }
-        false
     }
 }
