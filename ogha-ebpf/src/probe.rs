@@ -294,7 +294,8 @@ fn fill_in(ctx: &impl Context, own: &Answerer, address: impl Address, words: &mu
     let head = word(words, offset::MAGIC) & !0xff00_ffff | u64::from(wire::VERSION) << 24;
     let (asked, asker) = (word(words, offset::TIME), word(words, offset::NODE));
     let flags = if said.restarting != 0 { flag::RESTARTING } else { 0 }
-        | if said.paused != 0 { flag::PAUSED } else { 0 };
+        | if said.paused != 0 { flag::PAUSED } else { 0 }
+        | if said.hung != 0 { flag::HUNG } else { 0 };
     let state = u64::from(said.phase) << 56
         | u64::from(said.role) << 48
         | u64::from(flags) << 40

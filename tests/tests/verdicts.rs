@@ -98,8 +98,8 @@ fn a_killed_database_is_dead_and_its_host_is_not() {
     assert_eq!((&peer["host"], &peer["agent"]), (&"alive".into(), &"alive".into()), "{peer}");
 }
 
-/// The primary's database hangs: it listens, and a check of the standby, and one of its own agent,
-/// are not answered. That is a verdict, and it ends when the database goes on. (Nothing is done about it,
+/// The primary's database hangs: its agent finds its main process stopped and reports it, and a check of
+/// the standby is not answered. That is a verdict, and it ends when the database goes on. (Nothing is done about it,
 /// for failovers are paused.)
 #[test]
 fn a_stopped_database_hangs() {

@@ -51,6 +51,7 @@ const INSTANCE: &[Key<Instance>] = keys! {
     restart "liveness.lease" => liveness.lease;
     restart "liveness.agent_timeout" => liveness.agent_timeout;
     restart "liveness.key_file" => liveness.key_file;
+    restart "liveness.hang_timeout" => liveness.hang_timeout;
     restart "database" => database;
     restart "failover.synchronous" => failover.synchronous;
     live "failover.max_lag" => failover.max_lag;
@@ -156,6 +157,7 @@ fn all_keys_are_listed(node: Node, instance: Instance) {
                 lease: _,
                 agent_timeout: _,
                 key_file: _,
+                hang_timeout: _,
             },
         database: _,
         failover:

@@ -23,6 +23,8 @@ pub(super) fn read(table: &Reader<'_>) -> Read<Liveness> {
     let lease = table.or("lease", 100 * MS, |value| value::duration(value, 3 * MS..=60 * SECOND));
     let agent_timeout = table
         .or("agent_timeout", 3 * SECOND, |value| value::duration(value, 3 * MS..=3600 * SECOND));
+    let hang_timeout = table
+        .or("hang_timeout", 2 * SECOND, |value| value::duration(value, 500 * MS..=3600 * SECOND));
     let key_file = table.or("key_file", PathBuf::from("/etc/ogha/cluster.key"), value::path);
     table.finish();
     let liveness = Liveness {
@@ -31,6 +33,7 @@ pub(super) fn read(table: &Reader<'_>) -> Read<Liveness> {
         detect_multiplier: detect_multiplier?,
         lease: lease?,
         agent_timeout: agent_timeout?,
+        hang_timeout: hang_timeout?,
         key_file: key_file?,
     };
     relations(table, &liveness);

@@ -54,6 +54,7 @@ pub const SECTIONS: &[Section] = &[
             "detect_multiplier",
             "lease",
             "agent_timeout",
+            "hang_timeout",
             "key_file",
         ],
     },

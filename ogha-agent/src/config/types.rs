@@ -174,6 +174,9 @@ pub struct Liveness {
     pub lease: Duration,
     /// How long an open gate stays open without its agent; at least `lease`.
     pub agent_timeout: Duration,
+    /// How long the database here must do nothing before it is taken for hung, where its main process is
+    /// not stopped or frozen.
+    pub hang_timeout: Duration,
     /// The cluster's key.
     pub key_file: PathBuf,
 }

@@ -42,6 +42,8 @@ pub mod sql;
 mod standby_names;
 mod stop;
 mod unit;
+pub mod vitals;
+mod write;
 
 use crate::guest::files;
 pub use crate::guest::pidfile;
@@ -53,6 +55,7 @@ pub use progress::Progress;
 pub use replication::Replication;
 pub use settings::settings;
 pub use unit::Unit;
+pub use write::Written;
 
 /// One database, seen by the agent of its node.
 pub trait Database: Send + Sync {
@@ -70,6 +73,17 @@ pub trait Database: Send + Sync {
     /// Takes a step and waits for its outcome. `Ok` says that the step's effect was seen, not that
     /// a command returned.
     fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>>;
+
+    /// Writes something that must be flushed here and nowhere else, and waits for it as long as it takes.
+    /// Never on a standby.
+    fn write(&self) -> BoxFuture<'_, Written> {
+        Box::pin(async { Written::Unsupported })
+    }
+
+    /// What is known of [`Database::write`] while it is under way.
+    fn writing(&self) -> vitals::Writing {
+        vitals::Writing::default()
+    }
 
     /// How far the last [`Step::Rejoin`] is; `None` before the first. What it will cost stands
     /// there before it is done.
@@ -190,6 +204,8 @@ pub struct Observation {
     pub upstream: Option<Upstream>,
     /// What all copies of one database have in common, and no other has.
     pub system_identifier: Option<u64>,
+    /// The server itself has answered, be it by a refusal.
+    pub answers: bool,
     /// Why something above is not known.
     pub error: Option<String>,
 }

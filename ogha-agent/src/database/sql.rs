@@ -107,7 +107,7 @@ impl Error {
     }
 
     /// Whether the server ended the connection, or could not: such a connection is not kept.
-    fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         match self {
             // Severity is translated by the server; a lost connection shows by its class as well.
             Self::Server(error) => {
@@ -130,8 +130,9 @@ pub struct Sql {
     live: Mutex<Option<Arc<Live>>>,
 }
 
+/// One open connection.
 #[derive(Debug)]
-struct Live {
+pub(super) struct Live {
     client: Client,
     driver: AbortHandle,
 }
@@ -139,6 +140,54 @@ struct Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.driver.abort();
+    }
+}
+
+impl Live {
+    /// Whether the server has not closed it, as far as is known.
+    pub fn is_open(&self) -> bool {
+        !self.client.is_closed()
+    }
+
+    /// Asks, and waits for the answer as long as it takes.
+    pub async fn ask(&self, statement: &str) -> Result<Vec<Row>, Error> {
+        Ok(rows(&self.client.simple_query(statement).await?))
+    }
+
+    /// Opens one. Takes as long as the server does.
+    pub async fn open(local: &Local) -> Result<Self, Error> {
+        let path = local.socket();
+        let stream = socket::connect(path.clone(), local.login.connect_as())
+            .await
+            .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
+        // The kernel says who listens, whether or not that server lets anybody in.
+        let listener = stream
+            .peer_cred()
+            .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
+        let user = listener.uid();
+        // Root may have opened the socket for it, and needs no such ways.
+        if user != local.login.uid().as_raw() && user != 0 {
+            return Err(Error::Stranger { path: path.display().to_string(), user });
+        }
+        if let Some(pid) = listener.pid().and_then(|pid| u32::try_from(pid).ok()) {
+            local.note_listener(pid, user);
+        }
+        let (client, connection) = Config::new()
+            .user(&local.server.user)
+            .dbname(&local.server.dbname)
+            .application_name("ogha")
+            // Over the settings of the role and of the database: no name, operator or type of
+            // another schema may take the place of the server's own.
+            .options("-c search_path=pg_catalog")
+            .ssl_mode(SslMode::Disable)
+            .connect_raw(stream, NoTls)
+            .await
+            .map_err(Error::at_login)?;
+        let driver = tokio::spawn(async move {
+            // Its error reaches whoever asks; notices are of no interest.
+            drop(connection.await);
+        });
+        Ok(Self { client, driver: driver.abort_handle() })
     }
 }
 
@@ -179,9 +228,9 @@ impl Sql {
     async fn ask(&self, statement: &str) -> Result<Vec<Row>, Error> {
         loop {
             let (live, fresh) = self.live().await?;
-            let error = match live.client.simple_query(statement).await {
-                Ok(messages) => return Ok(rows(&messages)),
-                Err(error) => Error::from(error),
+            let error = match live.ask(statement).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
             };
             if !error.is_final() {
                 return Err(error);
@@ -196,10 +245,10 @@ impl Sql {
     /// The connection, and whether it was opened just now.
     async fn live(&self) -> Result<(Arc<Live>, bool), Error> {
         let mut kept = self.live.lock().await;
-        if let Some(live) = kept.as_ref().filter(|live| !live.client.is_closed()) {
+        if let Some(live) = kept.as_ref().filter(|live| live.is_open()) {
             return Ok((Arc::clone(live), false));
         }
-        let live = Arc::new(self.connect().await?);
+        let live = Arc::new(Live::open(&self.local).await?);
         *kept = Some(Arc::clone(&live));
         Ok((live, true))
     }
@@ -209,41 +258,6 @@ impl Sql {
         if kept.as_ref().is_some_and(|live| Arc::ptr_eq(live, lost)) {
             *kept = None;
         }
-    }
-
-    async fn connect(&self) -> Result<Live, Error> {
-        let path = self.local.socket();
-        let stream = socket::connect(path.clone(), self.local.login.connect_as())
-            .await
-            .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
-        // The kernel says who listens, whether or not that server lets anybody in.
-        let listener = stream
-            .peer_cred()
-            .map_err(|source| Error::Connect { path: path.display().to_string(), source })?;
-        let user = listener.uid();
-        // Root may have opened the socket for it, and needs no such ways.
-        if user != self.local.login.uid().as_raw() && user != 0 {
-            return Err(Error::Stranger { path: path.display().to_string(), user });
-        }
-        if let Some(pid) = listener.pid().and_then(|pid| u32::try_from(pid).ok()) {
-            self.local.note_listener(pid, user);
-        }
-        let (client, connection) = Config::new()
-            .user(&self.local.server.user)
-            .dbname(&self.local.server.dbname)
-            .application_name("ogha")
-            // Over the settings of the role and of the database: no name, operator or type of
-            // another schema may take the place of the server's own.
-            .options("-c search_path=pg_catalog")
-            .ssl_mode(SslMode::Disable)
-            .connect_raw(stream, NoTls)
-            .await
-            .map_err(Error::at_login)?;
-        let driver = tokio::spawn(async move {
-            // Its error reaches whoever asks; notices are of no interest.
-            drop(connection.await);
-        });
-        Ok(Live { client, driver: driver.abort_handle() })
     }
 }
 

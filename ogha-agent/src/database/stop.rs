@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
+use ogha_common::detector::vitals::TaskState;
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -22,10 +23,17 @@ use super::{
     local::Local,
     pidfile::{self, Life},
 };
-use crate::guest::process::{self, Servers};
+use crate::guest::{
+    process::{self, Servers},
+    task::task,
+};
 
 /// How long a server may take to obey.
 const GRACE: Duration = Duration::from_millis(1000);
+/// The same where a standby waits for the fence.
+const FENCE_GRACE: Duration = Duration::from_millis(300);
+/// How long killed processes may take to end before a fence is content that they never run again.
+const DYING: Duration = Duration::from_millis(200);
 /// How long the kernel may take to end killed processes, which may have much memory to give back.
 const REAP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
@@ -36,25 +44,61 @@ const RESCAN: Duration = Duration::from_millis(10);
 /// # Errors
 /// When the agent may not signal it, or processes remain that cannot be killed.
 pub async fn immediate(local: &Local) -> anyhow::Result<()> {
-    let dir = local.server.data_dir.clone();
-    let uid = local.login.uid().as_raw();
+    quit(local, GRACE).await?;
+    kill(local, |_| false).await
+}
+
+/// Stops the server so that another node may be promoted; `Ok` when no process of it runs any more, or
+/// ever will: one that was killed while it waits for a disk is not gone before the disk answers, but it
+/// acknowledges nothing then.
+///
+/// # Errors
+/// When the agent may not signal it, or processes remain that were not killed.
+pub async fn fence(local: &Local) -> anyhow::Result<()> {
+    quit(local, FENCE_GRACE).await?;
+    let begun = Instant::now();
+    kill(local, |pid| begun.elapsed() >= DYING && process::is_doomed(pid)).await
+}
+
+/// Tells the main process, unless it cannot obey, and waits for its end.
+async fn quit(local: &Local, grace: Duration) -> anyhow::Result<()> {
+    let server = &local.server.data_dir;
     match local.main_pid() {
         Ok(Some(main)) => {
-            process::signal(main, uid, &dir, Signal::SIGQUIT)?;
-            gone_within(GRACE, main, &dir).await;
+            process::signal(main, local.login.uid().as_raw(), server, Signal::SIGQUIT)?;
+            let held = matches!(
+                task(main).state,
+                TaskState::Stopped | TaskState::Frozen | TaskState::Traced
+            );
+            gone_within(if held { Duration::ZERO } else { grace }, main, server).await;
         }
         Ok(None) => {}
         // A fence waits for no file: the processes themselves are killed.
         Err(error) => tracing::warn!("{error:#}; the server's processes are killed"),
     }
-    // The main process ends last. What is still there does not obey, or lost it long ago.
+    Ok(())
+}
+
+/// Kills what is left of the server. The main process ends last: what is still there does not obey, or lost
+/// it long ago. `counts_as_gone`: a process that need not be waited for.
+async fn kill(local: &Local, counts_as_gone: impl Fn(u32) -> bool) -> anyhow::Result<()> {
+    let dir = local.server.data_dir.clone();
+    let uid = local.login.uid().as_raw();
     let deadline = Instant::now() + REAP;
     loop {
         let found = processes(dir.clone(), uid).await?;
-        if found.ours.is_empty() {
+        let (gone, left): (Vec<_>, Vec<_>) =
+            found.ours.iter().copied().partition(|pid| counts_as_gone(*pid));
+        if left.is_empty() {
+            if !gone.is_empty() {
+                tracing::warn!(
+                    "processes {gone:?} of the server in {} were killed, and end when their disk answers; \
+                     they run no more",
+                    dir.display()
+                );
+            }
             return found.verified().map(drop);
         }
-        let left = found.ours;
         anyhow::ensure!(
             Instant::now() < deadline,
             "processes {left:?} of the server in {} do not die; they may hang in the kernel",

@@ -112,6 +112,19 @@ pub(super) async fn immediate(local: &Local) -> anyhow::Result<()> {
     stop::immediate(local).await
 }
 
+/// [`stop::fence`], and systemd hears that the server is to stay down.
+///
+/// # Errors
+/// Those of the stop.
+pub(super) async fn fence(local: &Local) -> anyhow::Result<()> {
+    let Some(unit) = &local.server.unit else { return stop::fence(local).await };
+    let (stopped, told) = tokio::join!(stop::fence(local), unit.stop());
+    log(unit, told);
+    stopped?;
+    // systemd may have started it again before it heard.
+    stop::fence(local).await
+}
+
 /// [`stop::fast`], and systemd hears that the server is to stay down.
 ///
 /// # Errors

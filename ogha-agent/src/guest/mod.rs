@@ -7,10 +7,12 @@
 //! working directory were verified ([`process`]). [`trusted`] tells what only root could have put
 //! somewhere.
 
+pub mod devices;
 pub mod files;
 mod owner;
 pub mod pidfile;
 pub mod process;
+pub mod task;
 pub mod trusted;
 
 pub use owner::{Owner, as_owner};

@@ -108,6 +108,19 @@ pub fn is_zombie(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|status| status.contains(") Z "))
 }
 
+/// Whether the process was killed, and waits in the kernel for something that cannot be interrupted: it
+/// executes nothing of its program any more (proc(5), `status`).
+#[must_use]
+pub fn is_doomed(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = |name: &str| {
+        let set = status.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(set.trim(), 16).ok()
+    };
+    let killed = 1 << (libc::SIGKILL - 1);
+    ["SigPnd:", "ShdPnd:"].into_iter().filter_map(pending).any(|set| set & killed != 0)
+}
+
 /// The server's processes: of its user, with the name of a server, so that an operator's shell that
 /// stands in the directory is spared.
 #[derive(Debug, Default, PartialEq, Eq)]

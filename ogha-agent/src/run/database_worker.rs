@@ -215,6 +215,8 @@ pub struct DatabaseWorker {
     /// The observation under way is in the one; the other may end one that says nothing any more.
     observing: [Slot; 2],
     current: usize,
+    /// When the observation in it began.
+    asked: Instant,
     observe_at: Option<Instant>,
     again: bool,
     hangs: Trouble,
@@ -238,6 +240,7 @@ impl DatabaseWorker {
             commits: Orders::new(Lane::Commits, trouble("set for whom commits wait")),
             observing: [Slot::new(Lane::Observe(0)), Slot::new(Lane::Observe(1))],
             current: 0,
+            asked: Instant::default(),
             observe_at: None,
             again: false,
             hangs: trouble("observe the database"),
@@ -283,8 +286,19 @@ impl DatabaseWorker {
         if self.observing[self.current].is_busy() {
             self.again = true;
         } else {
-            self.observing[self.current].start(OBSERVE_LIMIT, Job::Observe, ports);
+            self.start_observation(ports);
         }
+    }
+
+    fn start_observation(&mut self, ports: &mut impl Ports) {
+        self.asked = ports.now();
+        self.observing[self.current].start(OBSERVE_LIMIT, Job::Observe, ports);
+    }
+
+    /// When the last observation began.
+    #[must_use]
+    pub fn asked(&self) -> Instant {
+        self.asked
     }
 
     /// What an observation under way has seen may be from before an order ended.
@@ -293,7 +307,7 @@ impl DatabaseWorker {
             self.current = 1 - self.current;
         }
         self.again = false;
-        self.observing[self.current].start(OBSERVE_LIMIT, Job::Observe, ports);
+        self.start_observation(ports);
     }
 
     /// A job of this worker has ended. What an observation saw comes out if it says something; the

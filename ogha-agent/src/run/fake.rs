@@ -4,6 +4,7 @@ use std::{io, net::IpAddr, time::Duration};
 
 use anyhow::ensure;
 use ogha_common::{
+    detector::vitals::Look,
     maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
@@ -142,6 +143,10 @@ impl Ports for Fake {
 
     fn announce(&mut self) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    fn look(&self, _: Option<u32>, _: bool) -> Look {
+        Look::default()
     }
 
     fn is_listening(&self) -> bool {

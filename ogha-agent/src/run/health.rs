@@ -3,16 +3,29 @@
 use std::time::Duration;
 
 use ogha_common::{
-    detector::{CheckOutcome, Own, Suspicion, Verdict, passive::Watcher},
+    detector::{
+        CheckOutcome, Own, Verdict,
+        passive::Watcher,
+        vitals::{Look, TaskState},
+    },
+    failover::Input,
     maps::PortCounters,
     units::{Instant, NodeId},
 };
 use tracing::{debug, error, info, warn};
 
-use super::ports::{End, Job, JobId, Lane, Ports, Slot};
+use super::{
+    ports::{End, Job, JobId, Lane, Ports, Slot},
+    writes::Writes,
+};
+use crate::database::{Observation, Process, Role};
 
-/// How often the counters are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the database here is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A gap between two looks that makes a stall of this node.
+const STALL: Duration = Duration::from_millis(500);
+/// How long the process that writes may be stopped before another session writes.
+const WRITER_STOPPED: Duration = Duration::from_millis(500);
 /// How often a database is checked when nothing is suspect.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The least distance of two checks.
@@ -20,29 +33,47 @@ const CHECK_GAP: Duration = Duration::from_millis(200);
 /// When a check is given up: it has a shorter deadline of its own.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
 
-/// The health of this node's own database, as far as others can see it.
+/// The health of this node's own database.
 #[derive(Debug)]
 pub struct Health {
+    hang_timeout: Duration,
     watcher: Option<Watcher>,
     own: Own,
+    /// The last look.
+    look: Look,
+    looked_at: Instant,
+    /// Its main process, as far as is known.
+    main: Option<u32>,
+    /// It was a primary that accepts writes when it last answered.
+    writable: bool,
     /// Since when it has not been healthy.
     suspect_since: Option<Instant>,
     /// That it is not healthy was told.
     told: bool,
+    /// The core has heard that it hangs.
+    hung: bool,
     next_look: Instant,
+    writes: Writes,
 }
 
 impl Health {
     /// Of a database of which nothing is known; the first look is due now. (Not at the epoch: the
     /// loop would take all the time since for a stall of its own.)
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub fn new(instance: &str, hang_timeout: Duration, now: Instant) -> Self {
         Self {
+            hang_timeout,
             watcher: None,
-            own: Own::default(),
+            own: Own::new(hang_timeout, now),
+            look: Look::default(),
+            looked_at: now,
+            main: None,
+            writable: false,
             suspect_since: None,
             told: false,
+            hung: false,
             next_look: now,
+            writes: Writes::new(instance, hang_timeout, now),
         }
     }
 
@@ -56,14 +87,72 @@ impl Health {
         self.own.verdict()
     }
 
-    /// The first sign of a hang, while the verdict is that it hangs.
-    pub fn hung_since(&self) -> Option<Instant> {
-        matches!(self.verdict(), Verdict::Hung(_)).then_some(self.suspect_since).flatten()
+    /// Whether a check is to be made at once, whatever has just been made.
+    pub fn is_urgent(&self) -> bool {
+        self.own.is_stopped() && !matches!(self.verdict(), Verdict::Hung(_))
+    }
+
+    /// What the core should hear: that it hangs, again and again, for whether that matters changes: by a
+    /// pause, by who serves; and once that it does not any more.
+    pub fn news(&mut self) -> Option<Input> {
+        if let Verdict::Hung(_) = self.verdict() {
+            self.hung = true;
+            return self.suspect_since.map(|at| Input::DatabaseHung { at });
+        }
+        std::mem::take(&mut self.hung).then_some(Input::HangOver)
+    }
+
+    /// What the kernel shows of it. `serving`: it is served from here.
+    pub fn look(&mut self, instance: &str, now: Instant, serving: bool, ports: &mut impl Ports) {
+        self.next_look = now + LOOK_EVERY;
+        if now.since(std::mem::replace(&mut self.looked_at, now)) >= STALL {
+            self.own.stalled(now);
+        }
+        let thorough = !self.verdict().is_good() || self.look.writing_since.is_some();
+        self.look = ports.look(self.main, thorough);
+        let verdict = self.own.look(now, self.look);
+        self.judged(instance, now, now, verdict);
+        let held = matches!(self.look.writer.state, TaskState::Stopped | TaskState::Traced);
+        if held && self.look.writing_since.is_some_and(|since| now.since(since) >= WRITER_STOPPED) {
+            self.writes.abandon(ports);
+        }
+        if serving && self.writable {
+            self.writes.tick(now, self.own.wrote_at(), ports);
+        }
+    }
+
+    /// The database was observed; the question was asked then.
+    pub fn observed(&mut self, instance: &str, now: Instant, asked: Instant, seen: &Observation) {
+        match seen.process {
+            Process::Running(pid) => self.main = Some(pid),
+            Process::Gone => self.died(),
+            Process::Unknown => {}
+        }
+        if seen.role != Role::Unknown {
+            self.writable = seen.writable;
+        }
+        if seen.answers {
+            let end = seen.lsn.filter(|_| seen.role == Role::Primary);
+            let verdict = self.own.answered(now, asked, end);
+            self.judged(instance, now, asked, verdict);
+        }
+    }
+
+    /// Its main process has died.
+    pub fn died(&mut self) {
+        (self.main, self.writable) = (None, false);
+    }
+
+    /// A write has ended.
+    pub fn wrote(&mut self, instance: &str, id: JobId, end: End, now: Instant) {
+        if let Some(began) = self.writes.ended(id, end, now) {
+            let verdict = self.own.wrote(now, began);
+            self.judged(instance, now, began, verdict);
+        }
     }
 
     /// The counters of its port now.
     pub fn observe(&mut self, instance: &str, now: Instant, counters: Option<PortCounters>) {
-        self.next_look = now + LOOK_EVERY;
         let Some(counters) = counters else { return };
         let Some(watcher) = &mut self.watcher else {
             self.watcher = Some(Watcher::new(counters));
@@ -71,38 +160,41 @@ impl Health {
         };
         let passive = watcher.observe(now, counters);
         let verdict = self.own.passive(now, passive);
-        self.judged(instance, now, verdict);
+        self.judged(instance, now, now, verdict);
     }
 
     /// An active check has ended.
-    pub fn checked(&mut self, instance: &str, check: Check) {
-        let verdict = self.own.checked(check.began, check.outcome);
-        self.judged(instance, check.began, verdict);
+    pub fn checked(&mut self, instance: &str, now: Instant, check: Check) {
+        let verdict = self.own.checked(now, check.began, check.outcome);
+        self.judged(instance, now, check.began, verdict);
     }
 
-    fn judged(&mut self, instance: &str, sign: Instant, verdict: Option<Verdict>) {
-        if self.verdict().is_good() {
+    fn judged(&mut self, instance: &str, now: Instant, sign: Instant, changed: Option<Verdict>) {
+        let verdict = self.verdict();
+        if verdict.is_good() {
             self.suspect_since = None;
         } else {
             self.suspect_since.get_or_insert(sign);
         }
-        if let Some(verdict) = verdict {
-            self.tell(instance, verdict);
-        }
-    }
-
-    fn tell(&mut self, instance: &str, verdict: Verdict) {
+        let lasts = self.suspect_since.is_some_and(|since| now.since(since) >= self.hang_timeout);
         match verdict {
-            Verdict::Healthy if !self.told => {}
-            Verdict::Healthy => info!(instance, "the database here answers again"),
-            Verdict::Hung(_) => error!(instance, "the database here is {verdict}"),
-            // A check is on its way to say whether that is anything.
-            Verdict::Suspect(Suspicion::Database(_)) => {
-                return debug!(instance, "the database here is {verdict}");
+            Verdict::Hung(_) if changed.is_some() => {
+                error!(instance, "the database here is {verdict}");
+                self.told = true;
             }
-            _ => warn!(instance, "the database here is {verdict}"),
+            // A stranger can bring that about as often as he likes: what is over soon is not reported.
+            Verdict::Suspect(_) if lasts && !self.told => {
+                warn!(instance, "the database here is {verdict}");
+                self.told = true;
+            }
+            Verdict::Suspect(_) if changed.is_some() => {
+                debug!(instance, "the database here is {verdict}");
+            }
+            verdict if verdict.is_good() && std::mem::take(&mut self.told) => {
+                info!(instance, "the database here answers again");
+            }
+            _ => {}
         }
-        self.told = !verdict.is_good();
     }
 }
 
@@ -150,6 +242,13 @@ impl Checks {
     pub fn now(&mut self, of: Option<NodeId>) {
         for checked in self.0.iter_mut().filter(|checked| checked.of == of) {
             checked.at = checked.at.map(|at| at.min(checked.gap));
+        }
+    }
+
+    /// There is reason to act: do not wait for anything.
+    pub fn at_once(&mut self, of: Option<NodeId>, now: Instant) {
+        for checked in self.0.iter_mut().filter(|checked| checked.of == of) {
+            checked.at = checked.at.map(|at| at.min(now));
         }
     }
 

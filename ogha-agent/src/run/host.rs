@@ -1,16 +1,10 @@
 //! The ports of an instance on a real host: the kernel's maps, sockets, and jobs on background threads.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::IpAddr, sync::Arc, time::Duration};
 
 use anyhow::bail;
 use ogha_common::{
-    detector::CheckOutcome,
+    detector::{CheckOutcome, vitals::Look},
     maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
     wire::probe::Probe,
@@ -34,9 +28,10 @@ use crate::{
     arbiter::{Answers, Arbiter},
     clock, config,
     database::{
-        Database, Progress,
+        Database, Progress, Written,
         pidfile::{self, Life},
-        ping::ping,
+        ping::Pinger,
+        vitals::Writing,
     },
     kernel::Kernel,
     limits,
@@ -76,6 +71,8 @@ pub struct Effects {
     pub server: config::Database,
     /// How far a rejoin is.
     pub progress: watch::Receiver<Option<Progress>>,
+    /// The session that writes to it, to check its storage.
+    pub writing: Writing,
     /// The operator's command.
     pub hooks: hooks::Sender,
     /// Who does slow work.
@@ -166,6 +163,10 @@ impl Ports for Host<'_> {
         self.effects.announcer.announce(&vips)
     }
 
+    fn look(&self, main: Option<u32>, thorough: bool) -> Look {
+        self.effects.writing.look(main, thorough)
+    }
+
     fn is_listening(&self) -> bool {
         self.effects.server.port().is_some_and(listeners::listening)
     }
@@ -195,7 +196,7 @@ pub struct Tools {
     /// Who decides about partitions.
     pub arbiter: Arc<dyn Arbiter>,
     /// Where databases are checked; this node's at its own address.
-    pub servers: Vec<(Option<NodeId>, SocketAddr)>,
+    pub servers: Vec<(Option<NodeId>, Pinger)>,
     /// That address; none where the host does not have it.
     pub own: watch::Receiver<Option<IpAddr>>,
 }
@@ -305,14 +306,19 @@ impl CarryOut for Tools {
                 let answers = timeout(ARBITER_PROBE, self.arbiter.probe()).await;
                 End::Answered(answers.map(read).unwrap_or_default())
             }
+            Job::Write => End::Wrote(match self.database.write().await {
+                Written::Done => Ok(true),
+                Written::Unsupported => Ok(false),
+                Written::Refused(reason) => Err(reason),
+            }),
             Job::Check(of) => {
                 let server = self.servers.iter().find(|(node, _)| *node == of);
-                let place = server.and_then(|&(node, server)| match node {
-                    Some(_) => Some(server),
-                    None => (*self.own.borrow()).map(|own| SocketAddr::new(own, server.port())),
+                let place = server.and_then(|(node, server)| match node {
+                    Some(_) => Some((server, server.address())),
+                    None => (*self.own.borrow()).map(|own| (server, own)),
                 });
                 End::Checked(match place {
-                    Some(server) => ping(server).await,
+                    Some((server, address)) => server.ping(address).await,
                     None => CheckOutcome::Unknown,
                 })
             }

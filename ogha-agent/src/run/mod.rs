@@ -44,6 +44,7 @@ mod status;
 mod supervise;
 mod surroundings;
 pub mod timeline;
+pub mod writes;
 
 use std::{path::Path, time::Duration};
 

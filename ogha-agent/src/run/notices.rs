@@ -56,6 +56,12 @@ pub fn log(instance: &str, peers: &Peers, notice: Notice) {
             instance,
             "refused a record of term {term}: it is too far above the current one to follow it"
         ),
+        Notice::HangsAgain => error!(
+            instance,
+            "the database here hangs, and a database of this cluster was stopped for a hang less than \
+             10 minutes ago: this one is not stopped before an operator agrees (`ogha-agent resume` here). \
+             Look for what both databases have in common: storage, memory, settings, a client"
+        ),
         Notice::Forced(_)
         | Notice::ForceRefused(_)
         | Notice::ForceExpired

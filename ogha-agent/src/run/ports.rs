@@ -7,7 +7,7 @@
 use std::{io, net::IpAddr, time::Duration};
 
 use ogha_common::{
-    detector::CheckOutcome,
+    detector::{CheckOutcome, vitals::Look},
     failover::{Marks, Record, Ruling},
     maps::{self, Gate, LeaseGrants, Offer, PortCounters, Refused, Watch},
     units::{Instant, NodeId, Priority},
@@ -91,6 +91,9 @@ pub trait Ports: Work {
     /// The first that could not be sent.
     fn announce(&mut self) -> anyhow::Result<()>;
 
+    /// What the kernel shows of the database here, whose main process that is. `thorough`: something is
+    /// suspect.
+    fn look(&self, main: Option<u32>, thorough: bool) -> Look;
     /// Whether the database's port has a listener.
     fn is_listening(&self) -> bool;
     /// Whether that process certainly is not the database's main process any more.
@@ -127,6 +130,8 @@ pub enum Lane {
     ProbeArbiter,
     /// A database is checked: a peer's, or this node's.
     Check(Option<NodeId>),
+    /// The database here is written to, to see whether it can be.
+    Write,
 }
 
 /// One job of a lane.
@@ -161,6 +166,8 @@ pub enum Job {
     ProbeArbiter,
     /// Check that database: [`End::Checked`].
     Check(Option<NodeId>),
+    /// Write to the database here, to see whether it can: [`End::Wrote`].
+    Write,
 }
 
 impl Job {
@@ -197,6 +204,8 @@ pub enum End {
     Kept(Result<bool, String>),
     /// What came of a check.
     Checked(CheckOutcome),
+    /// A write was done; or the server cannot be asked to; or why it was not made.
+    Wrote(Result<bool, String>),
 }
 
 /// One of the addresses or endpoints that make the arbiter.

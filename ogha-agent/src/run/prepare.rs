@@ -32,7 +32,7 @@ use super::{
 use crate::{
     arbiter, clock,
     config::{self, Transport},
-    database,
+    database::{self, ping::Pinger},
     kernel::{Kernel, Place},
     net::{
         Family,
@@ -74,7 +74,7 @@ pub async fn prepare(
     let (opening, nodes) = (config.database.clone(), config.nodes(&node.name));
     let opened = background.spawn(async move { database::open(&opening, nodes).await });
     let database = opened.await??;
-    let progress = database.progress();
+    let (progress, writing) = (database.progress(), database.writing());
     let arbiter = open_arbiter(node, config, supervisor)?;
     let links = Addresses::open(&interface.name, interface.index, background)?;
     let announcer = Announcer::open(interface)?;
@@ -110,6 +110,7 @@ pub async fn prepare(
         adverts,
         server: config.database.clone(),
         progress,
+        writing,
         hooks: hooks::start(config, supervisor),
         executor: Executor::new(index, &config.name, supervisor.clone(), tools),
     };
@@ -278,12 +279,14 @@ fn servers(
     config: &config::Instance,
     own: IpAddr,
     peers: &[Peer],
-) -> Vec<(Option<NodeId>, SocketAddr)> {
+) -> Vec<(Option<NodeId>, Pinger)> {
     let Some(server) = config.database.server() else { return Vec::new() };
-    let here = (None, SocketAddr::new(own, server.port));
+    let gssenc = matches!(config.database, config::Database::Postgresql(_));
+    let pinger = |address, here| Pinger::new(SocketAddr::new(address, server.port), here, gssenc);
+    let here = (None, pinger(own, true));
     let there = |peer: &Peer| {
         let address = *peer.addresses.first()?;
-        Some((Some(peer.node), SocketAddr::new(address, server.port)))
+        Some((Some(peer.node), pinger(address, false)))
     };
     [here].into_iter().chain(peers.iter().filter_map(there)).collect()
 }

@@ -171,6 +171,11 @@ impl Instance {
                  here; it may lose {}",
                 self.core().loss_if_forced()
             ),
+            Wait::Hang => {
+                "an operator: the database here hangs, and a database of this cluster was stopped for a \
+                 hang less than 10 minutes ago. `ogha-agent resume` here lets ogha stop this one, too"
+                    .to_owned()
+            }
             Wait::Resume => "`ogha-agent resume`: an operator has paused failovers".to_owned(),
         }
     }

@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use super::{AcceptQueue, CheckOutcome, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict};
+use super::{
+    AcceptQueue, CheckOutcome, Hang, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict,
+};
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,7 +18,7 @@ impl fmt::Display for Verdict {
                 let how = if *exited { "its process is gone" } else { "its process is there" };
                 write!(f, "agent dead: no heartbeat for {age:.1?}, {how}")
             }
-            Self::Hung(sign) => write!(f, "hung: {sign}, and a check was not answered"),
+            Self::Hung(hang) => write!(f, "hung: {hang}"),
         }
     }
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Suspicion {
             }
             Self::Database(sign) => write!(f, "{sign}, not confirmed"),
             Self::CheckFailed(outcome) => write!(f, "{outcome}, nothing else says that it hangs"),
+            Self::Traced => f.write_str("a debugger holds a process of the database"),
             Self::Returning { replies, wanted } => {
                 write!(f, "it is back: {replies} of {wanted} good replies")
             }
@@ -68,6 +71,34 @@ impl fmt::Display for ListenerGone {
         match self.seen {
             Some(seen) => write!(f, "nobody listens on its port, as somebody did {seen:.1?} ago"),
             None => f.write_str("nobody listens on its port, and nobody was ever seen to"),
+        }
+    }
+}
+
+impl fmt::Display for Hang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped(age) => write!(
+                f,
+                "its main process has been stopped by a signal for {age:.1?}, and a check was not answered"
+            ),
+            Self::Frozen(age) => write!(
+                f,
+                "its main process has been frozen for {age:.1?}, and a check was not answered"
+            ),
+            Self::Silent(age) => write!(
+                f,
+                "its main process has not run for {age:.1?} though connections wait for it, SQL has no \
+                 answer, and a check was not answered"
+            ),
+            Self::Storage(age) => write!(
+                f,
+                "no write was done for {age:.1?}, and one is under way: the storage does not answer"
+            ),
+            Self::Reported { answered: true } => f.write_str("its own agent reports that it hangs"),
+            Self::Reported { answered: false } => {
+                f.write_str("its own agent reports that it hangs, and a check was not answered")
+            }
         }
     }
 }

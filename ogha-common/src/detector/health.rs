@@ -120,11 +120,6 @@ impl Health {
         self.passive
     }
 
-    /// Whether the last check began since then, and was answered.
-    pub(super) fn answered_since(&self, since: Instant) -> bool {
-        self.checked.is_some_and(|(began, wrong)| began >= since && wrong.is_none())
-    }
-
     /// What the last check found wrong.
     pub(super) fn check_failed(&self) -> Option<CheckOutcome> {
         self.checked.and_then(|(_, outcome)| outcome)

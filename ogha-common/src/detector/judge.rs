@@ -1,8 +1,8 @@
 //! From the evidence to the verdict: what weighs more comes first.
 
 use super::{
-    CheckOutcome, Detector, Facts, HostLost, ListenerGone, MAX_PATHS, Sign, Suspicion, Verdict,
-    path::Path,
+    CheckOutcome, Detector, Facts, Hang, HostLost, ListenerGone, MAX_PATHS, Sign, Suspicion,
+    Verdict, path::Path,
 };
 use crate::{maps::Passage, units::Instant};
 
@@ -49,7 +49,7 @@ impl Detector {
         };
         self.database(now, facts)
             .or_else(|| self.agent(facts))
-            .or_else(|| self.hung())
+            .or_else(|| self.hung(facts))
             .or_else(|| self.suspicion(facts).map(Verdict::Suspect))
             .or_else(|| self.slow(facts))
             .unwrap_or(Verdict::Healthy)
@@ -100,10 +100,10 @@ impl Detector {
         (age >= self.config.agent_timeout).then_some(Verdict::AgentDead { age, exited })
     }
 
-    /// A sign of either kind that an active check confirms: it reached the host and got no answer.
-    fn hung(&self) -> Option<Verdict> {
-        let confirmed = self.health.check_failed() == Some(CheckOutcome::NoAnswer);
-        self.sign().filter(|_| confirmed).map(Verdict::Hung)
+    /// Only its own agent can tell a hang from what a stranger brings about.
+    fn hung(&self, facts: &Facts) -> Option<Verdict> {
+        let answered = self.health.check_failed() != Some(CheckOutcome::NoAnswer);
+        facts.status.hung.then_some(Verdict::Hung(Hang::Reported { answered }))
     }
 
     /// What anybody could bring about who can reach the port.

@@ -20,8 +20,8 @@
 //!   verdict `return_multiplier` good replies in a row are wanted before the peer is healthy.
 //! * `agent_dead_is_not_host_dead`: the peer's kernel answers without its agent, and says how long
 //!   that has been silent. Silence while the host or this node was away does not count.
-//! * `passive_signs_only_make_suspicion`: who sends garbage must not be able to trigger a
-//!   failover, so a hang is confirmed by an active check that found no answer.
+//! * `strangers_only_make_suspicion`: whoever can reach the port can fill an accept queue and have checks
+//!   fail, so that a peer's database hangs is what its own agent reports. How that knows: [`Own`].
 
 mod display;
 mod health;
@@ -32,13 +32,14 @@ mod pace;
 pub mod passive;
 mod path;
 mod verdict;
+pub mod vitals;
 
 pub use self::{
     input::{Facts, Input},
     own::Own,
     pace::{Beat, Pace, Stall},
     verdict::{
-        AcceptQueue, CheckOutcome, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict,
+        AcceptQueue, CheckOutcome, Hang, HostLost, ListenerGone, Passive, Sign, Suspicion, Verdict,
     },
 };
 

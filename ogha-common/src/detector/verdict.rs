@@ -43,9 +43,8 @@ pub enum Verdict {
         /// Its process is gone; else it is stopped, or hangs.
         exited: bool,
     },
-    /// The database listens but does not work: a sign of it, and an active check that was not
-    /// answered.
-    Hung(Sign),
+    /// The database listens but does not work, by evidence that no client can make.
+    Hung(Hang),
 }
 
 /// Why a peer is suspect.
@@ -85,6 +84,8 @@ pub enum Suspicion {
     Database(Sign),
     /// An active check failed, and nothing else says that the database hangs.
     CheckFailed(CheckOutcome),
+    /// A debugger holds a process of the database.
+    Traced,
     /// It is back from a bad verdict.
     Returning {
         /// Good replies in a row so far.
@@ -109,6 +110,24 @@ pub struct HostLost {
 pub struct ListenerGone {
     /// Time since a reply last showed the listener; `None`: none ever did.
     pub seen: Option<Duration>,
+}
+
+/// How it is known that a database hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hang {
+    /// Its main process has been stopped by a signal for so long, and a check was not answered.
+    Stopped(Duration),
+    /// Its main process has been frozen for so long, and a check was not answered.
+    Frozen(Duration),
+    /// Its main process has not run for so long, though checks waited for it.
+    Silent(Duration),
+    /// No write was done for so long, and one is under way.
+    Storage(Duration),
+    /// Its own node's agent reports it. Whether a check from here was answered all the same.
+    Reported {
+        /// The last one was.
+        answered: bool,
+    },
 }
 
 /// A sign that the database hangs. Whoever can reach its port can bring one about.
@@ -172,8 +191,8 @@ impl Verdict {
     /// Whether an active check of the database would tell more: to confirm a hang, or to clear it.
     #[must_use]
     pub const fn wants_check(&self) -> bool {
-        use Suspicion::{CheckFailed, Database};
-        matches!(self, Self::Hung(_) | Self::Suspect(Database(_) | CheckFailed(_)))
+        use Suspicion::{CheckFailed, Database, Traced};
+        matches!(self, Self::Hung(_) | Self::Suspect(Database(_) | CheckFailed(_) | Traced))
     }
 
     /// Whether the peer must prove itself before it is healthy again.

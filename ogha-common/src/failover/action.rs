@@ -101,6 +101,8 @@ pub enum Notice {
     NotAwaited(NodeId),
     /// The arbiter refused that term, or did not answer.
     ArbiterRefused(Term),
+    /// The database here hangs, so soon after one was stopped for a hang that an operator has to agree.
+    HangsAgain,
     /// The switchover was undone.
     SwitchoverUndone,
     /// The consensus store's record of that term names a primary that is not configured here.

@@ -56,4 +56,28 @@ impl Context<'_> {
         });
         silent
     }
+
+    /// The database here hangs.
+    pub fn note_hang(&mut self) {
+        if self.known.facts.hangs.note() {
+            self.publish();
+        }
+    }
+
+    /// It does not any more.
+    pub fn hang_over(&mut self) {
+        if self.known.facts.hangs.here() {
+            self.known.facts.hangs.over();
+            self.publish();
+        }
+    }
+
+    /// Whether a database that serves and hangs may be stopped now.
+    pub fn may_stop_for_hang(&mut self) -> bool {
+        let may = self.known.facts.hangs.may_stop(self.now);
+        if may == Err(true) {
+            self.notice(Notice::HangsAgain);
+        }
+        may.is_ok()
+    }
 }

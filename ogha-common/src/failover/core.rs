@@ -196,6 +196,7 @@ impl Core {
             role: self.known.facts.database.role(),
             restarting: self.known.operator.stopping,
             paused: self.known.operator.marks.paused,
+            hung: self.known.facts.hangs.here() || self.cause() == Some(Cause::DatabaseHung),
             priority: self.known.config.priority,
             lsn: self.known.facts.database.lsn(),
         }
@@ -244,9 +245,17 @@ impl Context<'_> {
             }
             Input::DatabaseDied { at, sign } => {
                 self.known.facts.database = Database::Stopped;
+                self.known.facts.hangs.over();
                 phase.died(self, at, sign)
             }
-            Input::DatabaseHung { at } => phase.hung(self, at),
+            Input::DatabaseHung { at } => {
+                self.note_hang();
+                phase.hung(self, at)
+            }
+            Input::HangOver => {
+                self.hang_over();
+                phase
+            }
             Input::Contradiction(danger) => {
                 self.known.facts.danger = danger;
                 phase.contradicted(self, danger)

@@ -5,7 +5,7 @@
 
 use ::core::time::Duration;
 
-use super::{Config, Database, MAX_NODES, record::Record};
+use super::{Config, Database, MAX_NODES, hangs::Hangs, record::Record};
 use crate::{
     profile::Danger,
     units::{Instant, NodeId, Term},
@@ -35,6 +35,8 @@ pub(super) struct Facts {
     /// How often the database was started again in place since this agent began, or since it last served
     /// for a long time.
     pub restarts: u8,
+    /// Databases that hang, or did.
+    pub hangs: Hangs,
 }
 
 /// What is known of the node that serves.

@@ -91,11 +91,13 @@ pub enum Input {
         /// What it saw.
         sign: Sign,
     },
-    /// The database here answers nothing, by two kinds of evidence.
+    /// The database here hangs, by evidence that no client can make.
     DatabaseHung {
         /// The first sign.
         at: Instant,
     },
+    /// The database here hangs no more.
+    HangOver,
     /// What the peers say of themselves contradicts this node dangerously, or no longer does.
     Contradiction(Option<Danger>),
     /// The database was observed.
@@ -267,6 +269,7 @@ impl Input {
             Self::Granted { .. } => "lease granted",
             Self::DatabaseDied { .. } => "database died",
             Self::DatabaseHung { .. } => "database hangs",
+            Self::HangOver => "hang over",
             Self::Contradiction(_) => "contradiction",
             Self::Database(_) => "database observed",
             Self::DatabaseDid { .. } => "database order ended",

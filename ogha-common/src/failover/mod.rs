@@ -42,6 +42,7 @@ mod context;
 mod core;
 mod facts;
 mod grants;
+mod hangs;
 mod input;
 mod order;
 mod phase;

@@ -28,6 +28,9 @@ pub enum Wait {
     Force(Blocker),
     /// An operator must resume.
     Resume,
+    /// The database here hangs, minutes after one of this cluster was stopped for a hang: an operator has
+    /// to agree to the next stop.
+    Hang,
 }
 
 impl Core {
@@ -38,6 +41,7 @@ impl Core {
         let unconsulted = known.config.has_store() && !known.cluster.consulted;
         let rejoin = match &self.phase {
             Phase::Listening(_) if unconsulted => return Some(Wait::Arbiter),
+            Phase::Serving(_) if known.facts.hangs.waits() => return Some(Wait::Hang),
             phase => phase.rejoin()?,
         };
         let served = known.serving_primary(now).is_some();

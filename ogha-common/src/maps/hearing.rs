@@ -77,7 +77,8 @@ impl Datagram {
                 restarting: (flags & flag::RESTARTING != 0) as u8,
                 priority: octet(words, offset::PRIORITY),
                 paused: (flags & flag::PAUSED != 0) as u8,
-                reserved: [0; 3],
+                hung: (flags & flag::HUNG != 0) as u8,
+                reserved: [0; 2],
             },
             facts: (word(words, offset::FACTS) as u32, word(words, offset::QUEUE_LIMIT)),
         }

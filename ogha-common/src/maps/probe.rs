@@ -54,8 +54,10 @@ pub struct Said {
     pub priority: u8,
     /// 1: an operator has paused failovers there.
     pub paused: u8,
+    /// 1: its database hangs, or was stopped because it did.
+    pub hung: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 impl Said {
@@ -70,6 +72,7 @@ impl Said {
             role: self.role.try_into().ok()?,
             restarting: self.restarting != 0,
             paused: self.paused != 0,
+            hung: self.hung != 0,
             priority: Priority::new(self.priority),
             lsn: Lsn::new(self.lsn),
         })
@@ -88,6 +91,7 @@ impl Said {
         self.restarting = other.restarting;
         self.priority = other.priority;
         self.paused = other.paused;
+        self.hung = other.hung;
     }
 
     /// Do the two differ in what a peer must know at once? (Not the log's position.)
@@ -101,6 +105,7 @@ impl Said {
             || self.role != other.role
             || self.restarting != other.restarting
             || self.paused != other.paused
+            || self.hung != other.hung
     }
 }
 
@@ -116,7 +121,8 @@ impl From<Status> for Said {
             restarting: u8::from(status.restarting),
             priority: status.priority.get(),
             paused: u8::from(status.paused),
-            reserved: [0; 3],
+            hung: u8::from(status.hung),
+            reserved: [0; 2],
         }
     }
 }

@@ -22,14 +22,15 @@ use crate::{
     units::{Lsn, Members, NodeId, Priority, Term, Vrid},
 };
 
-use self::layout::flag::{EXITED, FILLED_IN, LISTENING, PAUSED, RESTARTING};
+use self::layout::flag::{EXITED, FILLED_IN, HUNG, LISTENING, PAUSED, RESTARTING};
 
 /// Writes the datagram; `tag` is the keyed hash over what it is given.
 pub fn encode(probe: &Probe, tag: impl FnOnce(&Body) -> u64) -> [u8; LEN] {
     let status = &probe.status;
     let primary = status.primary.map_or(0, NodeId::get);
-    let flags =
-        if status.restarting { RESTARTING } else { 0 } | if status.paused { PAUSED } else { 0 };
+    let flags = if status.restarting { RESTARTING } else { 0 }
+        | if status.paused { PAUSED } else { 0 }
+        | if status.hung { HUNG } else { 0 };
     let mut out = [0; LEN];
     put(&mut out, offset::MAGIC, MAGIC);
     put(&mut out, offset::VERSION, [VERSION]);
@@ -159,6 +160,7 @@ fn read_status(packet: &[u8; LEN]) -> Result<Status, Error> {
         role: packet[offset::ROLE].try_into()?,
         restarting: packet[offset::FLAGS] & RESTARTING != 0,
         paused: packet[offset::FLAGS] & PAUSED != 0,
+        hung: packet[offset::FLAGS] & HUNG != 0,
         priority: Priority::new(packet[offset::PRIORITY]),
         lsn: Lsn::new(number(packet, offset::LSN)),
     })

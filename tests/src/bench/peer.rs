@@ -80,6 +80,7 @@ fn status(primary: NodeId, phase: Phase, role: Role) -> Status {
         role,
         restarting: false,
         paused: false,
+        hung: false,
         priority: Priority::new(100),
         lsn: Lsn::new(0x500_0148),
     }

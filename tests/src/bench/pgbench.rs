@@ -59,16 +59,16 @@ pub struct Report([Rates; WORKS.len()]);
 /// Without root, and if the pair does not come to work.
 pub fn run(plan: Plan) -> Result<Report> {
     let pair = Pair::without_agents("bench-pgbench", &Settings::patient(Default::default()))?;
-    pgbench(&pair, FIRST, &["--initialize", "--quiet", "--scale=5"])?;
+    initialize(&pair, FIRST)?;
     let mut report = Report::default();
     for round in 0..plan.rounds {
         eprintln!("round {} of {}", round + 1, plan.rounds);
         for (work, rates) in WORKS.iter().zip(&mut report.0) {
-            rates.without.push(work.rate(&pair, FIRST, plan.seconds)?);
+            rates.without.push(work.rate(&pair, FIRST, plan.seconds.into())?);
         }
         pair.start_agents()?;
         for (work, rates) in WORKS.iter().zip(&mut report.0) {
-            rates.with.push(work.rate(&pair, VIP, plan.seconds)?);
+            rates.with.push(work.rate(&pair, VIP, plan.seconds.into())?);
         }
         for node in &pair.nodes {
             node.agent.stop()?;
@@ -78,8 +78,24 @@ pub fn run(plan: Plan) -> Result<Report> {
     Ok(report)
 }
 
+/// Fills its tables.
+///
+/// # Errors
+/// If the database refuses.
+pub(super) fn initialize(pair: &Pair, address: Ipv4Addr) -> Result<()> {
+    pgbench(pair, address, &["--initialize", "--quiet", "--scale=5"]).map(drop)
+}
+
+/// Writes for so many seconds; transactions a second.
+///
+/// # Errors
+/// If a client was thrown out.
+pub(super) fn writes(pair: &Pair, address: Ipv4Addr, seconds: u64) -> Result<f64> {
+    Work::Writes.rate(pair, address, seconds)
+}
+
 impl Work {
-    fn rate(self, pair: &Pair, address: Ipv4Addr, seconds: u16) -> Result<f64> {
+    fn rate(self, pair: &Pair, address: Ipv4Addr, seconds: u64) -> Result<f64> {
         let time = format!("--time={seconds}");
         let script = match self {
             Self::Reads => "--builtin=select-only",

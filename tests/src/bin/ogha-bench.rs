@@ -4,7 +4,9 @@ use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, value_parser};
-use ogha_tests::bench::{Results, faults, pgbench, probes, starvation, throughput, verdicts, xdp};
+use ogha_tests::bench::{
+    Results, calm, faults, hangs, pgbench, probes, starvation, storm, throughput, verdicts, xdp,
+};
 
 /// Benchmarks. They run in network namespaces and on BPF maps of their own, and
 /// leave those of a running agent alone. Need root.
@@ -89,6 +91,36 @@ enum What {
         #[arg(long, value_name = "N", default_value_t = 10)]
         stops: usize,
     },
+    /// From a hang of the primary's database to its finding, and to the next write
+    Hangs {
+        /// How often each strikes; the table shows the median
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
+        rounds: u16,
+    },
+    /// Storms of connections by a client without a login: is a database stopped?
+    Storm {
+        /// How many of each form, at each number of connections
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        runs: usize,
+        /// How long each
+        #[arg(long, value_name = "S", default_value_t = 6.0)]
+        seconds: f32,
+        /// Busy loops meanwhile
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        loops: usize,
+        /// Only at this number, once for each
+        #[arg(long, value_name = "N", default_values_t = [100, 500, 1000])]
+        max_connections: Vec<u16>,
+    },
+    /// pgbench, checkpoints, sorts and load, with nothing that fails: is the database taken for hung?
+    Calm {
+        /// How long
+        #[arg(long, value_name = "N", default_value_t = 60.0)]
+        minutes: f32,
+        /// Busy loops meanwhile
+        #[arg(long, value_name = "N", default_value_t = 2)]
+        loops: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -132,6 +164,16 @@ fn measure(what: &What) -> Result<Box<dyn Results>> {
         What::Starvation { minutes, loops, stops } => {
             let time = Duration::from_secs_f32(60.0 * minutes.max(0.0));
             Box::new(starvation::run(starvation::Plan { time, loops, stops })?)
+        }
+        What::Hangs { rounds } => Box::new(hangs::run(rounds.into())?),
+        What::Storm { runs, seconds, loops, ref max_connections } => {
+            let time = Duration::from_secs_f32(seconds.max(0.0));
+            let max_connections = max_connections.clone();
+            Box::new(storm::run(storm::Plan { runs, time, loops, max_connections })?)
+        }
+        What::Calm { minutes, loops } => {
+            let time = Duration::from_secs_f32(60.0 * minutes.max(0.0));
+            Box::new(calm::run(calm::Plan { time, loops })?)
         }
     })
 }

@@ -8,6 +8,7 @@
 pub mod adverts;
 pub mod agent;
 pub mod bpffs;
+pub mod cgroup;
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -26,6 +27,7 @@ pub mod process;
 pub mod router;
 mod spawner;
 pub mod sql;
+pub mod storm;
 mod switch;
 pub mod tamper;
 mod template;

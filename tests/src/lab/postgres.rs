@@ -192,6 +192,27 @@ impl Postgres {
         Ok(())
     }
 
+    /// Its processes, the main process first.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let main = self.main_pid()?;
+        let all = process::all_in(self.host.namespace().inode()?);
+        let others = all.into_iter().filter(|pid| process::parent(*pid) == Some(main));
+        Ok([main].into_iter().chain(others).collect())
+    }
+
+    /// Adds a line to `postgresql.conf`, for the next start.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let path = self.data_dir().join("postgresql.conf");
+        let mut file = fs::File::options().append(true).open(path)?;
+        Ok(std::io::Write::write_all(&mut file, format!("{key} = '{value}'\n").as_bytes())?)
+    }
+
     /// The main process first, so that it starts no others.
     fn signal_tree(&self, signal: Signal) -> Result<()> {
         let main = self.main_pid()?;
@@ -221,7 +242,7 @@ impl Postgres {
     }
 }
 
-fn give_to_the_database(path: &Path) -> Result<()> {
+pub(super) fn give_to_the_database(path: &Path) -> Result<()> {
     let user = User::from_name(USER)?.with_context(|| format!("there is no user {USER}"))?;
     Ok(chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?)
 }

@@ -135,7 +135,9 @@ impl World {
         if host.view.spins.get() {
             return self.violated(Violation::Spins(node));
         }
-        let hangs = host.database.hung && host.database.primary && !host.stop_failed;
+        let hangs = (host.database.hung || host.database.stuck)
+            && host.database.primary
+            && !host.stop_failed;
         let reported = phase == Some(PhaseName::Fenced) && before != phase;
         if hangs && reported && host.view.cause.get() == Some(Cause::DatabaseHung) {
             return self.violated(Violation::NotStopped(node));
@@ -309,6 +311,7 @@ impl World {
                 detect_multiplier: 3,
                 lease: ms(times.lease_ms),
                 agent_timeout: ms(times.agent_timeout_ms),
+                hang_timeout: ms(times.agent_timeout_ms),
                 key_file: "key".into(),
             },
             database: config::Database::Postgresql(Server {

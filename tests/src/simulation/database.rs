@@ -42,6 +42,8 @@ pub struct Database {
     pub running: bool,
     /// They do nothing.
     pub hung: bool,
+    /// Its storage hangs: it answers, and no write is done.
+    pub stuck: bool,
     /// They recover after a crash of one of them, and refuse everybody.
     pub recovering: bool,
     /// The writes, oldest first.
@@ -71,6 +73,7 @@ impl Database {
             primary,
             running: false,
             hung: false,
+            stuck: false,
             recovering: false,
             log: vec![],
             follows,
@@ -100,6 +103,7 @@ impl Database {
     fn begin(&mut self, running: bool) {
         self.running = running;
         self.hung = false;
+        self.stuck = false;
         self.recovering = false;
         self.life += 1;
         self.waiting.clear();
@@ -186,7 +190,7 @@ impl Database {
         let mut names = self.senders.iter().enumerate().filter(|&(place, _)| self.names[place]);
         let confirmed =
             |(place, sender): (usize, &Sender)| cloned(place) || sender.flushed >= first.end;
-        if !self.writes() || !names.all(confirmed) {
+        if !self.writes() || self.stuck || !names.all(confirmed) {
             return None;
         }
         self.waiting.pop_front()

@@ -423,5 +423,6 @@ fn is_usual(input: &Input) -> bool {
             | Input::Advert { .. }
             | Input::Database(_)
             | Input::DatabaseHung { .. }
+            | Input::HangOver
     )
 }

@@ -41,6 +41,10 @@ impl World {
             Job::Propose(_) | Job::Consult => return self.ask_arbiter(node, life, id, job),
             Job::Check(of) => return self.check_database(node, life, id, *of),
             Job::ProbeArbiter | Job::CheckDisk => MS,
+            Job::Write => {
+                self.nodes[node].writing_since = Some(self.now);
+                self.random.between(1, 10) * MS
+            }
             Job::HoldAddresses(_) => self.random.between(1, 20) * MS,
             Job::Save(_) | Job::SaveMarks(_) if self.random.permille(30) => 120 * MS,
             Job::Save(_) | Job::SaveMarks(_) => self.random.between(1, 12) * MS,
@@ -84,6 +88,18 @@ impl World {
                 End::Done(Ok(()))
             }
             Job::Database(step) => End::Done(self.step(node, &step)),
+            Job::Write => {
+                let database = &host.database;
+                if lives && database.running && (database.hung || database.stuck) {
+                    let at = self.now + HANGS;
+                    return self.queue.push(at, Event::Work { node, life, boot, id, job });
+                }
+                let done = database.writes();
+                if lives {
+                    self.nodes[node].writing_since = None;
+                }
+                End::Wrote(if done { Ok(true) } else { Err("it does not write".to_owned()) })
+            }
             Job::CheckDisk if host.disk_full => End::Kept(Err("no space left".to_owned())),
             Job::CheckDisk => End::Kept(Ok(true)),
             Job::ProbeArbiter => End::Answered(vec![]),

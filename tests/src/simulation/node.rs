@@ -62,6 +62,8 @@ pub struct Node {
     pub observations_fail: bool,
     /// Observations are late.
     pub observations_late: bool,
+    /// When the write under way began, by which the agent checks the storage.
+    pub writing_since: Option<u64>,
     /// An order to stop has failed.
     pub stop_failed: bool,
     /// When its database was last ordered to start, or to be promoted.
@@ -99,6 +101,7 @@ impl Node {
             orders_fail: false,
             observations_fail: false,
             observations_late: false,
+            writing_since: None,
             stop_failed: false,
             ordered_at: None,
             frozen_until: None,
@@ -122,5 +125,6 @@ impl Node {
         self.wake_at = u64::MAX;
         self.fuse = None;
         self.stop_failed = false;
+        self.writing_since = None;
     }
 }

@@ -135,6 +135,11 @@ impl World {
                 self.people.helped[1] += 1;
                 self.command(node, Command::Rejoin);
             }
+            // This one alone: the person agrees to the stop of its database.
+            Wait::Hang => {
+                self.people.helped[2] += 1;
+                self.command(node, Command::Resume);
+            }
             Wait::Resume => {
                 self.people.helped[2] += 1;
                 for node in 0..self.nodes.len() {

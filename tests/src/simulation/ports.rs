@@ -10,6 +10,7 @@ use ogha_agent::run::{
     timeline::Timeline,
 };
 use ogha_common::{
+    detector::vitals::{Look, Task, TaskState},
     failover::{Arbiter, PhaseName, Ruling},
     maps::{self, GATE_OPEN, Gate, LeaseGrants, Offer, PortCounters, Refused, Said, Watch},
     units::{Instant, NodeId, Priority},
@@ -247,6 +248,28 @@ impl Ports for Host<'_> {
 
     fn announce(&mut self) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    fn look(&self, main: Option<u32>, _: bool) -> Look {
+        let host = &self.world.nodes[self.node];
+        let database = &host.database;
+        if !database.running || main != Some(database.process) {
+            return Look::default();
+        }
+        let (main, writer) = match database.hung {
+            true => (TaskState::Stopped, TaskState::Stopped),
+            false => (TaskState::Asleep, TaskState::Asleep),
+        };
+        let task =
+            |state| Task { state, switches: Some(if database.hung { 0 } else { self.world.now }) };
+        let since = host.writing_since;
+        Look {
+            main: task(main),
+            writer: task(writer),
+            writing_since: since.map(|at| Instant::from_ns(host.local(at))),
+            written: Some(if database.stuck { 0 } else { self.world.now }),
+            traced: false,
+        }
     }
 
     fn is_listening(&self) -> bool {

@@ -20,7 +20,7 @@ impl World {
             let answers = self.nodes[node].database.answers();
             self.nodes[node].kernel.count(local, answers);
             self.check_commits(node);
-            if self.nodes[node].database.writes() {
+            if self.nodes[node].database.writes() && !self.nodes[node].database.stuck {
                 self.writes += 1;
                 let write = self.writes;
                 let database = &mut self.nodes[node].database;

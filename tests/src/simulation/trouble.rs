@@ -52,8 +52,10 @@ impl World {
             }
             Fault::DatabaseDies(node) => self.stop_database(node),
             Fault::DatabaseHangs(node) => {
+                let storage = self.random.permille(400);
                 let database = &mut self.nodes[node].database;
-                database.hung = database.running;
+                database.hung = database.running && !storage;
+                database.stuck = database.running && storage;
             }
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = true,
             Fault::ObservationsFail(node) => self.nodes[node].observations_fail = true,
@@ -97,7 +99,10 @@ impl World {
             return;
         }
         match self.plan.faults[place].fault {
-            Fault::DatabaseHangs(node) => self.nodes[node].database.hung = false,
+            Fault::DatabaseHangs(node) => {
+                self.nodes[node].database.hung = false;
+                self.nodes[node].database.stuck = false;
+            }
             Fault::OrdersFail(node) => self.nodes[node].orders_fail = false,
             Fault::ObservationsFail(node) => self.nodes[node].observations_fail = false,
             Fault::ObservationsLate(node) => self.nodes[node].observations_late = false,
@@ -248,6 +253,7 @@ impl World {
             host.observations_fail = false;
             host.observations_late = false;
             host.database.hung = false;
+            host.database.stuck = false;
             host.database.recovered();
             host.stalled_until = 0;
             host.fuse = None;

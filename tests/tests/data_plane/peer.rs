@@ -138,6 +138,7 @@ pub fn serving() -> Status {
         role: Role::Primary,
         restarting: true,
         paused: true,
+        hung: true,
         priority: Priority::new(150),
         lsn: Lsn::new(0x500_0148),
     }
@@ -150,6 +151,7 @@ pub fn standby() -> Status {
         role: Role::Standby,
         restarting: false,
         paused: false,
+        hung: false,
         priority: Priority::new(100),
         ..serving()
     }

@@ -31,6 +31,7 @@ fn what_is_left_out_has_its_default() {
         detect_multiplier: 3,
         lease: Duration::from_millis(100),
         agent_timeout: Duration::from_secs(3),
+        hang_timeout: Duration::from_secs(2),
         key_file: "/etc/ogha/cluster.key".into(),
     };
     assert_eq!(instance.liveness, liveness);
@@ -76,6 +77,7 @@ probe_interval = "500us"
 detect_multiplier = 5
 lease = "1s"
 agent_timeout = "1min"
+hang_timeout = "5s"
 key_file = "/k"
 [instance.database]
 kind = "postgresql"
@@ -106,6 +108,7 @@ database.kind = "none"
     assert_eq!(one.vrrp.auth_pass.as_deref(), Some("11"));
     assert_eq!(one.failover.max_lag, 16 << 20);
     assert_eq!(one.liveness.agent_timeout, Duration::from_secs(60));
+    assert_eq!(one.liveness.hang_timeout, Duration::from_secs(5));
     let server = one.database.server().unwrap();
     assert_eq!((server.port, server.dbname.as_str()), (5433, "app"));
     assert_eq!(server.socket_dir.as_deref(), Some(Path::new("/sock")));

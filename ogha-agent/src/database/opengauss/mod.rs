@@ -25,6 +25,8 @@ use super::{
     promotion::{self, Repeat, Trigger},
     sql::{self, Row, Sql},
     stop,
+    vitals::Writing,
+    write::{Writer, Written},
 };
 
 pub mod gs_ctl;
@@ -74,6 +76,7 @@ pub struct Opengauss {
     steady: Mutex<Option<(Commits, Instant)>>,
     identity: Identity,
     progress: Reporter,
+    writer: Writer,
 }
 
 impl Opengauss {
@@ -83,6 +86,7 @@ impl Opengauss {
     /// When there is no such user.
     pub async fn open(server: &Server, nodes: Nodes) -> anyhow::Result<Self> {
         let local = Arc::new(Local::open(server, HOMES).await?);
+        let writer = Writer::new(Arc::clone(&local));
         Ok(Self {
             sql: Sql::new(Arc::clone(&local)),
             orders: Sql::new(Arc::clone(&local)),
@@ -93,6 +97,7 @@ impl Opengauss {
             identity: Identity::default(),
             steady: Mutex::default(),
             progress: Reporter::new(),
+            writer,
         })
     }
 
@@ -113,7 +118,7 @@ impl Opengauss {
         let answer = answer.unwrap_or(Err(sql::Error::Timeout(sql::DEADLINE)));
         let (process, why) = main_process::find(&self.local, answer.as_ref().err()).await;
         match answer {
-            Ok(observation) => Observation { process, error: why, ..observation },
+            Ok(seen) => Observation { answers: true, process, error: why, ..seen },
             Err(error) => self.guess(&error, process, why),
         }
     }
@@ -157,6 +162,7 @@ impl Opengauss {
         };
         Observation {
             state: state.to_owned(),
+            answers: error.proves_life(),
             process,
             error: Some(main_process::reasons(sql::reason(error, &self.local.server), why)),
             ..Observation::default()
@@ -259,7 +265,7 @@ impl Database for Opengauss {
     fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>> {
         match step {
             Step::Promote => self.promote().boxed(),
-            Step::StopImmediate => stop::immediate(&self.local).boxed(),
+            Step::StopImmediate => stop::fence(&self.local).boxed(),
             Step::AfterFailover => self.refreshconf().boxed(),
             Step::Checkpoint => self.orders.checkpoint().boxed(),
             Step::Demote(within) => self.demote(within).boxed(),
@@ -270,6 +276,14 @@ impl Database for Opengauss {
             Step::Follow(_) => async { Ok(()) }.boxed(),
             Step::Rejoin(node) => async move { self.rejoin(&node).await }.boxed(),
         }
+    }
+
+    fn write(&self) -> BoxFuture<'_, Written> {
+        self.writer.write().boxed()
+    }
+
+    fn writing(&self) -> Writing {
+        self.writer.writing()
     }
 
     fn progress(&self) -> watch::Receiver<Option<Progress>> {

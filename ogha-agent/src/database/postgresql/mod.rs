@@ -24,6 +24,8 @@ use super::{
     promotion::{self, Repeat, Trigger},
     sql::{self, Sql},
     unit,
+    vitals::Writing,
+    write::{Writer, Written},
 };
 use crate::guest::process;
 
@@ -69,6 +71,7 @@ pub struct Postgresql {
     awaiting: Awaiting,
     identity: Identity,
     progress: Reporter,
+    writer: Writer,
 }
 
 impl Postgresql {
@@ -78,6 +81,7 @@ impl Postgresql {
     /// When there is no such user.
     pub async fn open(server: &Server, nodes: Nodes) -> anyhow::Result<Self> {
         let local = Arc::new(Local::open(server, &[]).await?);
+        let writer = Writer::new(Arc::clone(&local));
         Ok(Self {
             sql: Sql::new(Arc::clone(&local)),
             orders: Sql::new(Arc::clone(&local)),
@@ -87,6 +91,7 @@ impl Postgresql {
             awaiting: Awaiting::default(),
             identity: Identity::default(),
             progress: Reporter::new(),
+            writer,
         })
     }
 
@@ -97,6 +102,7 @@ impl Postgresql {
         let server = &self.local.server;
         match answer {
             Ok(rows) => Observation {
+                answers: true,
                 process,
                 error: why,
                 system_identifier: self.identity.of(&self.sql, observe::started(&rows)).await,
@@ -104,6 +110,7 @@ impl Postgresql {
             },
             Err(error) => Observation {
                 state: sql::state(&error, process).to_owned(),
+                answers: error.proves_life(),
                 process,
                 error: Some(main_process::reasons(sql::reason(&error, server), why)),
                 ..Observation::default()
@@ -202,7 +209,7 @@ impl Database for Postgresql {
     fn perform(&self, step: Step) -> BoxFuture<'_, anyhow::Result<()>> {
         match step {
             Step::Promote => self.promote().boxed(),
-            Step::StopImmediate => unit::immediate(&self.local).boxed(),
+            Step::StopImmediate => unit::fence(&self.local).boxed(),
             Step::Checkpoint => self.orders.checkpoint().boxed(),
             Step::Demote(within) => self.demote(within).boxed(),
             Step::Disarm => self.disarm().boxed(),
@@ -212,6 +219,14 @@ impl Database for Postgresql {
             Step::Rejoin(node) => async move { self.rejoin(&node).await }.boxed(),
             Step::AfterFailover => async { Ok(()) }.boxed(),
         }
+    }
+
+    fn write(&self) -> BoxFuture<'_, Written> {
+        self.writer.write().boxed()
+    }
+
+    fn writing(&self) -> Writing {
+        self.writer.writing()
     }
 
     fn progress(&self) -> watch::Receiver<Option<Progress>> {

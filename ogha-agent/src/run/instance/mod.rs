@@ -12,7 +12,7 @@ use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use ogha_common::{
     election,
-    failover::{Action, Command, Core, Input, Marks, NodeSet, Record, Refusal},
+    failover::{Action, Command, Core, Input, Marks, NodeSet, PhaseName, Record, Refusal},
     maps::{Passage, Watch},
     units::{Instant as Moment, NodeId, Term},
     wire::vrrp,
@@ -130,7 +130,7 @@ impl<C: Decides> Instance<C> {
             timeline: None,
             watch,
             died: None,
-            health: Health::new(now),
+            health: Health::new(name, config.liveness.hang_timeout, now),
             contradictions: Contradictions::new(name, now),
             checks: Checks::new(servers.into_iter().flatten(), now),
             counters_trouble: Trouble::new(name, "read the port's counters"),
@@ -264,8 +264,7 @@ impl<C: Decides> Instance<C> {
         self.peers.probe(&self.core.status(), self.core.grant(), ports);
     }
 
-    /// Whether the databases work. What is suspect is checked at once. A hang is told again and again,
-    /// for whether it matters changes: by a pause, by who serves.
+    /// Whether the databases work. What is suspect is checked at once.
     fn observe_health(&mut self, now: Moment, ports: &mut impl Ports) {
         let counters = ports.port_counters();
         match &counters {
@@ -273,15 +272,20 @@ impl<C: Decides> Instance<C> {
             Err(e) => drop(self.counters_trouble.failed(now, &format!("{e:#}"))),
         }
         self.health.observe(&self.config.name, now, counters.ok());
+        let serving = self.core.core().phase() == PhaseName::Serving;
+        self.health.look(&self.config.name, now, serving, ports);
         self.peers.look_at_paths(now, ports);
         if self.health.verdict().wants_check() {
             self.checks.now(None);
         }
+        if self.health.is_urgent() {
+            self.checks.at_once(None, now);
+        }
         for peer in self.peers.list.iter().filter(|peer| peer.verdict().wants_check()) {
             self.checks.now(Some(peer.node));
         }
-        if let Some(at) = self.health.hung_since() {
-            self.input(Input::DatabaseHung { at }, ports);
+        if let Some(news) = self.health.news() {
+            self.input(news, ports);
         }
     }
 
@@ -346,6 +350,7 @@ impl<C: Decides> Instance<C> {
             Lane::Propose | Lane::Consult | Lane::ProbeArbiter => {
                 self.arbiter.ended(id, end, ports, &mut inputs);
             }
+            Lane::Write => self.health.wrote(&self.config.name, id, end, ports.now()),
             Lane::Check(_) => {
                 if let Some(check) = self.checks.ended(id, end, ports.now()) {
                     self.checked(check, ports.now());
@@ -373,7 +378,7 @@ impl<C: Decides> Instance<C> {
     fn checked(&mut self, check: Check, now: Moment) {
         match check.of {
             Some(node) => self.peers.checked(now, node, check.began, check.outcome),
-            None => self.health.checked(&self.config.name, check),
+            None => self.health.checked(&self.config.name, now, check),
         }
     }
 

@@ -21,6 +21,7 @@ impl<C: Decides> Instance<C> {
             return self.database.observe(ports);
         }
         let seen = facts::known(seen, &self.seen);
+        self.health.observed(&self.config.name, ports.now(), self.database.asked(), &seen);
         self.follow_process(seen.process, ports);
         self.pace.note(ports.now(), facts::end_of_wal(&seen));
         let asynchronous = !self.config.failover.synchronous;
@@ -100,6 +101,7 @@ impl<C: Decides> Instance<C> {
         self.seen.process = Process::Gone;
         self.watch.tgid = 0;
         self.listening = false;
+        self.health.died();
         self.input(Input::DatabaseDied { at, sign }, ports);
         self.set_watch(ports);
     }

@@ -2,6 +2,7 @@
 
 extern crate std;
 
+mod own;
 mod random;
 mod rules;
 mod service;
@@ -52,6 +53,7 @@ const GOOD: Facts = Facts {
         role: Role::Primary,
         restarting: false,
         paused: false,
+        hung: false,
         priority: Priority::DEFAULT,
         lsn: Lsn::new(0),
     },
@@ -62,6 +64,12 @@ const AGENT_SILENT: Facts = Facts { agent_age: TIMEOUT, ..GOOD };
 
 const fn queue(waiting: u32) -> Facts {
     Facts { queue: Some(AcceptQueue { waiting, limit: 128 }), ..GOOD }
+}
+
+const fn hung() -> Facts {
+    let mut facts = GOOD;
+    facts.status.hung = true;
+    facts
 }
 
 /// A detector and its clock, in milliseconds.

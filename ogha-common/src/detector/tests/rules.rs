@@ -127,10 +127,7 @@ fn a_bad_verdict_does_not_outlive_an_own_stall() {
         ("host dead", |bench| bench.silence(MISSES)),
         ("database dead", |bench| bench.round(|_| Some(NO_LISTENER))),
         ("agent dead", |bench| bench.round(|_| Some(AGENT_SILENT))),
-        ("hung", |bench| {
-            bench.rounds(MISSES, |_| Some(queue(3)));
-            bench.check(CheckOutcome::NoAnswer);
-        }),
+        ("hung", |bench| bench.round(|_| Some(hung()))),
     ];
     for (word, happens) in bad {
         let mut bench = Bench::healthy(1);

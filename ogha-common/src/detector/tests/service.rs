@@ -42,7 +42,7 @@ fn an_agent_whose_host_was_away_had_no_chance_to_beat() {
 }
 
 #[test]
-fn passive_signs_only_make_suspicion() {
+fn strangers_only_make_suspicion() {
     let signs = [
         Passive::RequestStall(ms(60_000)),
         Passive::SynUnanswered(1_000_000),
@@ -54,10 +54,14 @@ fn passive_signs_only_make_suspicion() {
         // A flood fills the accept queue as well: no second kind of evidence.
         bench.rounds(1000, |_| Some(queue(128)));
         bench.check(CheckOutcome::Refused);
+        // Nor is it one that nobody answers.
+        for _ in 0..100 {
+            bench.now += 1;
+            bench.check(CheckOutcome::NoAnswer);
+        }
         assert_eq!(words(&bench), ["healthy", "suspect"], "{sign:?}");
-        bench.now += 1;
-        bench.check(CheckOutcome::NoAnswer);
-        assert_eq!(bench.word(), "hung");
+        bench.rounds(9, |_| Some(hung()));
+        assert_eq!(bench.word(), "hung", "its own agent knows");
     }
 }
 
@@ -67,7 +71,7 @@ fn a_check_that_fails_alone_confirms_nothing() {
     bench.check(CheckOutcome::NoAnswer);
     assert_eq!(bench.word(), "suspect");
     bench.rounds(MISSES, |_| Some(queue(1)));
-    assert_eq!(bench.word(), "hung");
+    assert_eq!(bench.word(), "suspect");
 }
 
 #[test]
@@ -79,9 +83,11 @@ fn a_check_during_an_own_stall_says_nothing() {
     bench.tick();
     bench.input(Input::Check { began, outcome: CheckOutcome::NoAnswer });
     bench.round(|_| Some(GOOD));
-    assert_eq!(bench.word(), "suspect");
-    bench.check(CheckOutcome::NoAnswer);
-    assert_eq!(bench.word(), "hung");
+    let passive = Suspicion::Database(Sign::Passive(Passive::RequestStall(ms(250))));
+    assert_eq!(bench.verdict(), Verdict::Suspect(passive));
+    bench.input(Input::Passive(None));
+    bench.rounds(9, |_| Some(GOOD));
+    assert_eq!(bench.word(), "healthy", "the check counts for nothing");
 }
 
 #[test]

@@ -101,7 +101,7 @@ const ROWS: &[Row] = &[
     ),
     (
         &[Both(3, queue(2)), Check(NoAnswer)],
-        "hung: 2 connections are not accepted (room for 128), and a check was not answered",
+        "suspect: 2 connections are not accepted (room for 128), not confirmed",
     ),
     (&[Both(3, queue(2)), Check(NoAnswer), Check(Answered), Both(3, GOOD)], "healthy"),
     (&[STALLED], "suspect: requests have no response for 250.0ms, not confirmed"),
@@ -110,8 +110,14 @@ const ROWS: &[Row] = &[
     (&[STALLED, Check(Refused)], "suspect: requests have no response for 250.0ms, not confirmed"),
     (
         &[STALLED, Check(NoAnswer), Check(Unknown)],
-        "hung: requests have no response for 250.0ms, and a check was not answered",
+        "suspect: requests have no response for 250.0ms, not confirmed",
     ),
+    (&[Both(1, hung())], "hung: its own agent reports that it hangs"),
+    (
+        &[Both(1, hung()), Check(NoAnswer)],
+        "hung: its own agent reports that it hangs, and a check was not answered",
+    ),
+    (&[Both(1, hung()), Both(9, GOOD)], "healthy"),
     (&[Check(NoAnswer)], "suspect: a check was not answered, nothing else says that it hangs"),
     (&[Check(Refused)], "suspect: a check was refused, nothing else says that it hangs"),
     (&[Check(Unknown)], "healthy"),

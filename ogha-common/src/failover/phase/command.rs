@@ -94,6 +94,7 @@ impl Context<'_> {
 
     fn resume(&mut self) -> Result<(), Refusal> {
         self.set_paused(false);
+        self.known.facts.hangs.agree();
         let (now, timeout) = (self.now, self.known.config.agent_timeout);
         for peer in self.known.facts.peers.iter_mut().flatten() {
             let Some(status) = peer.status.as_mut().filter(|status| status.paused) else {

@@ -24,7 +24,8 @@ impl Phase {
     /// when it wakes. It is stopped before anybody hears that this node is fenced.
     pub fn hung(self, cx: &mut Context<'_>, at: Instant) -> Self {
         match self {
-            Self::Serving(_) if !cx.known.is_paused() => {
+            Self::Serving(_) if !cx.known.is_paused() && cx.may_stop_for_hang() => {
+                cx.known.facts.hangs.stop(cx.now);
                 self.close(cx, at, Cause::DatabaseHung, Why::DatabaseHangs)
             }
             other => other,

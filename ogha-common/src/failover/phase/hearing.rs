@@ -62,6 +62,7 @@ impl Context<'_> {
         peer.at = peer.at.max(at);
         peer.seen = peer.seen.max(at);
         peer.status = Some(*status);
+        self.known.facts.hangs.hear(self.now, status);
         let phase = match (status.term.cmp(&self.known.term()), status.phase) {
             (Ordering::Less, _) => phase.lower_term(self, node, status),
             (Ordering::Greater, _) => {

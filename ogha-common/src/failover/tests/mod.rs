@@ -4,6 +4,7 @@ extern crate std;
 
 mod arbiter;
 mod fence;
+mod hangs;
 mod members;
 mod operator;
 mod start;
@@ -186,6 +187,7 @@ fn status(phase: probe::Phase, term: u64) -> probe::Status {
         role: if phase == probe::Phase::Serving { Role::Primary } else { Role::Unknown },
         restarting: false,
         paused: false,
+        hung: false,
         priority: Priority::DEFAULT,
         lsn: Lsn::new(7),
     }

@@ -149,6 +149,7 @@ impl Explorer {
             role: self.random.one_of(&[Role::Standby, Role::Standby, Role::Primary, Role::Unknown]),
             priority: Priority::new(self.random.one_of(&[50, 200])),
             paused: self.random.chance(1),
+            hung: self.random.chance(5),
             ..status(phase, term.get())
         }
     }
@@ -221,6 +222,7 @@ impl Explorer {
             }
             33 => self.input(Input::AdvertStamped { node, at }),
             34 => self.input(process_exit(at)),
+            35 if self.random.chance(30) => self.input(Input::HangOver),
             35 => self.input(Input::DatabaseHung { at }),
             36 if self.random.chance(20) => self.lose_the_gate(),
             // Rare, and soon over: a phase does not change by it.

@@ -272,6 +272,7 @@ fn a_datagram_reads_as_it_was_written() {
         role: Role::Primary,
         restarting: true,
         paused: false,
+        hung: false,
         priority: Priority::new(120),
         lsn: Lsn::new(77),
     };
@@ -283,8 +284,9 @@ fn a_datagram_reads_as_it_was_written() {
         exited: true,
         heartbeat_ms: 12,
     };
-    for (restarting, paused) in [(true, false), (false, true)] {
-        let status = Status { restarting, paused, ..status };
+    for flags in 0..8u8 {
+        let [restarting, paused, hung] = [1, 2, 4].map(|bit| flags & bit != 0);
+        let status = Status { restarting, paused, hung, ..status };
         let written = Probe {
             vrid: Vrid::new(59).unwrap(),
             kind: ProbeKind::Reply,

@@ -88,7 +88,8 @@ pub mod offset {
     pub const PHASE: usize = 96;
     /// [`Role`](crate::wire::probe::Role), 1 octet.
     pub const ROLE: usize = 97;
-    /// [`RESTARTING`](super::flag::RESTARTING), [`PAUSED`](super::flag::PAUSED). The other bits are
+    /// [`RESTARTING`](super::flag::RESTARTING), [`PAUSED`](super::flag::PAUSED),
+    /// [`HUNG`](super::flag::HUNG). The other bits are
     /// sent as 0 and ignored. 1 octet.
     pub const FLAGS: usize = 98;
     /// The path on which the probe was sent, by its sender's numbers; in a reply, the probe's.
@@ -118,6 +119,8 @@ pub mod flag {
     pub const RESTARTING: u8 = 1;
     /// [`FLAGS`](super::offset::FLAGS): an operator has paused failovers.
     pub const PAUSED: u8 = 2;
+    /// [`FLAGS`](super::offset::FLAGS): the database hangs, or was stopped because it did.
+    pub const HUNG: u8 = 4;
     /// [`FACTS`](super::offset::FACTS): the kernel has filled in what follows.
     pub const FILLED_IN: u8 = 1;
     /// [`FACTS`](super::offset::FACTS): the database's port has a listener.

@@ -114,6 +114,8 @@ pub struct Status {
     pub restarting: bool,
     /// An operator has paused failovers there.
     pub paused: bool,
+    /// Its database hangs, or was stopped because it did, and has not come back.
+    pub hung: bool,
     /// Its priority.
     pub priority: Priority,
     /// Where its database's log stands.

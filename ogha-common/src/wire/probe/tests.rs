@@ -37,6 +37,7 @@ fn probe() -> Probe {
             role: Role::Primary,
             restarting: true,
             paused: false,
+            hung: true,
             priority: Priority::new(100),
             lsn: Lsn::new(17),
         },
@@ -55,7 +56,7 @@ fn the_layout_is_fixed() {
     for (number, at) in [11, 12, 13, 14, 15, 16, 17, 18].into_iter().zip((32..).step_by(8)) {
         assert_eq!(packet[at..at + 8], [0, 0, 0, 0, 0, 0, 0, number]);
     }
-    assert_eq!(packet[96..100], [4, 1, 1, 2]);
+    assert_eq!(packet[96..100], [4, 1, 5, 2]);
     assert_eq!(packet[100..112], [0; 12]);
     assert_eq!(packet[112..], tag(body(&words(&packet)).unwrap()).to_be_bytes());
     assert_eq!(parse(&packet, tag), Ok(probe()));
@@ -73,7 +74,7 @@ fn facts_have_their_place() {
     };
     let told = Probe { facts: Some(facts), grant_ms: 0x090a, ..probe() };
     let packet = encode(&told, tag);
-    assert_eq!(packet[96..112], [4, 1, 1, 2, 7, 4, 1, 2, 3, 4, 9, 10, 5, 6, 7, 8]);
+    assert_eq!(packet[96..112], [4, 1, 5, 2, 7, 4, 1, 2, 3, 4, 9, 10, 5, 6, 7, 8]);
     assert_eq!(parse(&packet, tag), Ok(told));
 }
 
@@ -204,17 +205,20 @@ fn any_facts() -> impl Strategy<Value = Option<KernelFacts>> {
 
 fn any_status() -> impl Strategy<Value = Status> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u8>());
-    (numbers, any::<u64>(), 1..=5u8, 0..=2u8, any::<[bool; 2]>()).prop_map(
-        |((term, primary, lsn, priority), members, phase, role, [restarting, paused])| Status {
-            term: Term::new(term),
-            primary: NodeId::from_wire(primary),
-            in_sync: Members::from_wire(members),
-            phase: phase.try_into().unwrap(),
-            role: role.try_into().unwrap(),
-            restarting,
-            paused,
-            priority: Priority::new(priority),
-            lsn: Lsn::new(lsn),
+    (numbers, any::<u64>(), 1..=5u8, 0..=2u8, any::<[bool; 3]>()).prop_map(
+        |((term, primary, lsn, priority), members, phase, role, [restarting, paused, hung])| {
+            Status {
+                term: Term::new(term),
+                primary: NodeId::from_wire(primary),
+                in_sync: Members::from_wire(members),
+                phase: phase.try_into().unwrap(),
+                role: role.try_into().unwrap(),
+                restarting,
+                paused,
+                hung,
+                priority: Priority::new(priority),
+                lsn: Lsn::new(lsn),
+            }
         },
     )
 }
