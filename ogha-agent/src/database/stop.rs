@@ -92,8 +92,8 @@ async fn kill(local: &Local, counts_as_gone: impl Fn(u32) -> bool) -> anyhow::Re
         if left.is_empty() {
             if !gone.is_empty() {
                 tracing::warn!(
-                    "processes {gone:?} of the server in {} were killed, and end when their disk answers; \
-                     they run no more",
+                    "processes {gone:?} of the server in {} were killed, and end when the kernel lets them, which may \
+                     wait for a disk or a frozen control group; they run no more",
                     dir.display()
                 );
             }

@@ -258,7 +258,9 @@ impl Own {
             return None;
         }
         let lives = self.checks.answered_at >= began || self.session_at >= began;
-        let disks = now.since(self.disks_at) < self.hang_timeout && self.look.written.is_some();
+        // They are watched only since it began, a little after the last write that was done.
+        let watched = self.hang_timeout - self.hang_timeout / 4;
+        let disks = now.since(self.disks_at) < watched && self.look.written.is_some();
         let endless = now.since(began) >= self.hang_timeout * PATIENCE;
         (lives && !disks || endless).then_some(Hang::Storage(length))
     }

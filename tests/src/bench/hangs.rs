@@ -13,6 +13,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use ogha_common::units::Instant;
 use serde_json::{Value, json};
 
 use super::{
@@ -83,19 +84,22 @@ impl Fault {
         })
     }
 
-    fn strike(self, pair: &Pair, means: &Means) -> Result<()> {
+    /// Returns when, by both clocks.
+    fn strike(self, pair: &Pair, means: &Means) -> Result<(Instant, SystemTime)> {
         let database = &pair.nodes[0].database;
-        match means {
-            Means::Cgroup(group) => {
-                group.take(database)?;
-                group.freeze()
-            }
-            Means::Disk(disk) => disk.freeze(),
-            Means::Nothing if self == Self::MainStopped => {
-                Ok(kill(Pid::from_raw(database.main_pid()?), Signal::SIGSTOP)?)
-            }
-            Means::Nothing => database.pause(),
+        if let Means::Cgroup(group) = means {
+            group.take(database)?;
         }
+        let struck = (clock::now(), SystemTime::now());
+        match means {
+            Means::Cgroup(group) => group.freeze()?,
+            Means::Disk(disk) => disk.freeze()?,
+            Means::Nothing if self == Self::MainStopped => {
+                kill(Pid::from_raw(database.main_pid()?), Signal::SIGSTOP)?;
+            }
+            Means::Nothing => database.pause()?,
+        }
+        Ok(struck)
     }
 }
 
@@ -149,8 +153,7 @@ fn strike(fault: Fault) -> Result<Option<(Duration, Duration, usize)>> {
     pair.start_agents()?;
     let writer = pair.writer();
     writer.wait_for(20, GENEROUS)?;
-    let (at, struck) = (clock::now(), SystemTime::now());
-    fault.strike(&pair, &means)?;
+    let (at, struck) = fault.strike(&pair, &means)?;
     let found = clock::wait_until("the hang to be found", GENEROUS, OFTEN, || {
         let log = pair.nodes[0].agent.log();
         Ok(log.lines().find(|line| line.contains(HUNG)).map(str::to_owned))

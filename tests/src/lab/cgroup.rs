@@ -1,10 +1,19 @@
 //! The freezer of control groups: processes that neither run nor know it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
 
 use anyhow::Result;
 
 use super::Postgres;
+
+/// How many this process has made: each has a name of its own.
+static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// A control group that can be frozen with the processes in it. Dropping it lets them go on.
 #[derive(Debug)]
@@ -37,7 +46,8 @@ impl Cgroup {
             }
         };
         for root in roots.iter().map(PathBuf::from) {
-            let directory = root.join(format!("ogha-lab-{}", std::process::id()));
+            let number = MADE.fetch_add(1, Ordering::Relaxed);
+            let directory = root.join(format!("ogha-lab-{}-{number}", std::process::id()));
             let is_one = root.join("cgroup.procs").exists() && fs::create_dir(&directory).is_ok();
             if is_one && directory.join(switch.0).exists() {
                 return Ok(Some(Self { directory, root, switch }));
@@ -83,10 +93,16 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let _ = self.thaw();
-        let pids = fs::read_to_string(self.directory.join("cgroup.procs")).unwrap_or_default();
-        for pid in pids.lines() {
-            let _ = fs::write(self.root.join("cgroup.procs"), pid);
+        // Those that were killed meanwhile end now, and are in it until they have.
+        for _ in 0..100 {
+            let pids = fs::read_to_string(self.directory.join("cgroup.procs")).unwrap_or_default();
+            for pid in pids.lines() {
+                let _ = fs::write(self.root.join("cgroup.procs"), pid);
+            }
+            if fs::remove_dir(&self.directory).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
         }
-        let _ = fs::remove_dir(&self.directory);
     }
 }
