@@ -182,7 +182,9 @@ impl Job {
             | Self::HoldAddresses(_)
             | Self::Propose(_)
             | Self::Consult => true,
-            Self::Observe | Self::CheckDisk | Self::ProbeArbiter | Self::Check(_) => false,
+            Self::Observe | Self::Write | Self::CheckDisk | Self::ProbeArbiter | Self::Check(_) => {
+                false
+            }
         }
     }
 }

@@ -80,9 +80,12 @@ impl Stage {
         self.routers.nodes[0].agent.log()
     }
 
-    /// Asserts that the agent has logged that.
+    /// Asserts that the agent has logged that, or does in a moment: its log is written beside its work.
     pub fn assert_logged(&self, words: &str) {
-        assert!(self.log().contains(words), "not logged: {words}\n{}", self.words());
+        let logged = || Ok(self.log().contains(words).then_some(()));
+        if clock::wait_until("a line of the log", GENEROUS, OFTEN, logged).is_err() {
+            panic!("not logged: {words}\n{}", self.words());
+        }
     }
 
     /// What `status` says is wrong.
