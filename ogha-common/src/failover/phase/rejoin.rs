@@ -13,6 +13,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// A rejoin stops the database: after each that failed the pause is twice as long, up to so many times
 /// [`AGAIN`].
 const LONGEST: u32 = 8;
+/// One that follows and does not get in sync may only be slow: each time it is told again the pause is
+/// twice as long, up to so many doublings.
+const MOST_DOUBLINGS: u8 = 7;
 /// So often a standby may fail to follow before it is made anew.
 const UNFOLLOWED: u8 = 2;
 /// When one that succeeded must be seen to have.
@@ -29,6 +32,8 @@ pub(in crate::failover) struct Rejoin {
     followed: Option<NodeId>,
     /// How often in a row it could not.
     unfollowed: u8,
+    /// How often it was told to follow that node, and did not get in sync.
+    told: u8,
     /// How often in a row it has failed to rejoin.
     failures: u8,
     /// An operator has asked for it, or has moved the role away from here.
@@ -135,6 +140,7 @@ impl Rejoin {
             // It is back, however that came.
             self.wanted = false;
             self.unfollowed = 0;
+            self.told = 0;
             cx.set_handed_over(false);
         }
         if let Some(order) = self.next(cx.known, primary) {
@@ -145,9 +151,7 @@ impl Rejoin {
 
     fn next(&self, known: &Known, primary: NodeId) -> Option<Order> {
         let wanted = self.is_wanted(known);
-        // One that receives needs no order again, though it is not in sync yet.
-        let receives = known.is_in_sync() || known.facts.database.receives();
-        let follows = self.followed == Some(primary) && receives;
+        let follows = self.followed == Some(primary) && known.is_in_sync();
         match known.facts.database {
             Database::Standby { .. } if !wanted && !self.is_diverged() => {
                 return (!follows).then_some(Order::Follow(primary));
@@ -176,10 +180,14 @@ impl Rejoin {
             Order::Follow(node) | Order::Rejoin(node) if ok => {
                 self.failures = 0;
                 self.wanted &= !matches!(order, Order::Rejoin(_));
+                if self.followed != Some(node) {
+                    self.told = 0;
+                }
                 self.followed = Some(node);
                 self.unfollowed = 0;
-                // Time to catch up, before it is asked again whether it receives.
-                self.again_at = Some(now + AGAIN);
+                // Time to catch up, before it is told again.
+                self.again_at = Some(now + AGAIN * (1 << self.told));
+                self.told = (self.told + 1).min(MOST_DOUBLINGS);
             }
             _ => {}
         }
