@@ -152,7 +152,7 @@ impl Known {
     /// The others that may be promoted, and were not heard lately, or not since this node listens.
     pub fn unheard(&self, now: Instant) -> NodeSet {
         let since = self.facts.listening_since.max(now - self.config.agent_timeout);
-        self.others().filter(|node| self.facts.peer(node).is_none_or(|peer| peer.at < since))
+        self.others().filter(|node| self.facts.peer(node).is_none_or(|peer| peer.heard < since))
     }
 
     /// Whether a node that is in sync and alive should take over first: it has more of the WAL, or the

@@ -61,6 +61,9 @@ pub(super) struct PeerFacts {
     pub node: NodeId,
     /// When its agent last lived; what it said is `status`.
     pub at: Instant,
+    /// The same, and what this agent missed while it did not run is not made up for: that somebody was
+    /// heard since cannot be had by waiting.
+    pub heard: Instant,
     pub status: Option<probe::Status>,
     /// The last sign of its host: a status, or an answer of its kernel.
     pub seen: Instant,
@@ -75,6 +78,7 @@ impl PeerFacts {
         Self {
             node,
             at: Instant::default(),
+            heard: Instant::default(),
             status: None,
             seen: Instant::default(),
             lost: false,

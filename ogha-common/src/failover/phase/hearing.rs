@@ -60,6 +60,7 @@ impl Context<'_> {
     ) -> Phase {
         let Some(peer) = self.known.facts.peer_mut(&self.known.config, node) else { return phase };
         peer.at = peer.at.max(at);
+        peer.heard = peer.heard.max(at);
         peer.seen = peer.seen.max(at);
         peer.status = Some(*status);
         self.known.facts.hangs.hear(self.now, status);

@@ -90,6 +90,29 @@ fn what_was_said_while_this_agent_hung_is_no_word_about_now() {
     node.assert_serving();
 }
 
+/// What this agent missed is made up for where it waits for others, and is no word of theirs.
+#[test]
+fn a_stall_makes_nobody_heard() {
+    let in_sync = NodeSet::new(&[ME, PEER]).unwrap();
+    let record = Record { term: Term::new(3), primary: ME, in_sync };
+    let mut node = Node::new();
+    node.input(started(Some(record), Some(Term::new(3))));
+    let status = probe::Status { role: Role::Standby, ..status(probe::Phase::Standby, 3) };
+    node.input(Input::Peer { node: PEER, status, at: node.now });
+    node.assert_serving();
+    node.done.clear();
+    node.now = node.now + AGENT_TIMEOUT * 4;
+    node.input(Input::Stalled(AGENT_TIMEOUT * 4));
+    node.input(Input::Lapsed);
+    for _ in 0..20 {
+        node.pass(AGENT_TIMEOUT / 10);
+        node.input(Input::Stalled(AGENT_TIMEOUT / 10));
+        node.input(Input::Database(PRIMARY));
+    }
+    assert_eq!(node.ordered(GateOrder::Open), None, "the peer may have been promoted since");
+    assert_eq!(node.core.waits_for(node.now), Some(Wait::Others(NodeSet::of(PEER))));
+}
+
 /// The others were heard, and fell silent before the database here was observed: what they said is too
 /// old by then, and the status says so.
 #[test]
