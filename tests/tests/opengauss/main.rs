@@ -214,6 +214,8 @@ async fn the_old_primary_is_built_again() {
     pair.primary.kill();
     pair.standby.ok("gs_ctl", &["failover"]);
     pair.standby.gsql("create table t as select 7 as n");
+    // The stand-in's rewind reads the timeline from the control file, which a checkpoint writes.
+    pair.standby.gsql("checkpoint");
     pair.primary.ok("gs_ctl", &["build", "-b", "auto"]);
     eventually("it follows the new primary", || pair.primary.gsql("select n from t") == "7");
     let seen = pair.primary.driver().await.observe().await;
