@@ -9,6 +9,7 @@
 
 pub mod devices;
 pub mod files;
+pub mod mounts;
 mod owner;
 pub mod pidfile;
 pub mod process;

@@ -14,6 +14,7 @@ use super::{
     Rejoin,
     journal::{Journal, RejoinPhase},
 };
+use crate::guest::mounts;
 
 /// A large database over a slow network. Giving the step up ends it as well.
 const DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -169,7 +170,7 @@ fn movable(data_dir: &Path) -> anyhow::Result<()> {
 pub(super) fn immovable(data_dir: &Path) -> anyhow::Result<Vec<String>> {
     let parent = data_dir.parent().context("the data directory is the root of the file system")?;
     let mut found = Vec::new();
-    let mounts = files::mounts_below(data_dir)?;
+    let mounts = mounts::below(data_dir)?;
     let differs = files::file_system(data_dir)? != files::file_system(parent)?;
     if differs || mounts.iter().any(|mount| mount == data_dir) {
         found.push(format!("{} is a mount point and cannot be renamed", data_dir.display()));
