@@ -99,6 +99,16 @@ impl Postgresql {
         }
         self.progress.phase("stopping");
         self.stop_all(&data_dir).await?;
+        self.prepared(left, peer, data_dir).await?.run().await
+    }
+
+    /// A rejoin that is not begun: what an earlier attempt has left, or the journal of a first one.
+    async fn prepared(
+        &self,
+        left: Option<Journal>,
+        peer: Peer,
+        data_dir: PathBuf,
+    ) -> anyhow::Result<Rejoin<'_>> {
         let journal = match left {
             Some(journal) => self.with_present_conninfo(journal).await,
             None => Journal {
@@ -111,8 +121,7 @@ impl Postgresql {
         };
         let conninfo = self.conninfo(&journal.conninfo, &peer)?;
         let (segment, goal) = (0, None);
-        let mut rejoin = Rejoin { driver: self, peer, data_dir, journal, conninfo, segment, goal };
-        rejoin.run().await
+        Ok(Rejoin { driver: self, peer, data_dir, journal, conninfo, segment, goal })
     }
 
     /// Somebody may have mended `primary_conninfo` since an attempt failed: what the files say now

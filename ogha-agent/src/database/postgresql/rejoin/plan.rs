@@ -1,14 +1,14 @@
 //! What a rejoin would do: the same questions in the same order, and nothing is changed. No server is
 //! started or stopped, and the end of a log is read where the rejoin itself would replay it.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use ogha_common::units::Lsn;
 
 use super::{
     super::{
         super::{
-            Observation, Peer,
+            Observation,
             control::Control,
             files,
             kept::{self, Size},
@@ -45,7 +45,7 @@ impl Postgresql {
             plan.way = Way::Nothing;
             return Ok(plan);
         }
-        let rejoin = match self.imagined(journal, peer, data_dir).await {
+        let rejoin = match self.prepared(journal, peer, data_dir).await {
             Ok(rejoin) => rejoin,
             Err(error) => {
                 plan.obstacles.push(format!("{error:#}"));
@@ -65,7 +65,7 @@ impl Postgresql {
     /// Why it is not let in.
     pub(in crate::database) async fn reach(&self, node: &str) -> anyhow::Result<Reach> {
         let peer = self.nodes.peer(node)?.clone();
-        let rejoin = self.imagined(None, peer, self.data_dir().to_owned()).await?;
+        let rejoin = self.prepared(None, peer, self.data_dir().to_owned()).await?;
         let system = rejoin.source().await?.system;
         let user = rejoin.conninfo.get("user").unwrap_or_default().to_owned();
         let lacking = match rejoin.sql(privileges::REWIND).await {
@@ -75,28 +75,6 @@ impl Postgresql {
             }
         };
         Ok(Reach { user, system, lacking })
-    }
-
-    /// A rejoin that is not begun.
-    async fn imagined(
-        &self,
-        left: Option<Journal>,
-        peer: Peer,
-        data_dir: PathBuf,
-    ) -> anyhow::Result<Rejoin<'_>> {
-        let journal = match left {
-            Some(journal) => self.with_present_conninfo(journal).await,
-            None => Journal {
-                phase: RejoinPhase::Whole,
-                mode: self.local.as_owner(|| files::mode(&data_dir))??,
-                conninfo: self.setting("primary_conninfo").await?,
-                lost: None,
-                before: None,
-            },
-        };
-        let conninfo = self.conninfo(&journal.conninfo, &peer)?;
-        let (segment, goal) = (0, None);
-        Ok(Rejoin { driver: self, peer, data_dir, journal, conninfo, segment, goal })
     }
 }
 
