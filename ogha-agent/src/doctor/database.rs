@@ -144,24 +144,12 @@ fn examine_settings(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Level;
+    use super::super::{EXAMPLE, Level};
     use super::*;
-
-    const CONFIG: &str = r#"
-node.name = "db1"
-[[instance]]
-name = "VI_1"
-interface = "eth0"
-virtual_router_id = 59
-virtual_addresses = ["192.168.1.10/32"]
-peer = [{ name = "db2", address = "192.168.1.12" }]
-database = { kind = "postgresql", data_dir = "/data", user = "postgres" }
-arbiter.kind = "none"
-"#;
 
     #[test]
     fn settings_that_lose_writes_fail() {
-        let config = crate::config::Config::parse(CONFIG, "ogha.toml".as_ref()).unwrap();
+        let config = crate::config::Config::parse(EXAMPLE, "ogha.toml".as_ref()).unwrap();
         let instance = &config.instances[0];
         let found = |pairs: &[(&str, &str)]| {
             let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());

@@ -27,6 +27,20 @@ use crate::{
     },
 };
 
+/// A node of a pair, for the tests of what is checked.
+#[cfg(test)]
+const EXAMPLE: &str = r#"
+node.name = "db1"
+[[instance]]
+name = "VI_1"
+interface = "eth0"
+virtual_router_id = 59
+virtual_addresses = ["192.168.1.10/32"]
+peer = [{ name = "db2", address = "192.168.1.12" }]
+database = { kind = "postgresql", data_dir = "/data", user = "postgres" }
+arbiter.kind = "none"
+"#;
+
 /// How good or bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
