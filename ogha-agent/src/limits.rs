@@ -85,7 +85,7 @@ fn reserve(kept: rlim_t) {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && hard >= FEW
     {
-        // Without the permission, it stays as it is: nothing is kept back.
+        // Within the hard limit that needs no permission; if it fails, nothing is kept back.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard - kept, hard);
     }
 }

@@ -10,12 +10,11 @@ use crate::{
 
 /// When an attempt that failed is made again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// A rejoin stops the database: after each that failed the pause is twice as long, up to so many times
-/// [`AGAIN`].
-const LONGEST: u32 = 8;
+/// A rejoin stops the database: after each that failed the pause is twice as long, up to so many doublings.
+const MOST_AFTER_FAILURES: u8 = 3;
 /// One that follows and does not get in sync may only be slow: each time it is told again the pause is
 /// twice as long, up to so many doublings.
-const MOST_DOUBLINGS: u8 = 7;
+const MOST_AFTER_FOLLOWING: u8 = 7;
 /// So often a standby may fail to follow before it is made anew.
 const UNFOLLOWED: u8 = 2;
 /// When one that succeeded must be seen to have.
@@ -173,9 +172,8 @@ impl Rejoin {
         match order {
             Order::Follow(_) if !ok => self.unfollowed = self.unfollowed.saturating_add(1),
             Order::Rejoin(_) if !ok => {
-                let pause = AGAIN * (1 << self.failures.min(7)).min(LONGEST);
-                self.failures = self.failures.saturating_add(1);
-                self.again_at = Some(now + pause);
+                self.again_at = Some(now + AGAIN * (1 << self.failures));
+                self.failures = (self.failures + 1).min(MOST_AFTER_FAILURES);
             }
             Order::Follow(node) | Order::Rejoin(node) if ok => {
                 self.failures = 0;
@@ -187,7 +185,7 @@ impl Rejoin {
                 self.unfollowed = 0;
                 // Time to catch up, before it is told again.
                 self.again_at = Some(now + AGAIN * (1 << self.told));
-                self.told = (self.told + 1).min(MOST_DOUBLINGS);
+                self.told = (self.told + 1).min(MOST_AFTER_FOLLOWING);
             }
             _ => {}
         }
