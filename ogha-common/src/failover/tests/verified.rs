@@ -184,6 +184,32 @@ fn no_rejoin_is_advised_for_a_database_that_does_not_answer() {
     assert_eq!(node.index(rejoins), None);
 }
 
+/// It may only be slow, or its order may have had no effect: it is told again, less and less often.
+#[test]
+fn who_follows_and_is_not_in_sync_is_told_again_ever_later() {
+    let mut node = Node::with(|config| config.rejoin = true);
+    node.input(started(None, None));
+    let alone = NodeSet::of(PEER).members();
+    let status = probe::Status { in_sync: alone, ..status(probe::Phase::Serving, 5) };
+    let told = |a: &Action| *a == Action::Database(Order::Follow(PEER));
+    let mut pauses = Vec::new();
+    let mut last = None;
+    for _ in 0..200 {
+        node.input(Input::Peer { node: PEER, status, at: JUST_NOW });
+        node.input(Input::Database(Database::Standby { lsn: Lsn::new(7), receives: true }));
+        node.pass(Duration::from_secs(1));
+        if node.index(told).is_some() {
+            node.done.clear();
+            node.input(Input::DatabaseDid { order: Order::Follow(PEER), ok: true });
+            pauses.extend(last.replace(node.now).map(|last| node.now.since(last).as_secs()));
+        }
+    }
+    assert!(pauses.len() >= 4, "{pauses:?}");
+    for (pause, expected) in pauses.iter().zip([10, 20, 40, 80]) {
+        assert!((expected - 1..=expected + 2).contains(pause), "{pauses:?}");
+    }
+}
+
 /// Each stops the database, so that what fails again and again is tried less and less often. Only a
 /// person's order begins anew.
 #[test]
